@@ -1,0 +1,149 @@
+"""M-Pesa Express (STK push) for Python: asks for money once, and never loses a payment."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from mpesa_stk.account import PayBill, Till
+from mpesa_stk.client import StkClient
+from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.config import (
+    PRODUCTION,
+    SANDBOX,
+    CallbackUrlWarning,
+    Environment,
+    StkConfig,
+)
+from mpesa_stk.daraja.callbacks import parse_callback
+from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
+from mpesa_stk.daraja.models import (
+    CallbackResult,
+    PaymentConfirmed,
+    PaymentFailed,
+    PaymentUnproven,
+    PushAccepted,
+    PushRequest,
+    QueryResult,
+    QueryStatus,
+    Token,
+)
+from mpesa_stk.daraja.protocol import stk_password, stk_timestamp
+from mpesa_stk.daraja.results import Result, RetryAdvice, explain
+from mpesa_stk.daraja.retry import RetryPolicy
+from mpesa_stk.daraja.tokens import MemoryTokenStore, TokenStore
+from mpesa_stk.errors import (
+    AuthenticationFailed,
+    CallbackRefused,
+    ConfigurationError,
+    DarajaError,
+    DuplicateTransaction,
+    GatewayBlocked,
+    IdempotencyConflict,
+    InvalidAmount,
+    InvalidCallback,
+    InvalidPhoneNumber,
+    InvalidRequest,
+    MpesaError,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    StoreError,
+    SubscriberBusy,
+    TransportError,
+    UnexpectedResponse,
+)
+from mpesa_stk.hooks import Event, Hook
+from mpesa_stk.payments.due import DueReport
+from mpesa_stk.payments.flow import Payments, PaymentStatus
+from mpesa_stk.payments.intake import CallbackOutcome, CallbackReceipt
+from mpesa_stk.payments.memory import MemoryTransactionStore
+from mpesa_stk.payments.store import KeptCallback, TransactionStore
+from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
+from mpesa_stk.phone import PhoneNumber, normalize_phone
+
+if TYPE_CHECKING:
+    from mpesa_stk.daraja.transport import RequestsTransport
+
+    __version__: str
+
+__all__ = [
+    "PRODUCTION",
+    "SANDBOX",
+    "AuthenticationFailed",
+    "CallbackOutcome",
+    "CallbackReceipt",
+    "CallbackRefused",
+    "CallbackResult",
+    "CallbackUrlWarning",
+    "Clock",
+    "ConfigurationError",
+    "DarajaError",
+    "DueReport",
+    "DuplicateTransaction",
+    "Environment",
+    "Event",
+    "GatewayBlocked",
+    "HistoryEntry",
+    "Hook",
+    "HttpRequest",
+    "HttpResponse",
+    "IdempotencyConflict",
+    "InvalidAmount",
+    "InvalidCallback",
+    "InvalidPhoneNumber",
+    "InvalidRequest",
+    "KeptCallback",
+    "MemoryTokenStore",
+    "MemoryTransactionStore",
+    "MpesaError",
+    "NotSent",
+    "OutcomeUnknown",
+    "PayBill",
+    "PaymentConfirmed",
+    "PaymentFailed",
+    "PaymentStatus",
+    "PaymentUnproven",
+    "Payments",
+    "PhoneNumber",
+    "PushAccepted",
+    "PushRequest",
+    "QueryResult",
+    "QueryStatus",
+    "RateLimited",
+    "RequestsTransport",
+    "Result",
+    "RetryAdvice",
+    "RetryPolicy",
+    "StkClient",
+    "StkConfig",
+    "StoreError",
+    "SubscriberBusy",
+    "SystemClock",
+    "Till",
+    "Token",
+    "TokenStore",
+    "Transaction",
+    "TransactionState",
+    "TransactionStore",
+    "Transport",
+    "TransportError",
+    "UnexpectedResponse",
+    "explain",
+    "normalize_phone",
+    "parse_callback",
+    "stk_password",
+    "stk_timestamp",
+]
+
+logging.getLogger("mpesa_stk").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - as Python has it
+    if name == "RequestsTransport":
+        # It imports requests, which costs more than the rest together: on first use only.
+        return importlib.import_module("mpesa_stk.daraja.transport").RequestsTransport
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("mpesa-stk-client")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

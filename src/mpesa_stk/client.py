@@ -1,0 +1,389 @@
+"""`StkClient`: the shell over `daraja`. It adds time, randomness and the network to the pure core."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from decimal import Decimal
+from types import TracebackType
+from typing import TypeVar
+
+import attrs
+
+from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.config import StkConfig
+from mpesa_stk.daraja import protocol
+from mpesa_stk.daraja.http import Transport
+from mpesa_stk.daraja.models import (
+    PushAccepted,
+    PushRequest,
+    QueryResult,
+    QueryStatus,
+    Token,
+    check_checkout_id,
+)
+from mpesa_stk.daraja.retry import RetryPolicy, may_ask_again, may_push_again
+from mpesa_stk.daraja.tokens import MemoryTokenStore, TokenCache, TokenStore
+from mpesa_stk.errors import (
+    AuthenticationFailed,
+    DarajaError,
+    InvalidRequest,
+    MpesaError,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    TransportError,
+    UnexpectedResponse,
+)
+from mpesa_stk.hooks import Event, EventKind, Hook, Notifier
+from mpesa_stk.phone import PhoneNumber
+from mpesa_stk.secrecy import mask_checkout_id
+from mpesa_stk.urls import callback_url_fault, is_loopback_url
+
+__all__ = ["StkClient"]
+
+T = TypeVar("T")
+
+# When to ask for a result (facts, sections 0 and 4): first after about 15 s, then every 15 to 20 s,
+# since the sandbox allows about five queries a minute.
+_POLL_EVERY = 15.0
+_POLL_SPREAD = 5.0
+_LEAST_TIMEOUT = 1.0
+
+
+class StkClient:
+    """Talks to Daraja: token, push, status query.
+
+    Safe to share between threads. Use it as a context manager, or call `close`.
+    """
+
+    def __init__(
+        self,
+        config: StkConfig,
+        /,
+        *,
+        transport: Transport | None = None,
+        token_store: TokenStore | None = None,
+        clock: Clock | None = None,
+        retry: RetryPolicy | None = None,
+        hooks: tuple[Hook, ...] = (),
+    ) -> None:
+        """Make a client; nothing is sent yet.
+
+        Args:
+            config: The settings.
+            transport: Carries the requests; a `RequestsTransport` by default.
+            token_store: Keeps the token; share one between workers. In memory by default.
+            clock: Tells the time and sleeps.
+            retry: How often and how patiently to try again what may be tried again.
+            hooks: Receive an `Event` for each token, push and query.
+        """
+        self.config = config
+        self._clock = clock or SystemClock()
+        self._retry = retry or RetryPolicy()
+        self._notify = Notifier(tuple(hooks))
+        self._transport = transport or _default_transport(config, self._clock)
+        self._tokens = TokenCache(
+            app=_app_id(config),
+            store=token_store if token_store is not None else MemoryTokenStore(),
+            clock=self._clock,
+            fetch=self._fetch_token,
+        )
+
+    def __enter__(self) -> StkClient:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()
+
+    def token(self) -> Token:
+        """The bearer token: from the cache, or fetched once however many threads ask.
+
+        Raises:
+            AuthenticationFailed: Consumer key or secret is wrong.
+            MpesaError: Daraja could not be asked.
+        """
+        return self._tokens.get(deadline=self._deadline())
+
+    def push(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str = "",
+        callback_url: str | None = None,
+    ) -> PushAccepted:
+        """Ask a phone to pay. At most one prompt appears, whatever the network does.
+
+        Args:
+            phone_number: Who pays.
+            amount: Whole shillings, 1 to ``config.max_amount``.
+            reference: Shown in the prompt, 1 to 12 characters.
+            description: Up to 13 characters.
+            callback_url: Where Daraja posts the result; ``config.callback_url`` by default.
+
+        Raises:
+            InvalidRequest: A field breaks a rule; nothing was sent.
+            NotSent: Nothing left this machine, after all tries.
+            OutcomeUnknown: The prompt may be live: do not push again.
+            DarajaError: Daraja refused; no prompt appeared.
+            GatewayBlocked: A web firewall refused; no prompt appeared.
+            UnexpectedResponse: The token endpoint answered nonsense; no push was sent.
+        """
+        return self.send_push(
+            self.check_push(
+                phone_number=phone_number,
+                amount=amount,
+                reference=reference,
+                description=description,
+                callback_url=callback_url,
+            )
+        )
+
+    def check_push(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str = "",
+        callback_url: str | None = None,
+    ) -> PushRequest:
+        """Check a push without sending it; arguments and errors as for `push`."""
+        if callback_url is not None:
+            self._check_callback_url(callback_url)
+        return PushRequest.checked(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description,
+            callback_url=callback_url or self.config.callback_url,
+            max_amount=self.config.max_amount,
+        )
+
+    def send_push(self, request: PushRequest, /) -> PushAccepted:
+        """Send a checked push; returns and raises as `push` does."""
+        started = self._clock.monotonic()
+        deadline = self._deadline()
+
+        def push(token: Token) -> PushAccepted:
+            return self._retry.run(
+                lambda: protocol.read_push(
+                    self._transport.send(
+                        protocol.build_push(
+                            self.config, request, token=token, moment=self._clock.now()
+                        )
+                    )
+                ),
+                again=may_push_again,
+                clock=self._clock,
+                deadline=deadline,
+            )
+
+        try:
+            accepted = self._with_token(push, token=self._token_before_push)
+        except MpesaError as error:
+            self._report("push", started, error)
+            raise
+        self._notify(
+            Event(
+                kind="push",
+                outcome="ok",
+                duration=self._clock.monotonic() - started,
+                code=accepted.response_code,
+                merchant_request_id=accepted.merchant_request_id,
+                checkout_request_id=mask_checkout_id(accepted.checkout_request_id),
+            )
+        )
+        return accepted
+
+    def query(self, checkout_request_id: str, /, *, timeout: float | None = None) -> QueryResult:
+        """Ask Daraja what became of a push. It never tells a receipt; the callback does.
+
+        Args:
+            checkout_request_id: From `PushAccepted`.
+            timeout: Seconds within which tries are made; ``config.total_timeout`` by default.
+
+        Raises:
+            InvalidRequest: The id cannot be one.
+            MpesaError: Daraja could not be asked, or refused the query.
+        """
+        check_checkout_id(checkout_request_id)
+        started = self._clock.monotonic()
+        deadline = self._deadline(timeout)
+
+        def ask(token: Token) -> QueryResult:
+            left = max(deadline - self._clock.monotonic(), _LEAST_TIMEOUT)
+            request = protocol.build_query(
+                self.config, checkout_request_id, token=token, moment=self._clock.now()
+            )
+            request = attrs.evolve(request, total_timeout=min(request.total_timeout, left))
+            return protocol.read_query(self._transport.send(request), checkout_request_id)
+
+        def query(token: Token) -> QueryResult:
+            return self._retry.run(
+                lambda: ask(token), again=may_ask_again, clock=self._clock, deadline=deadline
+            )
+
+        try:
+            result = self._with_token(query, token=lambda: self._tokens.get(deadline=deadline))
+        except MpesaError as error:
+            self._report("query", started, error)
+            raise
+        self._notify(
+            Event(
+                kind="query",
+                outcome=result.status.value.lower(),
+                duration=self._clock.monotonic() - started,
+                code=result.result_code,
+                merchant_request_id=result.merchant_request_id,
+                checkout_request_id=mask_checkout_id(checkout_request_id),
+            )
+        )
+        return result
+
+    def wait_for_result(
+        self,
+        checkout_request_id: str,
+        /,
+        *,
+        timeout: float = 120.0,
+        on_poll: Callable[[QueryResult], None] | None = None,
+    ) -> QueryResult:
+        """Ask until the payment is PAID or FAILED, or the time is up.
+
+        Args:
+            checkout_request_id: From `PushAccepted`.
+            timeout: Seconds to wait at most. The prompt lives about 60.
+            on_poll: Called with each answer.
+
+        Returns:
+            The last answer; one with status UNKNOWN, never FAILED, where nobody could tell in time.
+
+        Raises:
+            InvalidRequest: The id cannot be one.
+            AuthenticationFailed: Daraja does not accept our credentials.
+        """
+        deadline = self._clock.monotonic() + timeout
+        while True:
+            result = self._poll(checkout_request_id, deadline)
+            if on_poll is not None:
+                on_poll(result)
+            left = deadline - self._clock.monotonic()
+            if result.status in (QueryStatus.PAID, QueryStatus.FAILED) or left <= 0:
+                return result
+
+    def _poll(self, checkout_request_id: str, deadline: float) -> QueryResult:
+        """Wait for the next moment to ask, and ask."""
+        check_checkout_id(checkout_request_id)
+        left = deadline - self._clock.monotonic()
+        wait = _POLL_EVERY + _POLL_SPREAD * self._retry.jitter()
+        self._clock.sleep(max(min(wait, left), 0.0))
+        try:
+            return self.query(
+                checkout_request_id, timeout=max(deadline - self._clock.monotonic(), 0.0)
+            )
+        except AuthenticationFailed:
+            raise
+        except (TransportError, DarajaError, UnexpectedResponse):
+            return QueryResult(status=QueryStatus.UNKNOWN, checkout_request_id=checkout_request_id)
+
+    def _deadline(self, timeout: float | None = None) -> float:
+        """The monotonic second after which no new try starts."""
+        return self._clock.monotonic() + (self.config.total_timeout if timeout is None else timeout)
+
+    def _with_token(self, call: Callable[[Token], T], *, token: Callable[[], Token]) -> T:
+        """Call with a token; with a new one, once, where Daraja refused it before doing anything."""
+        first = token()
+        try:
+            return call(first)
+        except AuthenticationFailed as error:
+            if error.reason != "token_refused":
+                raise
+        self._tokens.drop(first)
+        return call(token())
+
+    def _token_before_push(self) -> Token:
+        """A token for a push; whatever goes wrong here, no push was sent."""
+        try:
+            return self.token()
+        except OutcomeUnknown as error:
+            reason = error.reason
+        raise NotSent(f"no token for the push: {reason}")
+
+    def _fetch_token(self, deadline: float) -> Token:
+        started = self._clock.monotonic()
+
+        def fetch() -> Token:
+            sent_at = self._clock.monotonic()
+            left = max(deadline - sent_at, _LEAST_TIMEOUT)
+            request = protocol.build_token(self.config)
+            request = attrs.evolve(request, total_timeout=min(request.total_timeout, left))
+            return protocol.read_token(self._transport.send(request), sent_at=sent_at)
+
+        try:
+            token = self._retry.run(
+                fetch, again=may_ask_again, clock=self._clock, deadline=deadline
+            )
+        except MpesaError as error:
+            self._report("token", started, error)
+            raise
+        self._notify(Event(kind="token", outcome="ok", duration=self._clock.monotonic() - started))
+        return token
+
+    def _check_callback_url(self, url: str) -> None:
+        fault = callback_url_fault(
+            url,
+            allow_loopback=all(map(is_loopback_url, self.config.environment.urls.values())),
+        )
+        if fault:
+            raise InvalidRequest("callback_url", fault)
+
+    def _report(self, kind: EventKind, started: float, error: MpesaError) -> None:
+        """Tell the hooks how a step failed."""
+        self._notify(
+            Event(
+                kind=kind,
+                outcome=_outcome(error),
+                duration=self._clock.monotonic() - started,
+                code=getattr(error, "error_code", None),
+                error=type(error).__name__,
+                http_status=getattr(error, "http_status", None),
+            )
+        )
+
+
+def _outcome(error: MpesaError) -> str:
+    if isinstance(error, OutcomeUnknown):
+        return "unknown"
+    if isinstance(error, NotSent):
+        return "not_sent"
+    if isinstance(error, RateLimited):
+        return "rate_limited"
+    return "refused" if isinstance(error, DarajaError) else "error"
+
+
+def _app_id(config: StkConfig) -> str:
+    """Names the app in a token store, without its key in clear."""
+    text = f"{config.environment.token_url} {config.consumer_key}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _default_transport(config: StkConfig, clock: Clock) -> Transport:
+    # Imported here: requests takes most of the time of `import mpesa_stk`, and a host that only reads
+    # callbacks or brings a transport of its own never needs it.
+    from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
+
+    return RequestsTransport(
+        proxies=config.proxies, user_agent=config.user_agent, monotonic=clock.monotonic
+    )

@@ -1,0 +1,244 @@
+"""The typed values that go to Daraja and come back. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+
+import attrs
+
+from mpesa_stk.daraja.results import Result, explain
+from mpesa_stk.errors import InvalidAmount, InvalidRequest
+from mpesa_stk.phone import PhoneNumber, mask_phone
+from mpesa_stk.secrecy import HoldsSecrets, masked_id_repr
+
+__all__ = [
+    "CallbackResult",
+    "PaymentConfirmed",
+    "PaymentFailed",
+    "PaymentUnproven",
+    "PushAccepted",
+    "PushRequest",
+    "QueryResult",
+    "QueryStatus",
+    "Token",
+    "check_checkout_id",
+]
+
+MAX_REFERENCE = 12
+MAX_DESCRIPTION = 13
+# Characters such as @ # & are reported to fail in silence (facts, section 2).
+_SAFE_TEXT = re.compile(r"[A-Za-z0-9 _./-]*")
+_VISIBLE = re.compile(r"[!-~]{1,128}")
+
+
+def _check_text(field: str, text: object, longest: int) -> str:
+    if not isinstance(text, str):
+        raise InvalidRequest(field, "must be a string")
+    if len(text) > longest:
+        raise InvalidRequest(field, f"must be at most {longest} characters")
+    if not _SAFE_TEXT.fullmatch(text):
+        raise InvalidRequest(field, "may hold only letters, digits, space and - _ . /")
+    return text
+
+
+def _check_amount(amount: object, max_amount: int) -> int:
+    """Whole shillings: an int or an integral Decimal, and nothing else."""
+    if isinstance(amount, bool) or not isinstance(amount, (int, Decimal)):
+        raise InvalidAmount("amount", "must be an int or a whole Decimal, in shillings")
+    if isinstance(amount, Decimal) and not amount.is_finite():
+        raise InvalidAmount("amount", "must be a finite number")
+    if not 1 <= amount <= max_amount:
+        raise InvalidAmount("amount", f"must be from 1 to {max_amount} shillings")
+    if amount != int(amount):
+        raise InvalidAmount("amount", "must be whole shillings: Daraja takes no cents")
+    return int(amount)
+
+
+def check_checkout_id(checkout_request_id: object, /) -> str:
+    """Return a CheckoutRequestID that can be sent.
+
+    Raises:
+        InvalidRequest: It is no string of 1 to 128 visible ASCII characters.
+    """
+    if not isinstance(checkout_request_id, str) or not _VISIBLE.fullmatch(checkout_request_id):
+        raise InvalidRequest("checkout_request_id", "must be 1 to 128 visible ASCII characters")
+    return checkout_request_id
+
+
+@attrs.frozen(kw_only=True)
+class PushRequest:
+    """What is asked of the customer, checked.
+
+    Attributes:
+        phone_number: Who gets the prompt and pays.
+        amount: Whole shillings.
+        reference: Shown in the prompt, 1 to 12 characters.
+        description: Up to 13 characters.
+        callback_url: Where Daraja posts the result.
+    """
+
+    phone_number: PhoneNumber
+    amount: int
+    reference: str
+    description: str
+    callback_url: str = attrs.field(repr=False)
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str,
+        callback_url: str,
+        max_amount: int,
+    ) -> PushRequest:
+        """Check every field and make the request.
+
+        Raises:
+            InvalidRequest: A field breaks a rule; the error names the field and the rule.
+        """
+        if not isinstance(phone_number, PhoneNumber):
+            phone_number = PhoneNumber.parse(phone_number)
+        whole_amount = _check_amount(amount, max_amount)
+        if not _check_text("reference", reference, MAX_REFERENCE).strip():
+            raise InvalidRequest("reference", f"must be 1 to {MAX_REFERENCE} characters")
+        return cls(
+            phone_number=phone_number,
+            amount=whole_amount,
+            reference=reference,
+            description=_check_text("description", description, MAX_DESCRIPTION),
+            callback_url=callback_url,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class PushAccepted:
+    """Daraja took the push. It does not prove that a prompt appeared (facts, section 3).
+
+    Attributes:
+        merchant_request_id: Daraja's id of the request.
+        checkout_request_id: Daraja's id of the prompt; it may end in the payer's digits.
+        response_code: ``"0"``.
+        response_description: Daraja's words.
+        customer_message: Daraja's words for the customer.
+    """
+
+    merchant_request_id: str
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
+    response_code: str
+    response_description: str
+    customer_message: str
+
+
+class QueryStatus(str, Enum):
+    """What a status query tells about a payment."""
+
+    PAID = "PAID"
+    FAILED = "FAILED"
+    PENDING = "PENDING"
+    UNKNOWN = "UNKNOWN"
+
+
+@attrs.frozen(kw_only=True)
+class QueryResult:
+    """Daraja's view of a payment. It never holds a receipt: only the callback does.
+
+    Attributes:
+        status: `QueryStatus`; FAILED only for codes on the closed list of final ones.
+        checkout_request_id: The id that was asked about.
+        merchant_request_id: Daraja's id of the request.
+        response_code: Whether the query itself was taken.
+        response_description: Daraja's words on that.
+        result_code: Result of the payment, or None where Daraja named none.
+        result_desc: Daraja's words on that.
+    """
+
+    status: QueryStatus
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
+    merchant_request_id: str | None = None
+    response_code: str | None = None
+    response_description: str | None = None
+    result_code: str | None = None
+    result_desc: str | None = None
+
+    @property
+    def result(self) -> Result | None:
+        """What the result code means."""
+        return None if self.result_code is None else explain(self.result_code)
+
+
+@attrs.frozen(kw_only=True)
+class Token(HoldsSecrets):
+    """A bearer token.
+
+    Attributes:
+        value: The secret itself.
+        expires_in: Seconds it lives, as Daraja said.
+        renew_at: Monotonic second of this process from which it is not used any more.
+    """
+
+    value: str = attrs.field(repr=False)
+    expires_in: float
+    renew_at: float
+
+
+@attrs.frozen(kw_only=True)
+class _CallbackFacts:
+    """What every callback result shares.
+
+    Attributes:
+        checkout_request_id: Daraja's id of the prompt.
+        merchant_request_id: Daraja's id of the request.
+        result: What the result code means; its `code` is the raw code as a string.
+        result_desc: Daraja's words.
+    """
+
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
+    merchant_request_id: str
+    result: Result
+    result_desc: str
+
+
+def _masked_phone_repr(phone_number: str | None) -> str:
+    return repr(mask_phone(phone_number))
+
+
+@attrs.frozen(kw_only=True)
+class PaymentConfirmed(_CallbackFacts):
+    """The customer paid, with proof.
+
+    Attributes:
+        receipt_number: M-Pesa's receipt.
+        amount: Shillings, exactly as written in the callback.
+        paid_at: When, timezone-aware; None where the callback gave no readable date.
+        phone_number: Who paid, as written in the callback (perhaps masked), or None.
+    """
+
+    receipt_number: str
+    amount: Decimal
+    paid_at: datetime | None
+    phone_number: str | None = attrs.field(repr=_masked_phone_repr)
+
+
+@attrs.frozen(kw_only=True)
+class PaymentFailed(_CallbackFacts):
+    """The customer did not pay; `result` says why."""
+
+
+@attrs.frozen(kw_only=True)
+class PaymentUnproven(_CallbackFacts):
+    """A success code without the proof: ask the status query before believing it.
+
+    Attributes:
+        problems: What is missing or contradicting, as JSON paths with a kind.
+    """
+
+    problems: tuple[str, ...]
+
+
+CallbackResult = PaymentConfirmed | PaymentFailed | PaymentUnproven

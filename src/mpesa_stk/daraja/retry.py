@@ -1,0 +1,108 @@
+"""What may be tried again, and when. The only file that imports tenacity.
+
+By outcome, never by HTTP verb or by an exception class of requests:
+
+    =====  ==============  ================  ====================================
+    step   not sent        token refused     rate limited, 5xx, unreadable, unknown
+    =====  ==============  ================  ====================================
+    token  again           --                again
+    query  again           new token, once   again, within the caller's deadline
+    push   again           new token, once   never
+    =====  ==============  ================  ====================================
+
+A push that was refused for its token was not executed; the new token is fetched in `client`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from mpesa_stk.clock import Clock
+from mpesa_stk.errors import (
+    AuthenticationFailed,
+    DarajaError,
+    GatewayBlocked,
+    NotSent,
+    RateLimited,
+    TransportError,
+    UnexpectedResponse,
+)
+
+if TYPE_CHECKING:
+    import tenacity
+
+__all__ = ["RetryPolicy", "may_ask_again", "may_push_again"]
+
+T = TypeVar("T")
+
+
+def may_push_again(error: BaseException, /) -> bool:
+    """Whether a push may be sent again: only if it provably never left."""
+    return isinstance(error, NotSent)
+
+
+def may_ask_again(error: BaseException, /) -> bool:
+    """Whether a token request or a status query, which move no money, may be sent again."""
+    if isinstance(error, (GatewayBlocked, AuthenticationFailed)):
+        return False
+    if isinstance(error, DarajaError) and not isinstance(error, RateLimited):
+        return error.http_status >= 500  # noqa: PLR2004 - server errors
+    return isinstance(error, (TransportError, RateLimited, UnexpectedResponse))
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often and how patiently.
+
+    Attributes:
+        attempts: Most tries of one request, the first included.
+        first_wait: Seconds before the second try; doubles with each further one.
+        max_wait: Most seconds between two tries, unless the server asks for more.
+        jitter: Returns a random number from 0 to 1; each wait is multiplied by 0.5 to 1.5 with it.
+    """
+
+    attempts: int = 4
+    first_wait: float = 0.5
+    max_wait: float = 8.0
+    jitter: Callable[[], float] = attrs.field(default=random.random, repr=False)
+
+    def run(
+        self,
+        call: Callable[[], T],
+        /,
+        *,
+        again: Callable[[BaseException], bool],
+        clock: Clock,
+        deadline: float,
+    ) -> T:
+        """Call until it succeeds, fails for good, or would wait past the deadline.
+
+        Args:
+            call: One try.
+            again: Whether an error of it allows another.
+            clock: Sleeps and tells the time.
+            deadline: Monotonic second after which no new try starts.
+        """
+        import tenacity  # noqa: PLC0415 - keeps it out of the time of `import mpesa_stk`
+
+        def stop(state: tenacity.RetryCallState) -> bool:
+            wakes = clock.monotonic() + state.upcoming_sleep
+            return state.attempt_number >= self.attempts or wakes > deadline
+
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(again),
+            wait=self._wait,
+            stop=stop,
+            sleep=clock.sleep,
+            reraise=True,
+        )(call)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        backoff = min(self.first_wait * 2.0 ** (state.attempt_number - 1), self.max_wait)
+        error = state.outcome.exception() if state.outcome else None
+        asked = getattr(error, "retry_after", None) or 0.0
+        return max(backoff * (0.5 + self.jitter()), float(asked))

@@ -1,0 +1,376 @@
+"""Daraja's JSON <-> typed values. The only file that imports cattrs.
+
+Rules of this file: JSON is read strictly (UTF-8 without BOM, no duplicate keys, no lone surrogates,
+bounded in size and depth); a value is never bent into another type (a bool is not an int, None is
+not a string, 1.7 is not 1); unknown keys are ignored, since a live API adds some; errors name JSON
+paths and kinds, never values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, NewType, TypeVar
+
+import attrs
+import cattrs
+from cattrs.errors import ClassValidationError
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from mpesa_stk.daraja.http import MAX_BODY
+
+__all__ = [
+    "CallbackBody",
+    "Code",
+    "ErrorAnswer",
+    "PushAnswer",
+    "PushBody",
+    "QueryAnswer",
+    "QueryBody",
+    "TokenAnswer",
+    "WireError",
+    "clean_text",
+    "encode",
+    "read",
+    "read_callback",
+    "read_error",
+    "read_object",
+]
+
+T = TypeVar("T")
+Code = NewType("Code", str)
+"""A code that Daraja writes as a number here and as a string there; kept as a string."""
+
+_MAX_CODE = 40
+_MAX_TEXT = 200
+_UNSAFE = re.compile(r"[^ -~]+")
+# Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more.
+_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9]{9,}")
+
+
+class WireError(Exception):
+    """The bytes are not what they should be.
+
+    Attributes:
+        problems: JSON paths with a kind.
+    """
+
+    def __init__(self, problems: tuple[str, ...], /) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+def clean_text(text: object, /) -> str | None:
+    """A text from outside, fit for errors and logs: one line, bounded, without long secrets."""
+    if not isinstance(text, str):
+        return None
+    return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text[:_MAX_TEXT]))
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _DuplicateKeyError
+    return found
+
+
+# parse_constant: NaN and Infinity become Decimals, which no amount check lets pass.
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_unique_keys, parse_float=Decimal, parse_constant=Decimal
+)
+# Twice as fast; lets a duplicate key pass, so only `read_callback` uses it, with a check of its own.
+_LOOSE = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
+
+
+def read_object(body: bytes | str, /) -> dict[str, Any]:
+    """Read bytes as one JSON object, strictly.
+
+    Raises:
+        WireError: They are anything else; whatever the bytes, nothing else is raised.
+    """
+    return _decode(body, _STRICT.decode)
+
+
+def _decode(body: bytes | str, decode: Callable[[str], object]) -> dict[str, Any]:
+    """Decode bytes as one JSON object; every way in which that can fail is a `WireError`."""
+    try:
+        if len(body) > MAX_BODY:
+            raise WireError((f"$: larger than {MAX_BODY} bytes",))
+        text = body if isinstance(body, str) else body.decode()
+        value = decode(text)
+        if "\\u" in text or text is body:
+            json.dumps(value, ensure_ascii=False, default=str).encode()  # finds lone surrogates
+    except UnicodeError:
+        raise WireError(("$: not valid UTF-8 text",)) from None
+    except _DuplicateKeyError:
+        raise WireError(("$: an object names a key twice",)) from None
+    except RecursionError:
+        raise WireError(("$: nested too deeply",)) from None
+    except (ValueError, InvalidOperation):
+        raise WireError(("$: not JSON",)) from None
+    if type(value) is not dict:
+        raise WireError(("$: not an object",))
+    return value
+
+
+# --- mirrors: one class for each body, the JSON name beside each field ------------------------------
+
+
+def _wire(name: str, **kwargs: Any) -> Any:  # noqa: ANN401 - the type that attrs.field has
+    return attrs.field(metadata={"wire": name}, **kwargs)
+
+
+@attrs.frozen(kw_only=True)
+class PushBody:
+    """What the push endpoint takes."""
+
+    shortcode: int | str = _wire("BusinessShortCode")
+    password: str = _wire("Password", repr=False)
+    timestamp: str = _wire("Timestamp")
+    transaction_type: str = _wire("TransactionType")
+    amount: int = _wire("Amount")
+    party_a: int = _wire("PartyA", repr=False)
+    party_b: int | str = _wire("PartyB")
+    phone_number: int = _wire("PhoneNumber", repr=False)
+    callback_url: str = _wire("CallBackURL", repr=False)
+    reference: str = _wire("AccountReference")
+    description: str = _wire("TransactionDesc")
+
+
+@attrs.frozen(kw_only=True)
+class QueryBody:
+    """What the status query endpoint takes."""
+
+    shortcode: int | str = _wire("BusinessShortCode")
+    password: str = _wire("Password", repr=False)
+    timestamp: str = _wire("Timestamp")
+    checkout_request_id: str = _wire("CheckoutRequestID", repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class TokenAnswer:
+    """What the token endpoint answers; `expires_in` is a number or a string (facts, section 1)."""
+
+    access_token: str = _wire("access_token", repr=False)
+    expires_in: Any = _wire("expires_in", default=None)
+
+
+@attrs.frozen(kw_only=True)
+class PushAnswer:
+    """What the push endpoint answers when it accepts."""
+
+    merchant_request_id: str = _wire("MerchantRequestID")
+    checkout_request_id: str = _wire("CheckoutRequestID", repr=False)
+    response_code: Code = _wire("ResponseCode")
+    response_description: str = _wire("ResponseDescription", default="")
+    customer_message: str = _wire("CustomerMessage", default="")
+
+
+@attrs.frozen(kw_only=True)
+class QueryAnswer:
+    """What the status query endpoint answers."""
+
+    response_code: Code = _wire("ResponseCode")
+    response_description: str = _wire("ResponseDescription", default="")
+    merchant_request_id: str | None = _wire("MerchantRequestID", default=None)
+    checkout_request_id: str | None = _wire("CheckoutRequestID", default=None, repr=False)
+    result_code: Code | None = _wire("ResultCode", default=None)
+    result_desc: str | None = _wire("ResultDesc", default=None)
+
+
+@attrs.define(kw_only=True)  # not frozen: half of the time to make one, on the hottest path
+class CallbackBody:
+    """``Body.stkCallback``; its metadata is read by name in `callbacks`."""
+
+    merchant_request_id: str = _wire("MerchantRequestID")
+    checkout_request_id: str = _wire("CheckoutRequestID", repr=False)
+    result_code: Code = _wire("ResultCode")
+    result_desc: str = _wire("ResultDesc", default="")
+    metadata: Any = _wire("CallbackMetadata", default=None, repr=False)
+
+
+# --- the converter ---------------------------------------------------------------------------------
+
+
+def _text_hook(value: object, _type: object) -> str:
+    if type(value) is not str:
+        raise TypeError("not a string")
+    return value
+
+
+def _code_hook(value: object, _type: object) -> str:
+    if type(value) is int:
+        value = str(value)
+    if type(value) is not str or not value or len(value) > _MAX_CODE:
+        raise TypeError("not a code")
+    return value
+
+
+def _renames(kind: type) -> dict[str, Any]:
+    return {
+        field.name: override(rename=field.metadata["wire"])
+        for field in attrs.fields(kind)
+        if "wire" in field.metadata
+    }
+
+
+def _make_converter(*, explain: bool) -> cattrs.Converter:
+    """Strict leaf hooks first, then the pair of factories: factories resolve leaves early."""
+    converter = cattrs.Converter(detailed_validation=explain)
+    converter.register_structure_hook(str, _text_hook)
+    converter.register_structure_hook(Code, _code_hook)
+
+    @converter.register_structure_hook_factory(attrs.has)
+    def _structure(kind: type) -> Callable[..., Any]:
+        return make_dict_structure_fn(kind, converter, **_renames(kind))
+
+    @converter.register_unstructure_hook_factory(attrs.has)
+    def _unstructure(kind: type) -> Callable[..., Any]:
+        return make_dict_unstructure_fn(kind, converter, **_renames(kind))
+
+    return converter
+
+
+# The quick one reads; where it fails, the other reads again and says why.
+_QUICK = _make_converter(explain=False)
+_EXPLAINING = _make_converter(explain=True)
+
+
+def encode(body: PushBody | QueryBody, /) -> bytes:
+    """The JSON of a request's body."""
+    return json.dumps(_QUICK.unstructure(body), separators=(",", ":")).encode()
+
+
+def read(kind: type[T], payload: Mapping[str, object], /, *, path: str = "$") -> T:
+    """Read a JSON object as one of the mirrors above.
+
+    Raises:
+        WireError: A field is missing or has another type; it names each by its JSON path.
+    """
+    try:
+        return _QUICK.structure(payload, kind)
+    except (KeyError, TypeError):
+        pass
+    try:
+        return _EXPLAINING.structure(payload, kind)
+    except ClassValidationError as error:
+        problems = tuple(_problems(error, path))
+    raise WireError(problems)
+
+
+def read_callback(body: bytes | str, /) -> CallbackBody:
+    """Read the body of an STK callback.
+
+    Raises:
+        WireError: It is anything else; it names JSON paths.
+    """
+    envelope = _decode(body, _decode_callback).get("Body")
+    if type(envelope) is not dict:
+        raise WireError(("$.Body: missing or not an object",))
+    callback = envelope.get("stkCallback")
+    if type(callback) is not dict:
+        raise WireError(("$.Body.stkCallback: missing or not an object",))
+    return read(CallbackBody, callback, path="$.Body.stkCallback")
+
+
+def _decode_callback(text: str) -> object:
+    """Decode a callback at full speed where its text proves that no key comes twice.
+
+    JSON has a colon for each key; more only inside strings. As many colons as keys: none is double.
+    """
+    value, end = _LOOSE.raw_decode(text.lstrip(" \t\r\n"))
+    proven = end == len(text) and text.count(":") == _callback_keys(value)
+    return value if proven else _STRICT.decode(text)
+
+
+def _callback_keys(value: Any) -> int:  # noqa: ANN401 - any JSON
+    """How many keys a successful callback of the usual shape has; -1 for any other shape."""
+    try:
+        body = value["Body"]
+        callback = body["stkCallback"]
+        metadata = callback["CallbackMetadata"]
+        items = [len(item) for item in metadata["Item"] if type(item) is dict]
+    except (KeyError, TypeError):
+        return -1
+    return len(value) + len(body) + len(callback) + len(metadata) + sum(items)
+
+
+def _problems(error: ClassValidationError, path: str) -> Iterator[str]:
+    """What is wrong, by JSON name: cattrs itself names the Python attribute."""
+    fields = attrs.fields_dict(error.cl)
+    for reason, note in error.group_exceptions()[0]:
+        name = fields[note.name].metadata["wire"]
+        yield f"{path}.{name}: {'missing' if isinstance(reason, KeyError) else reason.args[0]}"
+
+
+# --- errors: four shapes, one reader ------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class ErrorAnswer:
+    """Daraja's or its gateway's no.
+
+    Attributes:
+        code: The error code, cleaned.
+        message: The text, cleaned.
+        request_id: Daraja's id of the request; on a pending query it is the CheckoutRequestID.
+        from_gateway: Whether the API gateway said it, not Daraja behind it.
+    """
+
+    code: str | None
+    message: str | None
+    request_id: str | None = attrs.field(repr=False)
+    from_gateway: bool = False
+
+
+def read_error(payload: Mapping[str, Any], /) -> ErrorAnswer | None:
+    """The error in an answer, in any of the four shapes seen (facts, section 3), or None."""
+    for code, message, request_id in (
+        ("errorCode", "errorMessage", "requestId"),
+        ("ErrorCode", "ErrorMessage", "RequestID"),
+    ):
+        if code in payload:
+            return ErrorAnswer(
+                code=_error_code(payload[code]),
+                message=clean_text(payload.get(message)),
+                request_id=_bounded(payload.get(request_id)),
+            )
+    fault = payload.get("fault")
+    if isinstance(fault, dict):
+        detail = fault.get("detail")
+        return ErrorAnswer(
+            code=_error_code(detail.get("errorcode") if isinstance(detail, dict) else None),
+            message=clean_text(fault.get("faultstring")),
+            request_id=None,
+            from_gateway=True,
+        )
+    return _soap_fault(payload)
+
+
+def _soap_fault(payload: Mapping[str, Any]) -> ErrorAnswer | None:
+    """``{"Envelope": {"Body": {"Fault": ...}}}``: a fault of the system behind the gateway."""
+    fault: object = payload
+    for key in ("Envelope", "Body", "Fault"):
+        fault = fault.get(key) if isinstance(fault, dict) else None
+    if not isinstance(fault, dict):
+        return None
+    return ErrorAnswer(
+        code=None, message=clean_text(fault.get("faultstring")), request_id=None, from_gateway=True
+    )
+
+
+def _error_code(value: object) -> str | None:
+    return clean_text(str(value) if type(value) is int else value)
+
+
+def _bounded(value: object) -> str | None:
+    return value[:128] if isinstance(value, str) else None

@@ -1,0 +1,273 @@
+"""The whole error tree. A leaf: imports nothing of the package.
+
+A declined or cancelled payment is a result, never an exception. ::
+
+    MpesaError
+    ├── ConfigurationError          the settings cannot work; nothing was sent
+    ├── InvalidRequest              a field breaks a rule; nothing was sent
+    │   ├── InvalidPhoneNumber
+    │   └── InvalidAmount
+    ├── TransportError
+    │   ├── NotSent                 provably never left: safe to send again
+    │   └── OutcomeUnknown          it may have happened: do not send again
+    ├── DarajaError                 Daraja answered no
+    │   ├── AuthenticationFailed    bad key or secret, product not enabled, token refused
+    │   ├── RateLimited
+    │   └── SubscriberBusy          a prompt is already open on that phone
+    ├── UnexpectedResponse          not Daraja's format
+    │   └── GatewayBlocked          an HTML block page in front of Daraja
+    ├── InvalidCallback
+    ├── CallbackRefused
+    └── StoreError
+        ├── DuplicateTransaction
+        └── IdempotencyConflict     the same key with another payload
+
+Every error carries its facts as attributes, survives pickle and copy, and never holds a body
+or a secret in its text. Texts that came from outside are cleaned and bounded before they get here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+__all__ = [
+    "AuthenticationFailed",
+    "CallbackRefused",
+    "ConfigurationError",
+    "DarajaError",
+    "DuplicateTransaction",
+    "GatewayBlocked",
+    "IdempotencyConflict",
+    "InvalidAmount",
+    "InvalidCallback",
+    "InvalidPhoneNumber",
+    "InvalidRequest",
+    "MpesaError",
+    "NotSent",
+    "OutcomeUnknown",
+    "RateLimited",
+    "StoreError",
+    "SubscriberBusy",
+    "TransportError",
+    "UnexpectedResponse",
+]
+
+AuthenticationReason = Literal["token_refused", "credentials", "product"]
+
+
+class MpesaError(Exception):
+    """Root of every error this package raises on purpose.
+
+    Attributes:
+        transaction_no: The payment concerned, where `Payments.checkout` raised the error.
+    """
+
+    transaction_no: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(
+    kind: type[MpesaError], args: tuple[object, ...], facts: dict[str, object]
+) -> MpesaError:
+    """Make an error again from its parts, whatever its `__init__` asks for."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
+
+class ConfigurationError(MpesaError):
+    """The settings cannot work; nothing was sent.
+
+    Attributes:
+        problems: Pairs of setting name and what is wrong with it, one for each bad setting.
+    """
+
+    def __init__(self, problems: tuple[tuple[str, str], ...], /) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{name}: {rule}" for name, rule in problems))
+
+
+class InvalidRequest(MpesaError):
+    """A field breaks a rule; nothing was sent.
+
+    Attributes:
+        field: Name of the field.
+        rule: The rule in words. Never the rejected value.
+    """
+
+    def __init__(self, field: str, rule: str, /) -> None:
+        self.field = field
+        self.rule = rule
+        super().__init__(f"{field}: {rule}")
+
+
+class InvalidPhoneNumber(InvalidRequest):
+    """Not a Safaricom-style Kenyan mobile number."""
+
+
+class InvalidAmount(InvalidRequest):
+    """Not a whole number of shillings within the limits."""
+
+
+class TransportError(MpesaError):
+    """The exchange with the server failed.
+
+    Attributes:
+        reason: What happened, in a few constant words.
+    """
+
+    def __init__(self, reason: str, /) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class NotSent(TransportError):
+    """The request provably never left this machine: safe to send again."""
+
+
+class OutcomeUnknown(TransportError):
+    """It may have happened: do not send again, wait for the callback or ask the query.
+
+    Attributes:
+        http_status: Status of the answer, where there was one that could not be trusted.
+    """
+
+    def __init__(self, reason: str, /, *, http_status: int | None = None) -> None:
+        super().__init__(reason)
+        self.http_status = http_status
+
+
+class DarajaError(MpesaError):
+    """Daraja answered no.
+
+    Attributes:
+        http_status: HTTP status of the answer.
+        error_code: Daraja's code, for example ``"400.002.02"``.
+        error_message: Daraja's text, cleaned and cut to 200 characters.
+        request_id: Daraja's own id of the request, for its support desk.
+        retry_after: Seconds to wait, where the server said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        /,
+        *,
+        http_status: int,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.http_status = http_status
+        self.error_code = error_code
+        self.error_message = error_message
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class AuthenticationFailed(DarajaError):
+    """Daraja did not accept who we are.
+
+    Attributes:
+        reason: ``"token_refused"`` (the bearer token), ``"credentials"`` (consumer key and secret,
+            or shortcode and passkey) or ``"product"`` (the product is not enabled on the app).
+    """
+
+    def __init__(self, message: str, /, *, reason: AuthenticationReason, **facts: Any) -> None:  # noqa: ANN401 - DarajaError's own keywords
+        super().__init__(message, **facts)
+        self.reason = reason
+
+
+class RateLimited(DarajaError):
+    """Daraja or its gateway asks us to slow down; `retry_after` says how long where known."""
+
+
+class SubscriberBusy(DarajaError):
+    """A prompt is already open on that phone, perhaps ours: wait at least a minute."""
+
+
+class UnexpectedResponse(MpesaError):
+    """The answer is not in Daraja's format.
+
+    Attributes:
+        http_status: HTTP status of the answer.
+        problems: What is wrong, as JSON paths with a kind: ``"$.ResponseCode: missing"``.
+    """
+
+    def __init__(
+        self, message: str, /, *, http_status: int, problems: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(": ".join((message, "; ".join(problems))) if problems else message)
+        self.http_status = http_status
+        self.problems = problems
+
+
+class GatewayBlocked(UnexpectedResponse):
+    """A web firewall answered with a block page before Daraja saw the request.
+
+    Attributes:
+        incident_id: The firewall's id of the incident, which Safaricom's support asks for.
+    """
+
+    def __init__(
+        self, message: str, /, *, http_status: int, incident_id: str | None = None
+    ) -> None:
+        super().__init__(message, http_status=http_status)
+        self.incident_id = incident_id
+
+
+class InvalidCallback(MpesaError):
+    """The body is not an STK callback.
+
+    Attributes:
+        problems: What is wrong, as JSON paths with a kind.
+    """
+
+    def __init__(self, problems: tuple[str, ...], /) -> None:
+        self.problems = problems
+        super().__init__("not an STK callback: " + "; ".join(problems))
+
+
+class CallbackRefused(MpesaError):
+    """The guard said no.
+
+    Attributes:
+        reason: Why, in a few constant words.
+    """
+
+    def __init__(self, reason: str, /) -> None:
+        self.reason = reason
+        super().__init__(f"callback refused: {reason}")
+
+
+class StoreError(MpesaError):
+    """The transaction store failed or cannot be reached."""
+
+
+class DuplicateTransaction(StoreError):
+    """A value that must be unique is taken.
+
+    Attributes:
+        field: ``transaction_no``, ``idempotency_key``, ``checkout_request_id`` or
+            ``receipt_number``.
+    """
+
+    def __init__(self, field: str, /) -> None:
+        self.field = field
+        super().__init__(f"{field} is already in use by another transaction")
+
+
+class IdempotencyConflict(StoreError):
+    """The same idempotency key came with another payload.
+
+    Attributes:
+        fields: Names of the fields that differ.
+    """
+
+    def __init__(self, fields: tuple[str, ...], /) -> None:
+        self.fields = fields
+        super().__init__(f"idempotency key was used with another {', '.join(fields)}")

@@ -1,0 +1,310 @@
+"""`Payments`: checkout, status query, callback and the work that is due, over a client and a store.
+
+The order of writes is what keeps the promise: the intent is stored before the push, evidence before
+it is acknowledged, and an outcome before it is reported. Each change is a compare-and-set of a pure
+`apply`, tried again from the stored state when another worker was first.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import attrs
+
+from mpesa_stk.client import StkClient
+from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.daraja.models import PushAccepted, PushRequest, QueryResult
+from mpesa_stk.errors import (
+    DuplicateTransaction,
+    IdempotencyConflict,
+    InvalidRequest,
+    MpesaError,
+    OutcomeUnknown,
+    StoreError,
+)
+from mpesa_stk.hooks import Hook, Notifier, log_trouble
+from mpesa_stk.payments.due import DueReport, DueWork
+from mpesa_stk.payments.events import (
+    OutcomeLost,
+    PaymentEvent,
+    PushRefused,
+    PushTaken,
+    QuerySeen,
+    TryAgain,
+)
+from mpesa_stk.payments.intake import CallbackIntake, CallbackReceipt
+from mpesa_stk.payments.ledger import FIRST_QUERY, Ledger
+from mpesa_stk.payments.signing import signed_url
+from mpesa_stk.payments.store import TransactionStore
+from mpesa_stk.payments.transaction import Transaction, TransactionState, apply
+from mpesa_stk.phone import PhoneNumber
+
+__all__ = ["PaymentStatus", "Payments"]
+
+EXPIRE_AFTER = timedelta(minutes=15)
+"""How long an open payment is followed. A prompt lives about a minute (facts, section 6)."""
+_KEY = re.compile(r"[!-~]{1,255}")
+
+
+@attrs.frozen(kw_only=True)
+class PaymentStatus:
+    """Daraja's view and ours.
+
+    Attributes:
+        remote: Daraja's answer, or None where it could not be asked.
+        remote_error: Why it could not be asked.
+        local_transaction: The payment as stored, with the answer applied; None if it is not ours.
+    """
+
+    remote: QueryResult | None
+    remote_error: MpesaError | None
+    local_transaction: Transaction | None
+
+
+class Payments:
+    """Payments that are remembered: asked for once, never lost, never invented.
+
+    Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        client: StkClient,
+        store: TransactionStore,
+        /,
+        *,
+        clock: Clock | None = None,
+        hooks: tuple[Hook, ...] = (),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Make the flow over a client and a store.
+
+        Args:
+            client: Talks to Daraja; its config says who is paid and how callbacks are signed.
+            store: Remembers the payments.
+            clock: Tells the time.
+            hooks: Receive an `Event` for each callback and each settled payment.
+            jitter: Returns a random number from 0 to 1; spreads status queries.
+        """
+        self.client = client
+        self.store = store
+        self.clock = clock or SystemClock()
+        self._ledger = Ledger(
+            store=store, clock=self.clock, notify=Notifier(tuple(hooks)), jitter=jitter
+        )
+        self._intake = CallbackIntake(self._ledger, client.config.callback_secrets)
+        self._due = DueWork(ledger=self._ledger, intake=self._intake, client=client)
+
+    # --- checkout ------------------------------------------------------------------------------
+
+    def checkout(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str = "",
+        idempotency_key: str | None = None,
+    ) -> Transaction:
+        """Ask a customer to pay, once.
+
+        The intent is stored before the push. The same `idempotency_key` with the same payload
+        returns its transaction and pushes nothing, except that a REJECTED one, which never reached
+        the phone, is tried again.
+
+        Args:
+            phone_number: Who pays.
+            amount: Whole shillings.
+            reference: Shown in the prompt, 1 to 12 characters.
+            description: Up to 13 characters.
+            idempotency_key: Your name for this payment, 1 to 255 visible ASCII characters.
+
+        Returns:
+            The transaction, wherever a prompt may be live: PENDING, or UNCERTAIN where the push's
+            outcome is unknown (wait, do not check out again). With a key that was used before: the
+            payment of that key, in whatever state it is.
+
+        Raises:
+            InvalidRequest: A field breaks a rule; nothing was stored or sent.
+            IdempotencyConflict: The key was used with another payload; nothing was sent.
+            StoreError: The intent could not be stored; nothing was sent.
+            MpesaError: No prompt appeared. The error carries `transaction_no`; the payment is
+                stored as REJECTED.
+        """
+        request = self.client.check_push(
+            phone_number=phone_number, amount=amount, reference=reference, description=description
+        )
+        intent = self._intent(request, _checked_key(idempotency_key))
+        transaction, ours = self._store_intent(intent)
+        if not ours:
+            return transaction
+        secrets = self.client.config.callback_secrets
+        if secrets:
+            url = signed_url(self.client.config.callback_url, transaction, secrets[0])
+            request = attrs.evolve(request, callback_url=url)
+        try:
+            answer = self.client.send_push(request)
+        except OutcomeUnknown as error:
+            lost = OutcomeLost(reason=error.reason, next_due=self._ledger.next_query(transaction))
+            return self._after_push(transaction, lost)
+        except MpesaError as error:
+            error.transaction_no = transaction.transaction_no
+            code = getattr(error, "error_code", None)
+            self._after_push(transaction, PushRefused(code=code, reason=type(error).__name__))
+            raise
+        return self._accepted(transaction, answer)
+
+    def _intent(self, request: PushRequest, key: str | None) -> Transaction:
+        now = self.clock.now()
+        return Transaction(
+            transaction_no=str(uuid.uuid4()),
+            idempotency_key=key,
+            account=str(self.client.config.account),
+            phone_number=request.phone_number.e164,
+            amount=request.amount,
+            reference=request.reference,
+            description=request.description,
+            created=now,
+            updated=now,
+            expires_at=now + EXPIRE_AFTER,
+            due_at=now + self._longest_push(),
+        )
+
+    def _longest_push(self) -> timedelta:
+        """After this long without a word, the worker that pushes must have died.
+
+        A push is at most two tokens and two exchanges long, each within the total time-out.
+        """
+        return timedelta(seconds=4 * self.client.config.total_timeout + FIRST_QUERY)
+
+    def _store_intent(self, intent: Transaction) -> tuple[Transaction, bool]:
+        """Store the intent; the stored payment, and whether it is this call that pushes it."""
+        try:
+            self.store.add(intent)
+        except DuplicateTransaction:
+            known = self.store.find(idempotency_key=intent.idempotency_key)
+            if known is None:
+                raise
+        else:
+            return intent, True
+        differing = tuple(
+            field
+            for field in ("phone_number", "amount", "reference", "description", "account")
+            if getattr(known, field) != getattr(intent, field)
+        )
+        if differing:
+            raise IdempotencyConflict(differing)
+        if known.state is TransactionState.REJECTED:
+            return self._start_again(known, intent)
+        return known, False
+
+    def _start_again(self, rejected: Transaction, intent: Transaction) -> tuple[Transaction, bool]:
+        """Take a REJECTED payment for a new push, unless another worker takes it first."""
+        again = TryAgain(
+            expires_at=intent.expires_at, due_at=self.clock.now() + self._longest_push()
+        )
+        after = apply(rejected, again, self.clock.now())
+        if self.store.replace(after):
+            return attrs.evolve(after, version=after.version + 1), True
+        return self._ledger.stored(rejected.transaction_no), False
+
+    def _after_push(self, transaction: Transaction, event: PaymentEvent) -> Transaction:
+        """Write what came of a push.
+
+        Where the store fails now, the prompt may be live all the same, and the stored intent becomes
+        UNCERTAIN when it is due: the caller gets the truth, and no reason to push again.
+        """
+        try:
+            return self._ledger.advance(transaction, event)
+        except StoreError as error:
+            log_trouble(
+                "push_not_written",
+                transaction_no=transaction.transaction_no,
+                error=type(error).__name__,
+            )
+            return apply(transaction, event, self.clock.now())
+
+    def _accepted(self, transaction: Transaction, answer: PushAccepted) -> Transaction:
+        taken = PushTaken(answer=answer, next_due=self._ledger.next_query(transaction))
+        transaction = self._after_push(transaction, taken)
+        try:
+            return self._intake.apply_kept(transaction)
+        except StoreError:
+            return transaction  # they stay kept; process_due applies them
+
+    # --- query ---------------------------------------------------------------------------------
+
+    def query(self, checkout_request_id: str, /) -> PaymentStatus:
+        """Ask Daraja about a payment, join it with ours, and settle ours where it is final.
+
+        Raises:
+            InvalidRequest: The id cannot be one.
+            StoreError: The store failed.
+        """
+        remote: QueryResult | None = None
+        failure: MpesaError | None = None
+        try:
+            remote = self.client.query(checkout_request_id)
+        except InvalidRequest:
+            raise
+        except MpesaError as error:
+            failure = error
+        local = self.store.find(checkout_request_id=checkout_request_id)
+        if local is not None and remote is not None:
+            local = self._ledger.advance(local, QuerySeen(result=remote))
+        return PaymentStatus(remote=remote, remote_error=failure, local_transaction=local)
+
+    # --- callback ------------------------------------------------------------------------------
+
+    def handle_callback(self, body: bytes, /, *, token: str | None = None) -> CallbackReceipt:
+        """Take a callback that Daraja posted; it is stored when this returns.
+
+        Args:
+            body: The raw body.
+            token: The last path segment of the signed callback URL. Required where
+                ``callback_secrets`` are set.
+
+        Raises:
+            CallbackRefused: The token is missing or not ours; nothing was stored.
+            InvalidCallback: The body is not a callback; nothing was stored.
+            StoreError: It could not be stored: answer 5xx, never 200.
+        """
+        return self._intake.take(body, token)
+
+    # --- the work that is due --------------------------------------------------------------------
+
+    def process_due(
+        self,
+        *,
+        on_settled: Callable[[Transaction], object] | None = None,
+        limit: int = 100,
+        deadline: float = 25.0,
+    ) -> DueReport:
+        """Do one bounded batch of what is due: ask about open payments, report settled ones.
+
+        Call it from cron, a task queue or a thread, by as many workers as you like.
+
+        Args:
+            on_settled: Told of each settled payment at least once; `transaction_no` is the stable
+                id to deduplicate by. What it raises is logged, and it is told again later. Without
+                it nothing is reported, and the payments stay due for a caller that brings one.
+            limit: Most payments to take.
+            deadline: Seconds after which no further payment is begun.
+
+        Raises:
+            StoreError: The store failed when asked for what is due.
+        """
+        return self._due.process(on_settled=on_settled, limit=limit, deadline=deadline)
+
+
+def _checked_key(idempotency_key: object) -> str | None:
+    if idempotency_key is None:
+        return None
+    if not isinstance(idempotency_key, str) or not _KEY.fullmatch(idempotency_key):
+        raise InvalidRequest("idempotency_key", "must be 1 to 255 visible ASCII characters")
+    return idempotency_key

@@ -1,0 +1,121 @@
+"""Kenyan mobile numbers, from what people type to the MSISDN Daraja wants. A leaf.
+
+Safaricom documents ``2547XXXXXXXX`` only; ``2541XXXXXXXX`` is live too. Numbers can be ported
+between operators, so the operator's prefix is not checked (facts, section 2).
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+from mpesa_stk.errors import InvalidPhoneNumber
+
+__all__ = ["PhoneNumber", "mask_phone", "normalize_phone"]
+
+_MAX_TYPED = 40
+_TRUNK_ZERO = re.compile(r"(\(?(?:\+|00)?254\)?[ .-]?)\(0\)")
+_match = re.compile(r"(?:\+254|254|00254|0)?([17][0-9]{8})").fullmatch
+
+
+def normalize_phone(text: str, /) -> str:
+    """Return the MSISDN of a Kenyan mobile number, for example ``"254718643064"``.
+
+    Accepts ``07…``, ``01…``, ``7…``, ``1…``, ``+254…``, ``254…`` and ``00254…`` with spaces,
+    dashes, dots and brackets between, and ``+254 (0) 7…``.
+
+    Args:
+        text: What a person typed.
+
+    Raises:
+        InvalidPhoneNumber: It is anything else. The error says why and does not repeat it.
+    """
+    if not isinstance(text, str):
+        raise InvalidPhoneNumber("phone_number", _why(text))
+    match = _match(text if text.isalnum() else _compact(text))
+    if match is None:
+        raise InvalidPhoneNumber("phone_number", _why(text))
+    return "254" + match[1]
+
+
+def _compact(text: str) -> str:
+    """The number without the characters that people put between digits."""
+    if len(text) > _MAX_TYPED:
+        return ""
+    if "(0)" in text:
+        text = _TRUNK_ZERO.sub(r"\1", text, count=1)
+    for separator in " -.()":
+        text = text.replace(separator, "")
+    return text
+
+
+def _why(text: object) -> str:
+    """Say which rule a number breaks, for a person to read."""
+    if not isinstance(text, str):
+        return f"must be a string, not {type(text).__name__}"
+    if len(text) > _MAX_TYPED:
+        return f"is longer than {_MAX_TYPED} characters"
+    digits = _compact(text)
+    if not digits:
+        return "is empty"
+    if not re.fullmatch(r"\+?[0-9]+", digits):
+        return "may hold only the digits 0-9, spaces, dashes, dots, brackets and a leading +"
+    if digits.startswith(("+", "00")) and not digits.startswith(("+254", "00254")):
+        return "is not a Kenyan number (+254)"
+    national = re.sub(r"^(?:\+254|00254|254|0)", "", digits)
+    if len(national) != len("712345678"):
+        length = "short" if len(national) < len("712345678") else "long"
+        return f"is too {length}: nine digits must follow 0 or +254"
+    return "is not a mobile number: those start with 07, 01, +2547 or +2541"
+
+
+def mask_phone(number: str | None, /) -> str | None:
+    """Hide the middle of a number: ``"254718643064"`` becomes ``"254718***064"``."""
+    if number is None:
+        return None
+    return f"{number[:-6]}***{number[-3:]}" if len(number) > len("712345678") else "***"
+
+
+def _masked_repr(number: str, /) -> str:
+    return repr(mask_phone(number))
+
+
+@attrs.frozen
+class PhoneNumber:
+    """A Kenyan mobile number. Its repr is masked.
+
+    Attributes:
+        msisdn: ``254`` and nine digits, as Daraja wants it.
+    """
+
+    msisdn: str = attrs.field(repr=_masked_repr)
+
+    @msisdn.validator
+    def _check(self, _attribute: object, value: str) -> None:
+        if normalize_phone(value) != value:
+            raise InvalidPhoneNumber("phone_number", "must be 254 and nine digits")
+
+    @classmethod
+    def parse(cls, text: str, /) -> PhoneNumber:
+        """Read a number as a person typed it.
+
+        Raises:
+            InvalidPhoneNumber: See `normalize_phone`.
+        """
+        return cls(normalize_phone(text))
+
+    @property
+    def e164(self) -> str:
+        """International form: ``+254718643064``."""
+        return "+" + self.msisdn
+
+    @property
+    def local(self) -> str:
+        """The form printed in Kenya: ``0718643064``."""
+        return "0" + self.msisdn[3:]
+
+    @property
+    def masked(self) -> str:
+        """For logs and screens: ``254718***064``."""
+        return f"{self.msisdn[:6]}***{self.msisdn[-3:]}"

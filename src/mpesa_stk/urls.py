@@ -1,0 +1,112 @@
+"""Which addresses can work, for Daraja's own endpoints and for callbacks. A leaf, pure.
+
+Safaricom's rules for callback URLs are in its FAQ (facts, section 2): https in production, a
+public host, certain words avoided.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+__all__ = ["banned_words", "callback_url_fault", "daraja_url_fault", "is_loopback_url"]
+
+_VISIBLE = re.compile(r"[!-~]+")
+_HOST_NAME = re.compile(
+    r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.IGNORECASE
+)
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
+_BANNED_WORDS = ("mpesa", "safaricom", "exec", "exe", "cmd", "sql", "query")
+_MAX_LENGTH = 1024
+
+
+def is_loopback_url(url: object, /) -> bool:
+    """Whether the URL names this machine: 127.0.0.0/8, ::1 or localhost."""
+    parts = _split(url)
+    return not isinstance(parts, str) and _is_loopback(parts.hostname or "")
+
+
+def daraja_url_fault(url: object, /) -> str | None:
+    """What is wrong with an address of Daraja, or None: https, or http on this machine."""
+    parts = _split(url)
+    if isinstance(parts, str):
+        return parts
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        return "must be https"
+    return None
+
+
+def callback_url_fault(
+    url: object, /, *, allow_loopback: bool, extended: bool = False
+) -> str | None:
+    """What is wrong with a callback URL, or None.
+
+    Args:
+        url: The address.
+        allow_loopback: Whether Daraja itself is on this machine (a simulator), which is the only
+            case in which http and a loopback host can work.
+        extended: Whether a signed token is going to be added to its path.
+    """
+    parts = _split(url)
+    if isinstance(parts, str):
+        return parts
+    if extended and parts.query:
+        return "must not have a query when callback_secrets are set"
+    host = parts.hostname or ""
+    if _is_loopback(host):
+        return None if allow_loopback else "must be a public host, not this machine"
+    if parts.scheme != "https":
+        return "must be https"
+    return _private_host_fault(host)
+
+
+def banned_words(url: str, /) -> tuple[str, ...]:
+    """The words in a callback URL that Safaricom says it refuses."""
+    return tuple(word for word in _BANNED_WORDS if word in url.lower())
+
+
+def _split(url: object) -> SplitResult | str:
+    """The URL's parts, or what keeps it from being one."""
+    if not isinstance(url, str) or not url:
+        return "must be a URL"
+    if not _VISIBLE.fullmatch(url):
+        return "must not contain spaces, control characters or non-ASCII characters"
+    if len(url) > _MAX_LENGTH:
+        return f"must be at most {_MAX_LENGTH} characters"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "is not a valid URL"
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        return "must be an https URL with a host"
+    if "@" in parts.netloc:
+        return "must not contain user info"
+    if parts.fragment:
+        return "must not have a fragment"
+    return parts
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
+
+
+def _is_loopback(host: str) -> bool:
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _private_host_fault(host: str) -> str | None:
+    address = _address(host)
+    if address is not None:
+        return None if address.is_global else "must be a public address"
+    name = host.rstrip(".")
+    if name.endswith(_PRIVATE_SUFFIXES) or not _HOST_NAME.fullmatch(name):
+        return "must be a public host name"
+    return None
