@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from mpesa_stk import Environment, PayBill, StkConfig
+from mpesa_stk import Environment, PayBill, StkConfig, Transaction
 
 DATA = Path(__file__).parent / "data"
 START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
@@ -118,3 +118,19 @@ def samples(*groups: str) -> list[dict[str, Any]]:
     """The collected wire samples of some groups."""
     loaded = json.loads((DATA / "wire-samples.json").read_text(encoding="utf-8"))["samples"]
     return [sample for sample in loaded if not groups or sample["group"] in groups]
+
+
+def make_transaction(**changes: Any) -> Transaction:
+    """A payment of 100 shillings whose intent was just stored."""
+    facts: dict[str, Any] = {
+        "transaction_no": "6f9619ff-8b86-4011-b42d-00c04fc964ff",
+        "account": "paybill 600000",
+        "phone_number": "+254718643064",
+        "amount": 100,
+        "reference": "INV-1",
+        "created": START,
+        "updated": START,
+        "expires_at": START + timedelta(minutes=15),
+        "due_at": START + timedelta(minutes=3),
+    }
+    return Transaction(**(facts | changes))

@@ -59,8 +59,9 @@ from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.flow import Payments, PaymentStatus
 from mpesa_stk.payments.intake import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.memory import MemoryTransactionStore
+from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
-from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
+from mpesa_stk.payments.transaction import HistoryEntry, Transaction
 from mpesa_stk.phone import PhoneNumber, normalize_phone
 
 if TYPE_CHECKING:

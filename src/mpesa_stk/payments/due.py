@@ -25,7 +25,8 @@ from mpesa_stk.payments.events import (
 )
 from mpesa_stk.payments.intake import CallbackIntake
 from mpesa_stk.payments.ledger import Ledger
-from mpesa_stk.payments.transaction import Transaction, TransactionState
+from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.payments.transaction import Transaction
 
 __all__ = ["DueReport", "DueWork"]
 
@@ -120,23 +121,22 @@ class DueWork:
 
     def _ask(self, transaction: Transaction, ends: float, tally: Counter[str]) -> Transaction:
         """Ask Daraja, where there is an id to ask by; say when to look again."""
-        next_due = self._ledger.next_query(transaction)
+        ledger = self._ledger
         if transaction.checkout_request_id is None:
-            return self._ledger.advance(
-                transaction, Deferred(reason="no id to ask by", next_due=next_due)
-            )
+            nothing = Deferred(reason="no id to ask by", next_due=ledger.next_query(transaction))
+            return ledger.advance(transaction, nothing)
         tally["queried"] += 1
-        left = ends - self._ledger.clock.monotonic()
+        left = ends - ledger.clock.monotonic()
         try:
             result = self._client.query(transaction.checkout_request_id, timeout=max(left, 1.0))
         except MpesaError as error:
             tally["failed"] += 1
             asked = timedelta(seconds=getattr(error, "retry_after", None) or 0)
-            next_due = max(next_due, self._ledger.clock.now() + asked)
-            return self._ledger.advance(
-                transaction, Deferred(reason=type(error).__name__, next_due=next_due)
-            )
-        return self._ledger.advance(transaction, QuerySeen(result=result, next_due=next_due))
+            next_due = max(ledger.next_query(transaction), ledger.clock.now() + asked)
+            deferred = Deferred(reason=type(error).__name__, next_due=next_due)
+            return ledger.advance(transaction, deferred)
+        seen = QuerySeen(result=result, next_due=ledger.next_query(transaction))
+        return ledger.advance(transaction, seen)
 
     def _deliver(
         self,
@@ -148,7 +148,9 @@ class DueWork:
         now = self._ledger.clock.now()
         if on_settled is None:
             tally["unreported"] += 1
-            self._ledger.advance(transaction, ReportFailed(next_due=now + _SETTLED_WAIT))
+            self._ledger.advance(
+                transaction, ReportFailed(state=transaction.state, next_due=now + _SETTLED_WAIT)
+            )
             return
         try:
             on_settled(transaction)
@@ -161,8 +163,8 @@ class DueWork:
             )
             age = (now - transaction.updated).total_seconds()
             wait = min(max(2 * age, _FIRST_REDELIVERY), _SLOWEST_REDELIVERY)
-            again = ReportFailed(next_due=now + timedelta(seconds=wait))
+            again = ReportFailed(state=transaction.state, next_due=now + timedelta(seconds=wait))
             self._ledger.advance(transaction, again)
             return
-        self._ledger.advance(transaction, Reported())
+        self._ledger.advance(transaction, Reported(state=transaction.state))
         tally["reported"] += 1

@@ -8,6 +8,7 @@ from enum import Enum
 import attrs
 
 from mpesa_stk.daraja.models import CallbackResult, PushAccepted, QueryResult
+from mpesa_stk.payments.state import TransactionState
 
 __all__ = [
     "CallbackSeen",
@@ -103,13 +104,16 @@ class TimeUp:
 
 @attrs.frozen(kw_only=True)
 class Reported:
-    """The host was told of the outcome."""
+    """The host was told that the payment is in this state; it may have moved on meanwhile."""
+
+    state: TransactionState
 
 
 @attrs.frozen(kw_only=True)
 class ReportFailed:
-    """The host's handler raised; tell it again at `next_due`."""
+    """The host could not be told of this state; tell it again at `next_due`."""
 
+    state: TransactionState
     next_due: datetime
 
 

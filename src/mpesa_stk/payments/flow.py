@@ -40,8 +40,9 @@ from mpesa_stk.payments.events import (
 from mpesa_stk.payments.intake import CallbackIntake, CallbackReceipt
 from mpesa_stk.payments.ledger import FIRST_QUERY, Ledger
 from mpesa_stk.payments.signing import signed_url
+from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.payments.transaction import Transaction, TransactionState, apply
+from mpesa_stk.payments.transaction import Transaction, apply
 from mpesa_stk.phone import PhoneNumber
 
 __all__ = ["PaymentStatus", "Payments"]

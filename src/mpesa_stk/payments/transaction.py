@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
@@ -42,6 +41,7 @@ from mpesa_stk.payments.events import (
     TryAgain,
     WorkerDied,
 )
+from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.phone import mask_phone
 from mpesa_stk.secrecy import masked_id_repr
 
@@ -58,33 +58,6 @@ __all__ = [
 _DOUBT = "callback reports success without proof"
 MAX_HISTORY = 40
 _FIRST_KEPT = 4
-
-
-class TransactionState(str, Enum):
-    """Where a payment stands."""
-
-    CREATED = "CREATED"
-    """The intent is stored; nothing is known to be sent."""
-    UNCERTAIN = "UNCERTAIN"
-    """The push was sent and its answer is unknown."""
-    PENDING = "PENDING"
-    """Daraja accepted; waiting for the customer."""
-    SUCCEEDED = "SUCCEEDED"
-    """Paid."""
-    FAILED = "FAILED"
-    """Final refusal: cancelled, no funds, wrong PIN, unreachable ..."""
-    REJECTED = "REJECTED"
-    """It never reached the phone."""
-    EXPIRED = "EXPIRED"
-    """Nobody could tell in time; not a failure."""
-
-    @property
-    def settled(self) -> bool:
-        """Whether the payment has an outcome to report."""
-        return self not in _OPEN
-
-
-_OPEN = frozenset({TransactionState.CREATED, TransactionState.UNCERTAIN, TransactionState.PENDING})
 
 
 @attrs.frozen(kw_only=True)
@@ -299,7 +272,7 @@ def _learnt(
 ) -> dict[str, Any]:
     """The fields that an event sets; those that already have the value are dropped later."""
     moved = state is not before.state
-    facts: dict[str, Any] = {"state": state} | _schedule(before, event, signal, now)
+    facts: dict[str, Any] = {"state": state} | _schedule(before, event, now)
     if moved and state.settled:
         facts |= _settlement(before, signal, state, now)
     if isinstance(event, PushTaken):
@@ -314,19 +287,19 @@ def _learnt(
         facts |= {"result_code": event.code, "result_desc": event.reason}
     elif isinstance(event, TryAgain) and moved:
         facts |= _fresh_start(event)
-    elif isinstance(event, Reported) and before.state.settled:
+    elif isinstance(event, Reported) and before.state is event.state:
         facts |= {"reported": True, "due_at": None}
     return facts
 
 
-def _schedule(
-    before: Transaction, event: PaymentEvent, signal: Signal, now: datetime
-) -> dict[str, Any]:
+def _schedule(before: Transaction, event: PaymentEvent, now: datetime) -> dict[str, Any]:
     """When to look again: an open payment as the event says, a settled one until it is reported."""
     next_due = getattr(event, "next_due", None)
-    if next_due is None or (before.state.settled and signal is not Signal.REPORT_FAILED):
-        return {}
-    return {"due_at": max(next_due, now)}
+    if isinstance(event, ReportFailed):
+        concerned = before.state is event.state and not before.reported
+    else:
+        concerned = not before.state.settled
+    return {"due_at": max(next_due, now)} if next_due is not None and concerned else {}
 
 
 def _settlement(

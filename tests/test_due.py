@@ -1,0 +1,307 @@
+"""`process_due`: orphans, queries, expiry, delivery; and the ledger's races."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from daraja_double import answer, refusal, result
+from mpesa_stk import (
+    DueReport,
+    HttpResponse,
+    MemoryTransactionStore,
+    OutcomeUnknown,
+    StoreError,
+    Transaction,
+    TransactionState,
+)
+from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback
+from test_intake import pending
+from test_payments_flow import BrokenStore, Host
+
+
+def test_nothing_is_due_at_first() -> None:
+    """A payment that was just pushed is left alone."""
+    host = pending()
+    assert host.payments.process_due() == DueReport()
+    assert host.daraja.queries == []
+
+
+def test_open_payment_is_asked_about_and_settled() -> None:
+    """After about 20 s Daraja is asked; a final answer settles and is delivered at once."""
+    host = pending()
+    host.clock.advance(20)
+    host.daraja.query_script.append(result(CHECKOUT_ID, "1032"))
+    told: list[Transaction] = []
+    report = host.payments.process_due(on_settled=told.append)
+    assert report == DueReport(claimed=1, queried=1, settled=1, reported=1)
+    assert [(paid.state, paid.result_code) for paid in told] == [(TransactionState.FAILED, "1032")]
+    assert host.stored().reported
+    host.clock.advance(86_400)
+    assert host.payments.process_due(on_settled=told.append) == DueReport()
+
+
+def test_questions_become_rarer_until_the_payment_expires() -> None:
+    """Pending answers settle nothing; the pauses grow, and the end is EXPIRED, not FAILED."""
+    host = pending()
+    moments = []
+    while not host.stored().state.settled:
+        due = host.stored().due_at
+        assert due is not None
+        host.clock.advance((due - host.clock.now()).total_seconds())
+        moments.append((host.clock.now() - host.stored().created).total_seconds())
+        host.daraja.query_script.append(result(CHECKOUT_ID, "4999"))
+        report = host.payments.process_due()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert moments[0] == 20.0
+    assert moments[-1] == 900.0
+    assert pauses[:-1] == sorted(pauses[:-1])
+    assert max(pauses) <= 330.0
+    assert host.stored().state is TransactionState.EXPIRED
+    assert host.stored().needs_review is None
+    assert report.expired == 1
+
+
+def test_expiring_payment_is_asked_about_once_more() -> None:
+    """The last question comes before the payment is given up."""
+    host = pending()
+    host.clock.advance(3600)
+    host.daraja.query_script.append(result(CHECKOUT_ID, "0"))
+    report = host.payments.process_due(on_settled=lambda _: None)
+    assert report == DueReport(claimed=1, queried=1, settled=1, reported=1)
+    assert host.stored().state is TransactionState.SUCCEEDED
+
+
+def test_uncertain_payment_has_nothing_to_ask_by_and_expires_into_review() -> None:
+    """Without a CheckoutRequestID and without a signed callback nobody can ever tell."""
+    host = Host()
+    host.daraja.push_script.append(OutcomeUnknown("no complete answer in time"))
+    host.checkout()
+    host.clock.advance(20)
+    assert host.payments.process_due() == DueReport(claimed=1)
+    host.clock.advance(3600)
+    assert host.payments.process_due().expired == 1
+    assert host.stored().state is TransactionState.EXPIRED
+    assert host.stored().needs_review == "the push's outcome was never learnt"
+    assert host.daraja.queries == []
+
+
+def test_intent_of_a_dead_worker_becomes_uncertain_and_is_not_pushed() -> None:
+    """A CREATED payment that is found due was orphaned: the library never pushes it again."""
+    host = Host(callback_secrets=(CALLBACK_SECRET,))
+
+    def die() -> HttpResponse:
+        raise KeyboardInterrupt
+
+    host.daraja.push_script.append(die)
+    with pytest.raises(KeyboardInterrupt):
+        host.checkout(idempotency_key="order-1")
+    assert host.stored().state is TransactionState.CREATED
+    host.clock.advance(201)
+    assert host.payments.process_due() == DueReport(claimed=1)
+    assert host.stored().state is TransactionState.UNCERTAIN
+    assert host.checkout(idempotency_key="order-1").state is TransactionState.UNCERTAIN
+    assert len(host.daraja.pushes) == 1
+    receipt = host.payments.handle_callback(callback(), token=host.daraja.token)
+    assert receipt.transaction is not None
+    assert receipt.transaction.state is TransactionState.SUCCEEDED
+
+
+def test_intent_is_not_taken_for_orphaned_while_its_push_can_still_run() -> None:
+    """Two tokens and two exchanges fit before a worker counts as dead."""
+    host = Host()
+
+    def slow() -> HttpResponse:
+        host.clock.advance(4 * 45.0)
+        assert host.payments.process_due() == DueReport()
+        return answer(accepted())
+
+    host.daraja.push_script.append(slow)
+    assert host.checkout().state is TransactionState.PENDING
+
+
+def test_kept_callback_is_applied_before_daraja_is_asked() -> None:
+    """Evidence that lies in the store settles the payment without a query."""
+
+    class Late(BrokenStore):
+        hidden = True
+
+        def kept_callbacks(self, **wanted: Any) -> Any:
+            return [] if self.hidden else super().kept_callbacks(**wanted)
+
+    store = Late()
+    host = Host(store)
+
+    def overtaken() -> HttpResponse:
+        host.payments.handle_callback(callback())
+        return answer(accepted())
+
+    host.daraja.push_script.append(overtaken)
+    assert host.checkout().state is TransactionState.PENDING
+    store.hidden = False
+    host.clock.advance(20)
+    report = host.payments.process_due(on_settled=lambda _: None)
+    assert report == DueReport(claimed=1, settled=1, reported=1)
+    assert host.stored().receipt_number == "NLJ7RT61SV"
+
+
+def test_limited_query_is_put_off_for_as_long_as_daraja_asks() -> None:
+    """A rate limit is no answer; the payment waits and stays open."""
+    host = pending()
+    host.clock.advance(20)
+    limited = HttpResponse(status=429, headers={"retry-after": "600"}, body=b"")
+    host.daraja.query_script.append(limited)
+    report = host.payments.process_due()
+    assert (report.queried, report.failed) == (1, 1)
+    due = host.stored().due_at
+    assert due is not None
+    assert due - host.clock.now() == timedelta(seconds=600)
+
+
+def test_raising_handler_is_told_again_later_and_harms_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A poison payment backs off, ever longer; the others are delivered."""
+    host = pending()
+    host.payments.handle_callback(callback(1032))
+    host.daraja.push_script.append(answer(accepted("ws_CO_second")))
+    host.checkout(reference="INV-2")
+    host.payments.handle_callback(callback(1032, checkout_request_id="ws_CO_second"))
+    told: list[str] = []
+
+    def handler(transaction: Transaction) -> None:
+        told.append(transaction.reference)
+        if transaction.reference == "INV-1":
+            raise ValueError("254718643064 is unknown here")
+
+    report = host.payments.process_due(on_settled=handler)
+    assert (report.reported, report.report_failed) == (1, 1)
+    assert host.stored("INV-2").reported
+    pauses = []
+    for _ in range(9):
+        due = host.stored().due_at
+        assert due is not None
+        pauses.append((due - host.clock.now()).total_seconds())
+        host.clock.advance(pauses[-1])
+        host.payments.process_due(on_settled=handler)
+    assert pauses[:3] == [30.0, 60.0, 120.0]
+    assert pauses[-1] == 3600.0
+    assert told.count("INV-2") == 1
+    assert "report_failed" in caplog.text
+    assert "718643064" not in caplog.text
+
+
+def test_settled_payments_wait_for_somebody_to_tell() -> None:
+    """Without a handler nothing counts as reported."""
+    host = pending()
+    host.payments.handle_callback(callback())
+    assert host.payments.process_due() == DueReport(claimed=1, unreported=1)
+    assert not host.stored().reported
+    host.clock.advance(3600)
+    assert host.payments.process_due(on_settled=lambda _: None).reported == 1
+
+
+def test_payment_paid_while_its_expiry_was_told_is_reported_again() -> None:
+    """The host heard of the expiry; it must hear of the payment too (invariant I2)."""
+    host = Host(callback_secrets=(CALLBACK_SECRET,))
+    host.daraja.push_script.append(OutcomeUnknown("no complete answer in time"))
+    host.checkout()
+    host.clock.advance(3600)
+    told: list[TransactionState] = []
+
+    def handler(transaction: Transaction) -> None:
+        told.append(transaction.state)
+        if transaction.state is TransactionState.EXPIRED:
+            host.payments.handle_callback(callback(), token=host.daraja.token)
+
+    for _ in range(2):
+        host.payments.process_due(on_settled=handler)
+    assert told == [TransactionState.EXPIRED, TransactionState.SUCCEEDED]
+    assert host.stored().reported
+
+
+def test_batch_ends_at_its_deadline_and_the_lease_brings_the_rest() -> None:
+    """What is not begun in time is left to its lease."""
+    host = pending()
+    host.daraja.push_script.append(answer(accepted("ws_CO_second")))
+    host.checkout(reference="INV-2")
+    host.clock.advance(20)
+
+    def slow() -> HttpResponse:
+        host.clock.advance(30)
+        return result(CHECKOUT_ID, "4999")
+
+    host.daraja.query_script.append(slow)
+    report = host.payments.process_due(deadline=25.0)
+    assert (report.claimed, report.queried, report.left) == (2, 1, 1)
+    assert host.payments.process_due().claimed == 0
+    host.clock.advance(100)
+    host.daraja.query_script.extend([result("ws_CO_second", "0"), result(CHECKOUT_ID, "0")])
+    assert host.payments.process_due(on_settled=lambda _: None).reported == 2
+
+
+def test_batch_takes_no_more_than_its_limit() -> None:
+    """The limit bounds the batch."""
+    host = pending()
+    host.daraja.push_script.append(answer(accepted("ws_CO_second")))
+    host.checkout(reference="INV-2")
+    host.clock.advance(20)
+    host.daraja.query_script.append(result(CHECKOUT_ID, "4999"))
+    assert host.payments.process_due(limit=1).claimed == 1
+
+
+def test_store_that_fails_for_one_payment_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """The failure is logged by number, and the lease brings the payment back."""
+    store = BrokenStore()
+    host = pending(store=store)
+    host.clock.advance(20)
+    store.broken = "kept_callbacks"
+    assert host.payments.process_due() == DueReport(claimed=1, failed=1)
+    assert f"due_failed transaction_no={host.stored().transaction_no}" in caplog.text
+
+
+def test_failed_query_leaves_the_payment_open() -> None:
+    """An error of Daraja's is no outcome."""
+    host = pending()
+    host.clock.advance(20)
+    host.daraja.query_script.append(refusal("400.002.05", "Invalid Request Payload", 400))
+    assert host.payments.process_due() == DueReport(claimed=1, queried=1, failed=1)
+    assert host.stored().state is TransactionState.PENDING
+
+
+def test_writer_that_always_loses_gives_up_with_an_error() -> None:
+    """A compare-and-set that never wins ends in a StoreError, not in a loop."""
+
+    class Contended(MemoryTransactionStore):
+        lost = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            return not self.lost and super().replace(transaction)
+
+    store = Contended()
+    host = pending(store=store)
+    store.lost = True
+    with pytest.raises(StoreError):
+        host.payments.handle_callback(callback())
+
+
+def test_payment_that_vanishes_under_a_writer_is_an_error() -> None:
+    """A store that loses a payment is reported as such."""
+
+    class Forgetful(MemoryTransactionStore):
+        gone = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            return not self.gone and super().replace(transaction)
+
+        def get(self, transaction_no: str, /) -> Transaction | None:
+            return None if self.gone else super().get(transaction_no)
+
+    store = Forgetful()
+    host = pending(store=store)
+    store.gone = True
+    with pytest.raises(StoreError):
+        host.payments.handle_callback(callback())
