@@ -239,7 +239,7 @@ def test_batch_ends_at_its_deadline_and_the_lease_brings_the_rest() -> None:
     assert (report.claimed, report.queried, report.left) == (2, 1, 1)
     assert host.payments.process_due().claimed == 0
     host.clock.advance(100)
-    host.daraja.query_script.extend([result("ws_CO_second", "0"), result(CHECKOUT_ID, "0")])
+    host.daraja.query_script.extend([result(CHECKOUT_ID, "0"), result("ws_CO_second", "0")])
     assert host.payments.process_due(on_settled=lambda _: None).reported == 2
 
 

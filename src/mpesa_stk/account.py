@@ -16,11 +16,22 @@ __all__ = ["PayBill", "Till"]
 
 _SHORTCODE = re.compile(r"[0-9]{5,7}")
 _TILL_NUMBER = re.compile(r"[0-9]{4,10}")
+_RULES = {
+    "shortcode": "must be a string of 5 to 7 digits",
+    "store_number": "must be a string of 5 to 7 digits",
+    "till_number": "must be a string of 4 to 10 digits",
+}
 
 
-def _require(field: str, value: object, shape: re.Pattern[str], rule: str) -> None:
-    if not isinstance(value, str) or not shape.fullmatch(value):
-        raise ConfigurationError(((field, rule),))
+def _refuse_unless(**valid: bool) -> None:
+    """Raise one error for every field that is not valid."""
+    problems = tuple((field, _RULES[field]) for field, good in valid.items() if not good)
+    if problems:
+        raise ConfigurationError(problems)
+
+
+def _has_shape(value: object, shape: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and shape.fullmatch(value) is not None
 
 
 @attrs.frozen
@@ -31,11 +42,10 @@ class PayBill:
         shortcode: The paybill's number, 5 to 7 digits.
     """
 
-    shortcode: str = attrs.field()
+    shortcode: str
 
-    @shortcode.validator
-    def _check(self, _attribute: object, value: object) -> None:
-        _require("shortcode", value, _SHORTCODE, "must be a string of 5 to 7 digits")
+    def __attrs_post_init__(self) -> None:
+        _refuse_unless(shortcode=_has_shape(self.shortcode, _SHORTCODE))
 
     @property
     def party_b(self) -> str:
@@ -61,16 +71,14 @@ class Till:
         till_number: The number that customers pay to.
     """
 
-    store_number: str = attrs.field()
-    till_number: str = attrs.field()
+    store_number: str
+    till_number: str
 
-    @store_number.validator
-    def _check_store(self, _attribute: object, value: object) -> None:
-        _require("store_number", value, _SHORTCODE, "must be a string of 5 to 7 digits")
-
-    @till_number.validator
-    def _check_till(self, _attribute: object, value: object) -> None:
-        _require("till_number", value, _TILL_NUMBER, "must be a string of 4 to 10 digits")
+    def __attrs_post_init__(self) -> None:
+        _refuse_unless(
+            store_number=_has_shape(self.store_number, _SHORTCODE),
+            till_number=_has_shape(self.till_number, _TILL_NUMBER),
+        )
 
     @property
     def shortcode(self) -> str:

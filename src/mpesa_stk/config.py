@@ -1,4 +1,4 @@
-"""Settings: the accounts, the environments and `StkConfig`, checked before anything is sent.
+"""Settings: the environments and `StkConfig`, checked before anything is sent.
 
 The rules for URLs are in `urls`. The process environment is read in `StkConfig.from_env` only.
 """
@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import base64
 import binascii
-import math
 import os
 import re
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import attrs
 
 from mpesa_stk.account import PayBill, Till
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.secrecy import HoldsSecrets
-from mpesa_stk.urls import banned_words, callback_url_fault, daraja_url_fault, is_loopback_url
+from mpesa_stk.urls import (
+    banned_words,
+    callback_url_fault,
+    daraja_url_fault,
+    host_of,
+    is_loopback_url,
+)
 
 __all__ = [
     "PRODUCTION",
@@ -36,6 +44,7 @@ _PRODUCTION_HOST = "api.safaricom.co.ke"
 _VISIBLE = re.compile(r"[!-~]+")
 _HEADER_TEXT = re.compile(r"[ -~]*")
 _MIN_SECRET = 16
+_LONGEST_TIMEOUT = 86_400
 
 
 class CallbackUrlWarning(UserWarning):
@@ -82,11 +91,7 @@ SANDBOX = Environment.at(f"https://{_SANDBOX_HOST}", name="sandbox")
 PRODUCTION = Environment.at(f"https://{_PRODUCTION_HOST}", name="production")
 
 
-def _stripped(value: object) -> object:
-    return value.strip() if isinstance(value, str) else value
-
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, init=False)
 class StkConfig(HoldsSecrets):
     """All settings of a client. Frozen, checked when made, and silent about its secrets.
 
@@ -108,29 +113,61 @@ class StkConfig(HoldsSecrets):
         ConfigurationError: One error that names every bad setting.
     """
 
-    consumer_key: str = attrs.field(repr=False, converter=_stripped)
-    consumer_secret: str = attrs.field(repr=False, converter=_stripped)
-    passkey: str = attrs.field(repr=False, converter=_stripped)
+    consumer_key: str = attrs.field(repr=False)
+    consumer_secret: str = attrs.field(repr=False)
+    passkey: str = attrs.field(repr=False)
     account: PayBill | Till
     callback_url: str
-    environment: Environment = SANDBOX
-    max_amount: int = 250_000
-    connect_timeout: float = 10.0
-    total_timeout: float = 45.0
-    callback_secrets: tuple[str, ...] = attrs.field(default=(), repr=False, converter=tuple)
-    proxies: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    user_agent: str = ""
+    environment: Environment
+    max_amount: int
+    connect_timeout: float
+    total_timeout: float
+    callback_secrets: tuple[str, ...] = attrs.field(repr=False)
+    proxies: Mapping[str, str] | None = attrs.field(repr=False)
+    user_agent: str
 
-    def __attrs_post_init__(self) -> None:
-        problems = tuple(_problems(self))
+    def __init__(  # noqa: PLR0913 - one argument a setting, all of them by name
+        self,
+        *,
+        consumer_key: str,
+        consumer_secret: str,
+        passkey: str,
+        account: PayBill | Till,
+        callback_url: str,
+        environment: Environment = SANDBOX,
+        max_amount: int = 250_000,
+        connect_timeout: float = 10.0,
+        total_timeout: float = 45.0,
+        callback_secrets: list[str] | tuple[str, ...] = (),
+        proxies: Mapping[str, str] | None = None,
+        user_agent: str = "",
+    ) -> None:
+        self.__attrs_init__(
+            consumer_key=_stripped(consumer_key),
+            consumer_secret=_stripped(consumer_secret),
+            passkey=_stripped(passkey),
+            account=account,
+            callback_url=callback_url,
+            environment=environment,
+            max_amount=max_amount,
+            connect_timeout=connect_timeout,
+            total_timeout=total_timeout,
+            callback_secrets=_stripped_each(callback_secrets),
+            proxies=_copied(proxies),
+            user_agent=user_agent,
+        )
+        problems = _first_by_name(_problems(self))
         if problems:
-            raise ConfigurationError(problems)
+            # Some tools print tracebacks with their locals, and a URL may hold a password too.
+            del self, consumer_key, consumer_secret, passkey, callback_secrets, proxies
+            del callback_url, environment
+            raise ConfigurationError(tuple(problems.items()))
         words = banned_words(self.callback_url)
         if words:
             warnings.warn(
                 f"callback_url contains {', '.join(words)}, which Safaricom may refuse",
                 CallbackUrlWarning,
-                stacklevel=3,
+                stacklevel=_stacklevel_of_host(),
             )
 
     @classmethod
@@ -149,14 +186,55 @@ class StkConfig(HoldsSecrets):
         Raises:
             ConfigurationError: One error that names every missing or unusable variable.
         """
-        return _from_env(os.environ if environ is None else environ)
+        config = None
+        settings, problems = _settings_from(os.environ if environ is None else environ)
+        try:
+            config = cls(**settings)
+        except ConfigurationError as error:
+            found = [(_VARIABLES.get(name, name), rule) for name, rule in error.problems]
+            problems = _first_by_name([*problems.items(), *found])
+        if config is None or problems:
+            del environ, settings, config  # as above
+            raise ConfigurationError(tuple(problems.items()))
+        return config
+
+
+# --- what a setting becomes: values of other types stay as they are, for the rules to refuse ---------
+
+
+def _stripped(value: Any) -> Any:  # noqa: ANN401 - see above
+    return value.strip() if isinstance(value, str) else value
+
+
+def _stripped_each(values: Any) -> Any:  # noqa: ANN401 - see above
+    return tuple(map(_stripped, values)) if isinstance(values, (list, tuple)) else values
+
+
+def _copied(values: Any) -> Any:  # noqa: ANN401 - see above
+    return MappingProxyType(dict(values)) if isinstance(values, Mapping) else values
+
+
+# --- the rules ---------------------------------------------------------------------------------------
+
+
+def _first_by_name(problems: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """One problem a setting: the first."""
+    found: dict[str, str] = {}
+    for name, rule in problems:
+        found.setdefault(name, rule)
+    return found
 
 
 def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     """Every setting that cannot work, with the rule it breaks."""
     yield from _secret_problems(config)
-    yield from _environment_problems(config)
-    loopback = all(is_loopback_url(url) for url in config.environment.urls.values())
+    environment: object = config.environment
+    loopback = False
+    if isinstance(environment, Environment):
+        loopback = all(map(is_loopback_url, environment.urls.values()))
+        yield from _environment_problems(environment, config)
+    else:
+        yield "environment", "must be an Environment"
     fault = callback_url_fault(
         config.callback_url, allow_loopback=loopback, extended=bool(config.callback_secrets)
     )
@@ -168,7 +246,9 @@ def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
         yield "max_amount", "must be a whole number of at least 1"
     for field in ("connect_timeout", "total_timeout"):
         if not _is_duration(getattr(config, field)):
-            yield field, "must be a positive number of seconds"
+            yield field, f"must be a number of seconds above 0, at most {_LONGEST_TIMEOUT}"
+    if not _maps_texts(config.proxies):
+        yield "proxies", "must map schemes to proxy URLs"
     agent: object = config.user_agent
     if not isinstance(agent, str) or not _HEADER_TEXT.fullmatch(agent):
         yield "user_agent", "must be one line of ASCII characters"
@@ -183,23 +263,25 @@ def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
             yield field, "must not contain a colon: HTTP Basic cannot carry it"
         elif field == "passkey" and _looks_like_password(value):
             yield field, "is a base64 password; the passkey is the plain text from the portal"
-    secrets: tuple[object, ...] = config.callback_secrets
-    for secret in secrets:
-        if not isinstance(secret, str) or len(secret) < _MIN_SECRET:
-            yield "callback_secrets", f"each must be a string of at least {_MIN_SECRET} characters"
+    secrets: object = config.callback_secrets
+    if not isinstance(secrets, tuple):
+        yield "callback_secrets", "must be a list or tuple of strings, newest first"
+    elif not all(map(_can_sign, secrets)):
+        yield "callback_secrets", f"each must be printable text of at least {_MIN_SECRET} characters"
 
 
-def _environment_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
-    environment = config.environment
+def _environment_problems(
+    environment: Environment, config: StkConfig
+) -> Iterator[tuple[str, str]]:
     for field, url in environment.urls.items():
         fault = daraja_url_fault(url)
         if fault:
             yield field, fault
-    urls = " ".join(map(str, environment.urls.values()))
-    production = _PRODUCTION_HOST in urls or environment.name == "production"
-    if production and _SANDBOX_HOST in urls:
+    hosts = set(map(host_of, environment.urls.values()))
+    production = _PRODUCTION_HOST in hosts or str(environment.name).lower() == "production"
+    if production and _SANDBOX_HOST in hosts:
         yield "environment", "mixes sandbox and production addresses"
-    if production and config.account == PayBill(SANDBOX_SHORTCODE):
+    if production and getattr(config.account, "shortcode", None) == SANDBOX_SHORTCODE:
         yield "shortcode", "is the public sandbox shortcode; production needs your own"
     if production and config.passkey == SANDBOX_PASSKEY:
         yield "passkey", "is the public sandbox passkey; production needs your own"
@@ -214,14 +296,34 @@ def _looks_like_password(passkey: str) -> bool:
     return re.fullmatch(rb"[0-9]{5,7}[!-~]*[0-9]{14}", decoded) is not None
 
 
+def _can_sign(secret: object) -> bool:
+    # A lone surrogate, as os.environ makes of odd bytes, is not printable; it could not be encoded.
+    return isinstance(secret, str) and len(secret) >= _MIN_SECRET and secret.isprintable()
+
+
 def _is_duration(value: object) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value > 0
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 < value <= _LONGEST_TIMEOUT
+
+
+def _maps_texts(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) for item in value.items() for text in item
     )
 
+
+def _stacklevel_of_host() -> int:
+    """The `stacklevel` at which `StkConfig.__init__` warns about the line that made the settings."""
+    level = 1
+    frame = sys._getframe(level)  # noqa: SLF001 - warnings' skip_file_prefixes needs Python 3.12
+    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+# --- the process environment ---------------------------------------------------------------------------
 
 # Field of StkConfig and its parts -> variable, for the settings whose names differ.
 _VARIABLES = {
@@ -237,28 +339,37 @@ _VARIABLES = {
 }
 
 
-def _from_env(environ: Mapping[str, str]) -> StkConfig:
-    def read(name: str) -> str:
-        return (environ.get(name) or environ.get(name.upper()) or "").strip()
+def _settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arguments of `StkConfig` that the variables name, and what is wrong with the variables."""
+    if not isinstance(environ, Mapping):
+        raise ConfigurationError((("environ", "must map names to texts"),))
+    problems: dict[str, str] = {}
 
-    problems = [
-        (name, "is not set")
-        for name in ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback")
-        if not read(name)
-    ]
-    settings: dict[str, object] = {
+    def read(name: str) -> str:
+        for spelling in (name, name.upper()):
+            value: object = environ.get(spelling)
+            if isinstance(value, str):
+                if value.strip():
+                    return value.strip()
+            elif value is not None:
+                problems[name] = "must be a string"
+        return ""
+
+    for name in ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback"):
+        if not read(name):
+            problems.setdefault(name, "is not set")
+    secrets = tuple(part.strip() for part in read("callback_secret").split(",") if part.strip())
+    settings: dict[str, Any] = {
         "consumer_key": read("consumer_key"),
         "consumer_secret": read("consumer_secret"),
         "passkey": read("pass_key"),
         "callback_url": read("c2b_callback"),
         "environment": _environment_from(read, problems),
+        "callback_secrets": secrets,
     }
-    secrets = tuple(part.strip() for part in read("callback_secret").split(",") if part.strip())
-    settings["callback_secrets"] = secrets
-    if read("mpesa_max_amount"):
-        ceiling = read("mpesa_max_amount")
+    ceiling = read("mpesa_max_amount")
+    if ceiling:
         settings["max_amount"] = int(ceiling) if re.fullmatch("[0-9]{1,9}", ceiling) else 0
-    unset = {name for name, _ in problems}
     try:
         settings["account"] = (
             Till(store_number=read("shortcode"), till_number=read("till_number"))
@@ -266,31 +377,20 @@ def _from_env(environ: Mapping[str, str]) -> StkConfig:
             else PayBill(read("shortcode"))
         )
     except ConfigurationError as error:
-        problems += [_in_variables(problem) for problem in error.problems]
+        for name, rule in error.problems:
+            problems.setdefault(_VARIABLES.get(name, name), rule)
         settings["account"] = PayBill("00000")  # only so that the rest gets checked
-    try:
-        config = StkConfig(**settings)  # type: ignore[arg-type]
-    except ConfigurationError as error:
-        problems += [_in_variables(problem) for problem in error.problems]
-    if problems:
-        kept = [p for p in dict.fromkeys(problems) if p[0] not in unset or p[1] == "is not set"]
-        raise ConfigurationError(tuple(kept))
-    return config
+    return settings, problems
 
 
-def _environment_from(read: Callable[[str], str], problems: list[tuple[str, str]]) -> Environment:
+def _environment_from(read: Callable[[str], str], problems: dict[str, str]) -> Environment:
     """The environment that the variables name, with single addresses replaced."""
     replaced = {field: read(_VARIABLES[field]) for field in ("token_url", "push_url", "query_url")}
     name = read("mpesa_environment").lower()
     if not name:
-        live = any(_PRODUCTION_HOST in url for url in replaced.values())
+        live = _PRODUCTION_HOST in map(host_of, replaced.values())
         name = "production" if live else "sandbox"
     if name not in ("sandbox", "production"):
-        problems.append(("mpesa_environment", "must be sandbox or production"))
+        problems["mpesa_environment"] = "must be sandbox or production"
     base = PRODUCTION if name == "production" else SANDBOX
     return attrs.evolve(base, **{field: url for field, url in replaced.items() if url})
-
-
-def _in_variables(problem: tuple[str, str]) -> tuple[str, str]:
-    """The problem under the name of the variable that causes it."""
-    return _VARIABLES.get(problem[0], problem[0]), problem[1]

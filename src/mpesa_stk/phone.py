@@ -15,7 +15,7 @@ from mpesa_stk.errors import InvalidPhoneNumber
 __all__ = ["PhoneNumber", "mask_phone", "normalize_phone"]
 
 _MAX_TYPED = 40
-_TRUNK_ZERO = re.compile(r"(\(?(?:\+|00)?254\)?[ .-]?)\(0\)")
+_TRUNK_ZERO = re.compile(r"^( *\(?(?:\+|00)?254\)?[ .-]*)\(0\)")
 _match = re.compile(r"(?:\+254|254|00254|0)?([17][0-9]{8})").fullmatch
 
 
@@ -44,7 +44,7 @@ def _compact(text: str) -> str:
     if len(text) > _MAX_TYPED:
         return ""
     if "(0)" in text:
-        text = _TRUNK_ZERO.sub(r"\1", text, count=1)
+        text = _TRUNK_ZERO.sub(r"\1", text)
     for separator in " -.()":
         text = text.replace(separator, "")
     return text
@@ -91,9 +91,8 @@ class PhoneNumber:
 
     msisdn: str = attrs.field(repr=_masked_repr)
 
-    @msisdn.validator
-    def _check(self, _attribute: object, value: str) -> None:
-        if normalize_phone(value) != value:
+    def __attrs_post_init__(self) -> None:
+        if normalize_phone(self.msisdn) != self.msisdn:
             raise InvalidPhoneNumber("phone_number", "must be 254 and nine digits")
 
     @classmethod

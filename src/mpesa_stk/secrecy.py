@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, TypeVar
 
-from typing_extensions import Self
-
 __all__ = ["HoldsSecrets", "mask_checkout_id"]
 
 Kept = TypeVar("Kept", bound="HoldsSecrets")
@@ -21,10 +19,10 @@ class HoldsSecrets:
             f"{type(self).__name__} holds secrets and is not pickled: make it in each process"
         )
 
-    def __copy__(self) -> Self:
+    def __copy__(self: Kept) -> Kept:
         return self
 
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+    def __deepcopy__(self: Kept, _memo: dict[int, Any]) -> Kept:
         return self
 
 

@@ -10,12 +10,15 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["banned_words", "callback_url_fault", "daraja_url_fault", "is_loopback_url"]
+__all__ = ["banned_words", "callback_url_fault", "daraja_url_fault", "host_of", "is_loopback_url"]
 
 _VISIBLE = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.IGNORECASE
 )
+# What urlsplit takes is more, and differs between versions of Python.
+_NETLOC = re.compile(r"(?:[^][:]+|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\])(?::[0-9]{1,5})?")
+_PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
 _BANNED_WORDS = ("mpesa", "safaricom", "exec", "exe", "cmd", "sql", "query")
 _MAX_LENGTH = 1024
@@ -25,6 +28,12 @@ def is_loopback_url(url: object, /) -> bool:
     """Whether the URL names this machine: 127.0.0.0/8, ::1 or localhost."""
     parts = _split(url)
     return not isinstance(parts, str) and _is_loopback(parts.hostname or "")
+
+
+def host_of(url: object, /) -> str:
+    """The host that the URL names, in lower case, or nothing where it is no URL."""
+    parts = _split(url)
+    return "" if isinstance(parts, str) else (parts.hostname or "").rstrip(".")
 
 
 def daraja_url_fault(url: object, /) -> str | None:
@@ -51,7 +60,7 @@ def callback_url_fault(
     parts = _split(url)
     if isinstance(parts, str):
         return parts
-    if extended and parts.query:
+    if extended and "?" in parts.geturl():
         return "must not have a query when callback_secrets are set"
     host = parts.hostname or ""
     if _is_loopback(host):
@@ -76,14 +85,16 @@ def _split(url: object) -> SplitResult | str:
         return f"must be at most {_MAX_LENGTH} characters"
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        port = parts.port
     except ValueError:
         return "is not a valid URL"
     if parts.scheme not in ("https", "http") or not parts.hostname:
         return "must be an https URL with a host"
     if "@" in parts.netloc:
         return "must not contain user info"
-    if parts.fragment:
+    if not _NETLOC.fullmatch(parts.netloc) or port == 0:
+        return "is not a valid URL"
+    if "#" in url:
         return "must not have a fragment"
     return parts
 
@@ -93,8 +104,7 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.ip_address(host)
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_loopback(host: str) -> bool:
@@ -105,8 +115,15 @@ def _is_loopback(host: str) -> bool:
 def _private_host_fault(host: str) -> str | None:
     address = _address(host)
     if address is not None:
-        return None if address.is_global else "must be a public address"
+        return None if _is_public(address) else "must be a public address"
     name = host.rstrip(".")
     if name.endswith(_PRIVATE_SUFFIXES) or not _HOST_NAME.fullmatch(name):
         return "must be a public host name"
     return None
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if isinstance(address, ipaddress.IPv6Address):
+        # Beyond these, and in 2002::/16, an IPv6 address may stand for any IPv4 one.
+        return address.is_global and address in _PUBLIC_IPV6 and address.sixtofour is None
+    return address.is_global and not address.is_multicast
