@@ -230,16 +230,16 @@ def test_batch_ends_at_its_deadline_and_the_lease_brings_the_rest() -> None:
     host.checkout(reference="INV-2")
     host.clock.advance(20)
 
-    def slow() -> HttpResponse:
-        host.clock.advance(30)
-        return result(CHECKOUT_ID, "4999")
+    def tell(code: str, seconds: float) -> HttpResponse:
+        host.clock.advance(seconds)
+        return result(host.daraja.queries[-1]["CheckoutRequestID"], code)
 
-    host.daraja.query_script.append(slow)
+    host.daraja.query_script.append(lambda: tell("4999", 30))
     report = host.payments.process_due(deadline=25.0)
     assert (report.claimed, report.queried, report.left) == (2, 1, 1)
     assert host.payments.process_due().claimed == 0
     host.clock.advance(100)
-    host.daraja.query_script.extend([result(CHECKOUT_ID, "0"), result("ws_CO_second", "0")])
+    host.daraja.query_script.extend([lambda: tell("0", 1)] * 2)
     assert host.payments.process_due(on_settled=lambda _: None).reported == 2
 
 

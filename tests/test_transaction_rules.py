@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import attrs
@@ -78,6 +78,8 @@ def test_proven_success_beats_every_other_state(state: State) -> None:
     after = apply(before, seen(), LATER)
     assert after.state is State.SUCCEEDED
     assert after.receipt_number == "NLJ7RT61SV"
+    assert after.paid_at == datetime(2026, 11, 23, 6, 0, 13, tzinfo=timezone.utc)
+    assert after.paid_at.tzinfo is timezone.utc
     assert after.result_code == "0"
     if state is not State.SUCCEEDED:
         assert (after.reported, after.due_at, after.settled_by) == (False, LATER, "callback")

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any
 
@@ -364,7 +364,8 @@ def _from_callback(
     if isinstance(result, PaymentConfirmed):
         facts |= {
             "receipt_number": result.receipt_number,
-            "paid_at": before.paid_at or result.paid_at,
+            "paid_at": before.paid_at
+            or (result.paid_at and result.paid_at.astimezone(timezone.utc)),
             "settled_by": "callback",
         }
     return facts
