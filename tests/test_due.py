@@ -200,7 +200,7 @@ def test_settled_payments_wait_for_somebody_to_tell() -> None:
     host.payments.handle_callback(callback())
     assert host.payments.process_due() == DueReport(claimed=1, unreported=1)
     assert not host.stored().reported
-    host.clock.advance(3600)
+    host.clock.advance(100)
     assert host.payments.process_due(on_settled=lambda _: None).reported == 1
 
 

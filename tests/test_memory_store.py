@@ -118,6 +118,23 @@ def test_lease_ends_at_its_exact_instant() -> None:
     assert len(store.claim_due(START + LEASE, 10, LEASE)) == 1
 
 
+def test_lease_of_no_length_is_claimed_again_at_once() -> None:
+    """Each call takes each due payment once, and none is lost."""
+    store = MemoryTransactionStore()
+    store.add(numbered(1, due_at=START))
+    for _ in range(3):
+        assert len(store.claim_due(START, 10, timedelta(0))) == 1
+
+
+def test_payment_rescheduled_to_and_fro_is_claimed_once() -> None:
+    """Two entries for the same time are one payment."""
+    store = MemoryTransactionStore()
+    store.add(numbered(1, due_at=START))
+    store.replace(numbered(1, due_at=START + LEASE))
+    store.replace(numbered(1, due_at=START, version=1))
+    assert len(store.claim_due(START, 10, LEASE)) == 1
+
+
 def test_longest_due_comes_first_and_the_limit_holds() -> None:
     """The order is that of the due times."""
     store = MemoryTransactionStore()

@@ -30,7 +30,6 @@ from mpesa_stk.payments.transaction import Transaction
 
 __all__ = ["DueReport", "DueWork"]
 
-_SETTLED_WAIT = timedelta(hours=1)
 _FIRST_REDELIVERY = 30.0
 _SLOWEST_REDELIVERY = 3600.0
 _LEASE_MARGIN = 30.0
@@ -145,13 +144,10 @@ class DueWork:
         tally: Counter[str],
     ) -> None:
         """Tell the host, then write that it was told: at least once, never not at all."""
-        now = self._ledger.clock.now()
         if on_settled is None:
-            tally["unreported"] += 1
-            self._ledger.advance(
-                transaction, ReportFailed(state=transaction.state, next_due=now + _SETTLED_WAIT)
-            )
+            tally["unreported"] += 1  # its lease brings it back
             return
+        now = self._ledger.clock.now()
         try:
             on_settled(transaction)
         except Exception as error:  # noqa: BLE001 - the host's handler may raise anything; no other payment may suffer

@@ -33,6 +33,7 @@ class MemoryTransactionStore:
         self._due: list[tuple[datetime, str]] = []
         self._scheduled = 0
         self._kept: dict[str, KeptCallback] = {}
+        self._kept_for: dict[tuple[str, str | None], dict[str, KeptCallback]] = {}
 
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
@@ -86,42 +87,48 @@ class MemoryTransactionStore:
 
     def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
         """Take up to `limit` due transactions and move each one's `due_at` to ``now + lease``."""
-        claimed: list[Transaction] = []
         with self._lock:
-            while self._due and len(claimed) < limit and self._due[0][0] <= now:
+            taken: dict[str, Transaction] = {}
+            while self._due and len(taken) < limit and self._due[0][0] <= now:
                 due_at, number = heapq.heappop(self._due)
-                before = self._transactions[number]
-                if before.due_at != due_at:
-                    continue
-                after = attrs.evolve(before, due_at=now + lease, version=before.version + 1)
-                self._write(before, after)
-                claimed.append(after)
-        return claimed
+                if self._transactions[number].due_at == due_at:
+                    taken[number] = self._transactions[number]
+            return [self._write_lease(before, now + lease) for before in taken.values()]
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
         """Keep a callback."""
         with self._lock:
             self._kept[kept.callback_id] = kept
+            for owner in self._owners(kept):
+                self._kept_for.setdefault(owner, {})[kept.callback_id] = kept
 
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
         """The kept callbacks that name either value, oldest first."""
         with self._lock:
-            return [
-                kept
-                for kept in self._kept.values()
-                if (
-                    checkout_request_id is not None
-                    and kept.checkout_request_id == checkout_request_id
-                )
-                or (transaction_no is not None and kept.transaction_no == transaction_no)
-            ]
+            found = {
+                **self._kept_for.get(("checkout_request_id", checkout_request_id), {}),
+                **self._kept_for.get(("transaction_no", transaction_no), {}),
+            }
+            return sorted(found.values(), key=lambda kept: kept.received)
 
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback."""
         with self._lock:
-            self._kept.pop(callback_id, None)
+            kept = self._kept.pop(callback_id, None)
+            for owner in self._owners(kept) if kept is not None else ():
+                del self._kept_for[owner][callback_id]
+                if not self._kept_for[owner]:
+                    del self._kept_for[owner]
+
+    @staticmethod
+    def _owners(kept: KeptCallback) -> list[tuple[str, str | None]]:
+        """The values that a kept callback is found by."""
+        owners: list[tuple[str, str | None]] = [("checkout_request_id", kept.checkout_request_id)]
+        if kept.transaction_no is not None:
+            owners.append(("transaction_no", kept.transaction_no))
+        return owners
 
     def _check_unique(self, transaction: Transaction) -> None:
         for field, owners in self._unique.items():
@@ -139,8 +146,19 @@ class MemoryTransactionStore:
         was_due = None if before is None else before.due_at
         self._scheduled += (after.due_at is not None) - (was_due is not None)
         if after.due_at is not None and after.due_at != was_due:
-            heapq.heappush(self._due, (after.due_at, number))
-            self._compact()
+            self._schedule(after.due_at, number)
+
+    def _write_lease(self, before: Transaction, until: datetime) -> Transaction:
+        """Move a due time whose heap entry was just taken out."""
+        after = attrs.evolve(before, due_at=until, version=before.version + 1)
+        self._write(before, after)
+        if before.due_at == until:  # a lease of no length
+            self._schedule(until, after.transaction_no)
+        return after
+
+    def _schedule(self, due_at: datetime, number: str) -> None:
+        heapq.heappush(self._due, (due_at, number))
+        self._compact()
 
     def _compact(self) -> None:
         """Drop the entries that are out of date, when they are most of the heap."""
