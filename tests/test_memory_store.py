@@ -201,6 +201,15 @@ def test_kept_callbacks_are_there_until_dropped() -> None:
     assert store.kept_callbacks(checkout_request_id="ws_CO_1") == []
 
 
+def test_dropping_one_kept_callback_leaves_the_others_of_its_prompt() -> None:
+    """Two callbacks about one prompt are two pieces of evidence."""
+    store = MemoryTransactionStore()
+    store.keep_callback(kept(1))
+    store.keep_callback(kept(2))
+    store.drop_callback("callback-1")
+    assert store.kept_callbacks(checkout_request_id="ws_CO_1") == [kept(2)]
+
+
 def test_repr_of_a_kept_callback_hides_body_and_payer() -> None:
     """The raw body may hold a phone number."""
     shown = repr(kept(1, body=b"254718643064", checkout_request_id="ws_CO_1718643064"))

@@ -79,10 +79,12 @@ class StkClient:
             hooks: Receive an `Event` for each token, push and query.
         """
         self.config = config
-        self._clock = clock or SystemClock()
-        self._retry = retry or RetryPolicy()
+        self._clock = clock if clock is not None else SystemClock()
+        self._retry = retry if retry is not None else RetryPolicy()
         self._notify = Notifier(tuple(hooks))
-        self._transport = transport or _default_transport(config, self._clock)
+        self._transport = (
+            transport if transport is not None else _default_transport(config, self._clock)
+        )
         self._tokens = TokenCache(
             app=_app_id(config),
             store=token_store if token_store is not None else MemoryTokenStore(),

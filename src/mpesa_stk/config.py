@@ -88,7 +88,10 @@ class Environment:
 
 
 SANDBOX = Environment.at(f"https://{_SANDBOX_HOST}", name="sandbox")
+"""Safaricom's sandbox. A push to a real phone there can move real money for a day."""
+
 PRODUCTION = Environment.at(f"https://{_PRODUCTION_HOST}", name="production")
+"""The real Daraja."""
 
 
 @attrs.frozen(kw_only=True, init=False)
@@ -142,7 +145,7 @@ class StkConfig(HoldsSecrets):
         proxies: Mapping[str, str] | None = None,
         user_agent: str = "",
     ) -> None:
-        self.__attrs_init__(
+        self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # made by attrs
             consumer_key=_stripped(consumer_key),
             consumer_secret=_stripped(consumer_secret),
             passkey=_stripped(passkey),
@@ -267,12 +270,13 @@ def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     if not isinstance(secrets, tuple):
         yield "callback_secrets", "must be a list or tuple of strings, newest first"
     elif not all(map(_can_sign, secrets)):
-        yield "callback_secrets", f"each must be printable text of at least {_MIN_SECRET} characters"
+        yield (
+            "callback_secrets",
+            f"each must be printable text of at least {_MIN_SECRET} characters",
+        )
 
 
-def _environment_problems(
-    environment: Environment, config: StkConfig
-) -> Iterator[tuple[str, str]]:
+def _environment_problems(environment: Environment, config: StkConfig) -> Iterator[tuple[str, str]]:
     for field, url in environment.urls.items():
         fault = daraja_url_fault(url)
         if fault:
@@ -302,8 +306,9 @@ def _can_sign(secret: object) -> bool:
 
 
 def _is_duration(value: object) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and 0 < value <= _LONGEST_TIMEOUT
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return 0 < value <= _LONGEST_TIMEOUT
 
 
 def _maps_texts(value: object) -> bool:
@@ -363,6 +368,7 @@ def _settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str
         "consumer_key": read("consumer_key"),
         "consumer_secret": read("consumer_secret"),
         "passkey": read("pass_key"),
+        "account": _account_from(read, problems),
         "callback_url": read("c2b_callback"),
         "environment": _environment_from(read, problems),
         "callback_secrets": secrets,
@@ -370,17 +376,19 @@ def _settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str
     ceiling = read("mpesa_max_amount")
     if ceiling:
         settings["max_amount"] = int(ceiling) if re.fullmatch("[0-9]{1,9}", ceiling) else 0
+    return settings, problems
+
+
+def _account_from(read: Callable[[str], str], problems: dict[str, str]) -> PayBill | Till:
+    """The till that the variables name, or else the paybill."""
     try:
-        settings["account"] = (
-            Till(store_number=read("shortcode"), till_number=read("till_number"))
-            if read("till_number")
-            else PayBill(read("shortcode"))
-        )
+        if read("till_number"):
+            return Till(store_number=read("shortcode"), till_number=read("till_number"))
+        return PayBill(read("shortcode"))
     except ConfigurationError as error:
         for name, rule in error.problems:
             problems.setdefault(_VARIABLES.get(name, name), rule)
-        settings["account"] = PayBill("00000")  # only so that the rest gets checked
-    return settings, problems
+    return PayBill("00000")  # only so that the rest gets checked
 
 
 def _environment_from(read: Callable[[str], str], problems: dict[str, str]) -> Environment:

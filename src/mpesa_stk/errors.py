@@ -65,7 +65,10 @@ class MpesaError(Exception):
     transaction_no: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+        facts = dict(self.__dict__)
+        if "__notes__" in facts:
+            facts["__notes__"] = list(facts["__notes__"])  # a note on a copy is not one on this
+        return _rebuild, (type(self), self.args, facts)
 
 
 def _rebuild(

@@ -6,7 +6,10 @@ CheckoutRequestIDs end in the payer's digits, so records carry them masked.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import re
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import attrs
@@ -16,7 +19,9 @@ __all__ = ["Event", "Hook", "Notifier"]
 _LOGGER = logging.getLogger("mpesa_stk")
 
 EventKind = Literal["token", "push", "query", "callback", "settled"]
-_TROUBLE = frozenset({"error", "unknown", "refused", "kept", "invalid"})
+_NOT_VISIBLE = re.compile(r"[^!-~]+")
+_LONGEST_WORD = 128
+_TROUBLE = frozenset({"error", "unknown", "refused", "not_sent", "rate_limited", "kept"})
 
 
 @attrs.frozen(kw_only=True)
@@ -65,18 +70,32 @@ class Notifier:
         level = logging.WARNING if event.outcome in _TROUBLE else logging.INFO
         if _LOGGER.isEnabledFor(level):
             fields = attrs.asdict(event, filter=lambda _attribute, value: value is not None)
-            text = " ".join(f"{name}={value}" for name, value in fields.items() if name != "kind")
-            _LOGGER.log(level, "mpesa_stk.%s %s", event.kind, text, extra={"mpesa_stk": fields})
+            _log(level, fields.pop("kind"), fields)
         for hook in self._hooks:
             try:
                 hook(event)
             except Exception as error:  # noqa: BLE001 - a hook may raise anything, and none of it may reach a payment
-                _LOGGER.error(  # noqa: TRY400 - a traceback could hold what the host's hook knows
-                    "mpesa_stk.hook_failed kind=%s error=%s", event.kind, type(error).__name__
+                # Without its text or traceback, which could hold what the host's hook knows.
+                _log(
+                    logging.ERROR,
+                    "hook_failed",
+                    {"kind": event.kind, "error": type(error).__name__},
                 )
 
 
 def log_trouble(name: str, /, **fields: str | int | None) -> None:
     """Log trouble that is no event of its own, with allow-listed fields given by name."""
-    text = " ".join(f"{key}={value}" for key, value in fields.items())
-    _LOGGER.error("mpesa_stk.%s %s", name, text, extra={"mpesa_stk": fields})
+    _log(logging.ERROR, name, fields)
+
+
+def _log(level: int, name: str, fields: Mapping[str, object]) -> None:
+    """Write one line; a host's filters and handlers may raise, and none of it may reach a payment."""
+    text = " ".join(f"{key}={_word(value)}" for key, value in fields.items())
+    extra = {"mpesa_stk": {"name": name, **fields}}
+    with contextlib.suppress(Exception):
+        _LOGGER.log(level, "mpesa_stk.%s %s", name, text, extra=extra)
+
+
+def _word(value: object) -> str:
+    """A value as one word: Daraja's ids and codes may hold anything, line breaks too."""
+    return _NOT_VISIBLE.sub("_", str(value))[:_LONGEST_WORD]

@@ -33,7 +33,7 @@ def normalize_phone(text: str, /) -> str:
     """
     if not isinstance(text, str):
         raise InvalidPhoneNumber("phone_number", _why(text))
-    match = _match(text if text.isalnum() else _compact(text))
+    match = _match(text) or _match(_compact(text))
     if match is None:
         raise InvalidPhoneNumber("phone_number", _why(text))
     return "254" + match[1]
@@ -44,10 +44,10 @@ def _compact(text: str) -> str:
     if len(text) > _MAX_TYPED:
         return ""
     if "(0)" in text:
-        text = _TRUNK_ZERO.sub(r"\1", text)
-    for separator in " -.()":
-        text = text.replace(separator, "")
-    return text
+        trunk = _TRUNK_ZERO.match(text)
+        text = trunk[1] + text[trunk.end() :] if trunk else text
+    text = text.replace(" ", "").replace("-", "").replace(".", "")
+    return text.replace("(", "").replace(")", "")
 
 
 def _why(text: object) -> str:

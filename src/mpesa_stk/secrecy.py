@@ -19,10 +19,10 @@ class HoldsSecrets:
             f"{type(self).__name__} holds secrets and is not pickled: make it in each process"
         )
 
-    def __copy__(self: Kept) -> Kept:
+    def __copy__(self: Kept) -> Kept:  # noqa: PYI019 - typing.Self needs Python 3.11
         return self
 
-    def __deepcopy__(self: Kept, _memo: dict[int, Any]) -> Kept:
+    def __deepcopy__(self: Kept, _memo: dict[int, Any]) -> Kept:  # noqa: PYI019 - as above
         return self
 
 

@@ -60,7 +60,7 @@ def callback_url_fault(
     parts = _split(url)
     if isinstance(parts, str):
         return parts
-    if extended and "?" in parts.geturl():
+    if extended and "?" in str(url):
         return "must not have a query when callback_secrets are set"
     host = parts.hostname or ""
     if _is_loopback(host):
@@ -83,6 +83,10 @@ def _split(url: object) -> SplitResult | str:
         return "must not contain spaces, control characters or non-ASCII characters"
     if len(url) > _MAX_LENGTH:
         return f"must be at most {_MAX_LENGTH} characters"
+    return _parts(url)
+
+
+def _parts(url: str) -> SplitResult | str:
     try:
         parts = urlsplit(url)
         port = parts.port

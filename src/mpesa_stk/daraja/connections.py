@@ -51,18 +51,16 @@ class _DeadlineReader(io.RawIOBase):
     def __init__(self, sock: Any) -> None:
         self._socket = sock
         self._raw = sock.makefile("rb", buffering=0)
-        limit = sock.gettimeout()
-        self._deadline = None if limit is None else time.monotonic() + limit
+        self._deadline = time.monotonic() + sock.gettimeout()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self._socket.settimeout(left)
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self._socket.settimeout(left)
         read: int | None = self._raw.readinto(buffer)
         return read
 
@@ -141,6 +139,7 @@ class _IdleConnections:
             raise Empty from None
         if self._monotonic() - since > MAX_IDLE:
             connection.close()
+            self._drop_stale()  # it was the freshest: no other will be asked for
             raise Empty
         return connection
 

@@ -187,7 +187,7 @@ class Token(HoldsSecrets):
     renew_at: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class _CallbackFacts:
     """What every callback result shares.
 
@@ -208,7 +208,7 @@ def _masked_phone_repr(phone_number: str | None) -> str:
     return repr(mask_phone(phone_number))
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentConfirmed(_CallbackFacts):
     """The customer paid, with proof.
 
@@ -225,12 +225,12 @@ class PaymentConfirmed(_CallbackFacts):
     phone_number: str | None = attrs.field(repr=_masked_phone_repr)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentFailed(_CallbackFacts):
     """The customer did not pay; `result` says why."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentUnproven(_CallbackFacts):
     """A success code without the proof: ask the status query before believing it.
 
@@ -242,3 +242,4 @@ class PaymentUnproven(_CallbackFacts):
 
 
 CallbackResult = PaymentConfirmed | PaymentFailed | PaymentUnproven
+"""What a callback can tell."""

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import attrs
+
 from mpesa_stk.account import PayBill, Till
 from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja import wire
@@ -52,6 +54,9 @@ _DEFAULT_LIFETIME = 3599.0
 _LONGEST_LIFETIME = 86_400.0
 _RENEW_EARLY = 60.0
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
+_CHECKOUT_ID = re.compile(r"[!-~]{1,128}")
+_DARAJA_CODE = re.compile(r"[45][0-9]{2}(?:\.[0-9]+)+")
+_INTERNAL_ERRORS = ("500.003.1001", "500.002.1001")
 _INCIDENT = re.compile(r"incident(?:_id=| id:?\s*)([0-9A-Za-z-]{4,80})", re.IGNORECASE)
 _BLOCK_MARKS = ("incapsula", "imperva", "request unsuccessful")
 
@@ -167,7 +172,7 @@ def read_token(response: HttpResponse, /, *, sent_at: float) -> Token:
         UnexpectedResponse: The answer has no usable token.
     """
     payload = _payload(response)
-    error = wire.read_error(payload)
+    error = wire.read_error(payload.json)
     if error is not None:
         raise _refusal("token", response, error)
     answer = _read(wire.TokenAnswer, payload, response)
@@ -197,7 +202,7 @@ def _lifetime(value: object) -> float:
 def read_push(response: HttpResponse, /) -> PushAccepted:
     """Read the push endpoint's answer.
 
-    Accepted means a 2xx, ResponseCode ``"0"`` and a CheckoutRequestID.
+    Accepted means a 2xx, ResponseCode ``"0"`` and a CheckoutRequestID that can be asked about.
 
     Raises:
         DarajaError: Daraja refused with an error code: no prompt was sent.
@@ -206,15 +211,16 @@ def read_push(response: HttpResponse, /) -> PushAccepted:
     """
     try:
         payload = _payload(response)
-        error = wire.read_error(payload)
+        error = wire.read_error(payload.json)
         if error is not None:
-            raise _push_refusal(response, error)
+            raise _push_refusal(response, error, accepts="CheckoutRequestID" in payload.json)
         answer = _read(wire.PushAnswer, payload, response)
     except GatewayBlocked:
         raise
     except UnexpectedResponse as unreadable:
         raise _unknown(response, "the answer cannot be read") from unreadable
-    if not _ok(response) or answer.response_code != PAID_CODE or not answer.checkout_request_id:
+    usable_id = _CHECKOUT_ID.fullmatch(answer.checkout_request_id)
+    if not _ok(response) or answer.response_code != PAID_CODE or not usable_id:
         raise _unknown(response, "the answer neither accepts nor refuses")
     return PushAccepted(
         merchant_request_id=answer.merchant_request_id,
@@ -235,7 +241,7 @@ def read_query(response: HttpResponse, checkout_request_id: str, /) -> QueryResu
         UnexpectedResponse: The answer cannot be read.
     """
     payload = _payload(response)
-    error = wire.read_error(payload)
+    error = wire.read_error(payload.json)
     if error is not None:
         return _query_error(response, error, checkout_request_id)
     if not _ok(response):
@@ -290,26 +296,41 @@ def _ok(response: HttpResponse) -> bool:
     return 200 <= response.status < 300  # noqa: PLR2004 - HTTP's success range
 
 
-def _payload(response: HttpResponse) -> Mapping[str, Any]:
+@attrs.define
+class _Payload:
+    """An answer's JSON, which may hold a token, out of sight of those who print local variables."""
+
+    json: Mapping[str, Any] = attrs.field(repr=False)
+
+
+def _payload(response: HttpResponse) -> _Payload:
     """The answer as a JSON object, or the error that says what came instead."""
     try:
-        return wire.read_object(response.body)
+        return _Payload(wire.read_object(response.body))
     except wire.WireError as error:
         problems = error.problems
     _raise_if_limited(response)
-    page = response.body.decode("utf-8", "replace").lower()
-    is_page = "html" in response.headers.get("content-type", "") or "<html" in page
-    if any(mark in page for mark in _BLOCK_MARKS) or (response.status == 403 and is_page):  # noqa: PLR2004 - Forbidden
-        incident = _INCIDENT.search(page)
-        raise GatewayBlocked(
-            "a web firewall blocked the request before Daraja saw it",
-            http_status=response.status,
-            incident_id=incident[1] if incident else None,
-        )
+    blocked = _blocked(response)
+    if blocked is not None:
+        raise blocked
     raise UnexpectedResponse(
         f"HTTP {response.status} without a readable answer",
         http_status=response.status,
         problems=problems,
+    )
+
+
+def _blocked(response: HttpResponse) -> GatewayBlocked | None:
+    """The error for a firewall's page. Not raised here, where the page is a local variable."""
+    page = response.body.decode("utf-8", "replace").lower()
+    is_page = "html" in response.headers.get("content-type", "") or "<html" in page
+    if not any(mark in page for mark in _BLOCK_MARKS) and not (response.status == 403 and is_page):  # noqa: PLR2004 - Forbidden
+        return None
+    incident = _INCIDENT.search(page)
+    return GatewayBlocked(
+        "a web firewall blocked the request before Daraja saw it",
+        http_status=response.status,
+        incident_id=incident[1] if incident else None,
     )
 
 
@@ -322,9 +343,9 @@ def _raise_if_limited(response: HttpResponse) -> None:
         )
 
 
-def _read(kind: type[wire.T], payload: Mapping[str, Any], response: HttpResponse) -> wire.T:
+def _read(kind: type[wire.T], payload: _Payload, response: HttpResponse) -> wire.T:
     try:
-        return wire.read(kind, payload)
+        return wire.read(kind, payload.json)
     except wire.WireError as error:
         problems = error.problems
     _raise_if_limited(response)
@@ -342,17 +363,20 @@ def _unknown(response: HttpResponse, reason: str) -> OutcomeUnknown:
     return OutcomeUnknown(f"HTTP {response.status}: {reason}", http_status=response.status)
 
 
-def _push_refusal(response: HttpResponse, error: wire.ErrorAnswer) -> MpesaError:
-    """Whether an error answer proves that no prompt was sent."""
+def _push_refusal(response: HttpResponse, error: wire.ErrorAnswer, *, accepts: bool) -> MpesaError:
+    """The refusal, if the answer proves that no prompt was sent.
+
+    It does where it says to slow down; under a 4xx; and where Daraja itself gives one of its codes,
+    whatever the status. It does not where it accepts as well, or where the code tells of an error
+    inside: that may have struck after the prompt.
+    """
     refusal = _refusal("push", response, error)
-    proven = isinstance(refusal, RateLimited) or not (
-        error.code == "500.003.1001" or (error.from_gateway and response.status >= 500)  # noqa: PLR2004 - server errors
-    )
-    if proven and error.code is not None:
-        return refusal
-    if proven and 400 <= response.status < 500:  # noqa: PLR2004 - client errors
-        return refusal
-    return _unknown(response, f"error {error.code or 'without a code'}")
+    code = error.code or ""
+    if not accepts and code not in _INTERNAL_ERRORS:
+        own_code = not error.from_gateway and _DARAJA_CODE.fullmatch(code)
+        if own_code or 400 <= response.status < 500 or isinstance(refusal, RateLimited):  # noqa: PLR2004 - client errors
+            return refusal
+    return _unknown(response, f"error {code or 'without a code'}")
 
 
 def _facts(response: HttpResponse, error: wire.ErrorAnswer) -> dict[str, Any]:

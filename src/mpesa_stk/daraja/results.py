@@ -54,8 +54,8 @@ class Result:
     retry: RetryAdvice
     wait_seconds: int = 0
     evidence: Evidence
-    _english: str = attrs.field(repr=False)
-    _swahili: str = attrs.field(repr=False)
+    _english: str = attrs.field(alias="english", repr=False)
+    _swahili: str = attrs.field(alias="swahili", repr=False)
 
     def message(self, language: Language = "en", /) -> str:
         """What to tell the customer, in English (``en``) or Swahili (``sw``)."""

@@ -75,6 +75,7 @@ class RequestsTransport:
             monotonic: The clock by which a connection's idle time is measured.
         """
         self._session = _Session(monotonic) if session is None else session
+        self._hooks = [] if session is None else [_forget_redirect]
         self._proxies = dict(proxies if proxies is not None else self._session.proxies)
         self._agent = f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip()
 
@@ -118,7 +119,7 @@ class RequestsTransport:
         prepared.method = request.method
         prepared.url = request.url
         prepared.body = request.body
-        prepared.hooks = {"response": []}
+        prepared.hooks = {"response": self._hooks}
         prepared.headers = CaseInsensitiveDict(
             request.headers,
             **{
@@ -130,6 +131,12 @@ class RequestsTransport:
         if request.body is not None:
             prepared.headers["Content-Length"] = str(len(request.body))
         return prepared
+
+
+def _forget_redirect(answer: requests.Response, **_kwargs: Any) -> None:
+    """Make a session see no redirect: even where it follows none, it reads its whole body."""
+    if answer.is_redirect:
+        del answer.headers["location"]
 
 
 def _verdict(error: Exception) -> TransportError:
@@ -158,8 +165,12 @@ def _read_body(raw: Any) -> bytes:
     urllib3 puts the connection back when all is read; one with unread bytes must not be used again.
     """
     body = b""
+    raw.enforce_content_length = True  # urllib3 1.26 does not by itself
     try:
-        while chunk := raw.read(MAX_BODY + 1 - len(body), decode_content=False):
+        while not raw.closed:
+            chunk = raw.read(MAX_BODY + 1 - len(body), decode_content=False)
+            if not chunk:
+                break
             body += chunk
             if len(body) > MAX_BODY:
                 raise _TooLargeError  # noqa: TRY301 - the connection must be closed for it too
@@ -198,7 +209,7 @@ class _Session(requests.Session):
             self.mount(scheme, _Adapter(monotonic))
 
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[Any]:
-        """Follow nothing; requests would read a redirect's whole body here, however long."""
+        """See no redirect; the same as `_forget_redirect`, for less."""
         return iter(())
 
 
@@ -217,7 +228,8 @@ class _Adapter(HTTPAdapter):
         **kwargs: Any,
     ) -> HTTPConnectionPool:
         """The origin's pool. Our transport never changes proxies or certificates, so it is kept."""
-        origin = str(request.url)[: str(request.url).find("/", len("https://"))]
+        scheme, _, host, *_ = str(request.url).split("/", 3)
+        origin = scheme + host
         if origin not in self._pools:
             pool = super().get_connection_with_tls_context(request, *args, **kwargs)
             self._pools[origin] = cast("HTTPConnectionPool", pool)

@@ -8,6 +8,7 @@ paths and kinds, never values.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ __all__ = [
     "QueryBody",
     "TokenAnswer",
     "WireError",
+    "Words",
     "clean_text",
     "encode",
     "read",
@@ -43,11 +45,20 @@ T = TypeVar("T")
 Code = NewType("Code", str)
 """A code that Daraja writes as a number here and as a string there; kept as a string."""
 
+Words = NewType("Words", str)
+"""What Daraja says to people; nothing depends on it, so anything but a string reads as ``""``."""
+
+Identifier = NewType("Identifier", str)
+"""An id that a payment is found by: 1 to 128 characters."""
+
 _MAX_CODE = 40
+_MAX_ERROR_CODE = 64
+_MAX_ID = 128
 _MAX_TEXT = 200
 _UNSAFE = re.compile(r"[^ -~]+")
-# Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more.
-_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9]{9,}")
+# Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more,
+# perhaps written in groups.
+_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9](?:[ ()-]{0,2}[0-9]){8,}")
 
 
 class WireError(Exception):
@@ -66,7 +77,8 @@ def clean_text(text: object, /) -> str | None:
     """A text from outside, fit for errors and logs: one line, bounded, without long secrets."""
     if not isinstance(text, str):
         return None
-    return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text[:_MAX_TEXT]))
+    # Cut last: a secret cut in two would no longer look like one.
+    return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text))[:_MAX_TEXT]
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -168,11 +180,11 @@ class TokenAnswer:
 class PushAnswer:
     """What the push endpoint answers when it accepts."""
 
-    merchant_request_id: str = _wire("MerchantRequestID")
+    merchant_request_id: Words = _wire("MerchantRequestID", default="")
     checkout_request_id: str = _wire("CheckoutRequestID", repr=False)
     response_code: Code = _wire("ResponseCode")
-    response_description: str = _wire("ResponseDescription", default="")
-    customer_message: str = _wire("CustomerMessage", default="")
+    response_description: Words = _wire("ResponseDescription", default="")
+    customer_message: Words = _wire("CustomerMessage", default="")
 
 
 @attrs.frozen(kw_only=True)
@@ -180,19 +192,19 @@ class QueryAnswer:
     """What the status query endpoint answers."""
 
     response_code: Code = _wire("ResponseCode")
-    response_description: str = _wire("ResponseDescription", default="")
-    merchant_request_id: str | None = _wire("MerchantRequestID", default=None)
+    response_description: Words = _wire("ResponseDescription", default="")
+    merchant_request_id: Words | None = _wire("MerchantRequestID", default=None)
     checkout_request_id: str | None = _wire("CheckoutRequestID", default=None, repr=False)
     result_code: Code | None = _wire("ResultCode", default=None)
-    result_desc: str | None = _wire("ResultDesc", default=None)
+    result_desc: Words | None = _wire("ResultDesc", default=None)
 
 
 @attrs.define(kw_only=True)  # not frozen: half of the time to make one, on the hottest path
 class CallbackBody:
     """``Body.stkCallback``; its metadata is read by name in `callbacks`."""
 
-    merchant_request_id: str = _wire("MerchantRequestID")
-    checkout_request_id: str = _wire("CheckoutRequestID", repr=False)
+    merchant_request_id: Identifier = _wire("MerchantRequestID")
+    checkout_request_id: Identifier = _wire("CheckoutRequestID", repr=False)
     result_code: Code = _wire("ResultCode")
     result_desc: str = _wire("ResultDesc", default="")
     metadata: Any = _wire("CallbackMetadata", default=None, repr=False)
@@ -204,6 +216,16 @@ class CallbackBody:
 def _text_hook(value: object, _type: object) -> str:
     if type(value) is not str:
         raise TypeError("not a string")
+    return value
+
+
+def _words_hook(value: object, _type: object) -> str:
+    return value if type(value) is str else ""
+
+
+def _identifier_hook(value: object, _type: object) -> str:
+    if type(value) is not str or not 0 < len(value) <= _MAX_ID:
+        raise TypeError("not an id")
     return value
 
 
@@ -227,6 +249,8 @@ def _make_converter(*, explain: bool) -> cattrs.Converter:
     """Strict leaf hooks first, then the pair of factories: factories resolve leaves early."""
     converter = cattrs.Converter(detailed_validation=explain)
     converter.register_structure_hook(str, _text_hook)
+    converter.register_structure_hook(Words, _words_hook)
+    converter.register_structure_hook(Identifier, _identifier_hook)
     converter.register_structure_hook(Code, _code_hook)
 
     @converter.register_structure_hook_factory(attrs.has)
@@ -245,6 +269,11 @@ _QUICK = _make_converter(explain=False)
 _EXPLAINING = _make_converter(explain=True)
 
 
+@functools.cache
+def _quick_hook(kind: type) -> Callable[..., Any]:
+    return _QUICK.get_structure_hook(kind)
+
+
 def encode(body: PushBody | QueryBody, /) -> bytes:
     """The JSON of a request's body."""
     return json.dumps(_QUICK.unstructure(body), separators=(",", ":")).encode()
@@ -257,9 +286,11 @@ def read(kind: type[T], payload: Mapping[str, object], /, *, path: str = "$") ->
         WireError: A field is missing or has another type; it names each by its JSON path.
     """
     try:
-        return _QUICK.structure(payload, kind)
+        value: T = _quick_hook(kind)(payload, kind)  # type: ignore[arg-type]  # a class is hashable
     except (KeyError, TypeError):
         pass
+    else:
+        return value
     try:
         return _EXPLAINING.structure(payload, kind)
     except ClassValidationError as error:
@@ -287,7 +318,10 @@ def _decode_callback(text: str) -> object:
 
     JSON has a colon for each key; more only inside strings. As many colons as keys: none is double.
     """
-    value, end = _LOOSE.raw_decode(text.lstrip(" \t\r\n"))
+    try:
+        value, end = _LOOSE.scan_once(text, 0)  # type: ignore[attr-defined]  # what decode() calls
+    except StopIteration:  # white space first, or no JSON at all
+        return _STRICT.decode(text)
     proven = end == len(text) and text.count(":") == _callback_keys(value)
     return value if proven else _STRICT.decode(text)
 
@@ -320,7 +354,7 @@ class ErrorAnswer:
     """Daraja's or its gateway's no.
 
     Attributes:
-        code: The error code, cleaned.
+        code: The error code, cleaned; None where there is none or an empty one.
         message: The text, cleaned.
         request_id: Daraja's id of the request; on a pending query it is the CheckoutRequestID.
         from_gateway: Whether the API gateway said it, not Daraja behind it.
@@ -342,7 +376,7 @@ def read_error(payload: Mapping[str, Any], /) -> ErrorAnswer | None:
             return ErrorAnswer(
                 code=_error_code(payload[code]),
                 message=clean_text(payload.get(message)),
-                request_id=_bounded(payload.get(request_id)),
+                request_id=_request_id(payload.get(request_id)),
             )
     fault = payload.get("fault")
     if isinstance(fault, dict):
@@ -369,8 +403,9 @@ def _soap_fault(payload: Mapping[str, Any]) -> ErrorAnswer | None:
 
 
 def _error_code(value: object) -> str | None:
-    return clean_text(str(value) if type(value) is int else value)
+    text = clean_text(str(value) if type(value) is int else value)
+    return text[:_MAX_ERROR_CODE] if text else None
 
 
-def _bounded(value: object) -> str | None:
-    return value[:128] if isinstance(value, str) else None
+def _request_id(value: object) -> str | None:
+    return _UNSAFE.sub(" ", value)[:_MAX_ID] if isinstance(value, str) else None

@@ -148,10 +148,11 @@ class Transaction:
 # --- the table -------------------------------------------------------------------------------------
 
 _S = TransactionState
-_TO_PAID = dict.fromkeys(
+_Row = dict[TransactionState, TransactionState]
+_TO_PAID: _Row = dict.fromkeys(
     (_S.CREATED, _S.UNCERTAIN, _S.PENDING, _S.FAILED, _S.REJECTED, _S.EXPIRED), _S.SUCCEEDED
 )
-_TO_FAILED = dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.PENDING), _S.FAILED)
+_TO_FAILED: _Row = dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.PENDING), _S.FAILED)
 
 TRANSITIONS: Mapping[Signal, Mapping[TransactionState, TransactionState]] = MappingProxyType(
     {

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from mpesa_stk import Clock, SystemClock
+from support import ManualClock
+
+
+def test_the_system_clock_tells_aware_utc() -> None:
+    """Payments are stored with moments that mean the same everywhere."""
+    clock: Clock = SystemClock()
+    now = clock.now()
+    assert now.utcoffset() == timedelta(0)
+    assert abs(now.timestamp() - time.time()) < 60
+
+
+def test_the_system_clock_grows() -> None:
+    """Deadlines are measured by a clock that no administrator sets back."""
+    clock: Clock = SystemClock()
+    first = clock.monotonic()
+    clock.sleep(0.0)
+    assert clock.monotonic() >= first
+
+
+def test_the_tests_clock_is_a_clock() -> None:
+    """Sleeping moves it and takes no time."""
+    clock = ManualClock()
+    as_clock: Clock = clock
+    before = clock.now()
+    as_clock.sleep(3600.0)
+    assert clock.now() - before == timedelta(hours=1)
+    assert clock.slept == [3600.0]

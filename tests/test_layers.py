@@ -1,0 +1,244 @@
+"""The order of the house: one folder is one layer, and imports point upwards in this list only."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mpesa_stk
+
+PACKAGE = Path(mpesa_stk.__file__).parent
+
+# A file may import only from files and folders above it. `None` where a folder keeps its own order:
+# there, no two files may need each other.
+HOUSE: dict[str, list[str] | None] = {
+    "errors": [],
+    "secrecy": [],
+    "clock": [],
+    "phone": [],
+    "urls": [],
+    "hooks": [],
+    "account": [],
+    "config": [],
+    "daraja": [
+        "results",
+        "http",
+        "models",
+        "wire",
+        "protocol",
+        "callbacks",
+        "connections",
+        "transport",
+        "retry",
+        "tokens",
+    ],
+    "client": [],
+    "payments": [
+        "state",
+        "events",
+        "transaction",
+        "store",
+        "memory",
+        "signing",
+        "ledger",
+        "intake",
+        "due",
+        "flow",
+        "sql",
+        "redis",
+    ],
+    "web": None,
+    "simulator": None,
+    "testing": None,
+    "__init__": [],
+    "cli": [],
+    "__main__": [],
+}
+
+# Those that the dependencies are kept to.
+ONLY_IN = {
+    "requests": {"daraja/transport"},
+    "urllib3": {"daraja/transport", "daraja/connections"},
+    "cattrs": {"daraja/wire"},
+    "tenacity": {"daraja/retry"},
+    "sqlalchemy": {"payments/sql"},
+    "redis": {"payments/redis"},
+}
+RUNTIME = {"attrs", "cattrs", "requests", "tenacity", "urllib3"}
+EXTRAS = {"sqlalchemy", "redis"}
+
+# What pure files may not touch: no time, no chance, no network, no process, no log.
+IMPURE = {
+    "asyncio",
+    "http.client",
+    "http.server",
+    "logging",
+    "os",
+    "random",
+    "requests",
+    "secrets",
+    "selectors",
+    "socket",
+    "subprocess",
+    "tenacity",
+    "threading",
+    "time",
+    "urllib.request",
+    "urllib3",
+    "uuid",
+}
+PURE = [
+    "account",
+    "errors",
+    "phone",
+    "secrecy",
+    "urls",
+    "daraja/results",
+    "daraja/http",
+    "daraja/models",
+    "daraja/wire",
+    "daraja/protocol",
+    "daraja/callbacks",
+    "payments/state",
+    "payments/events",
+    "payments/transaction",
+    "payments/signing",
+    "simulator/engine",
+    "simulator/prompts",
+    "simulator/validation",
+]
+# A type in a signature is not a use: the engine is handed its randomness.
+ALLOWED = {("simulator/engine", "random")}
+
+
+def files() -> dict[str, Path]:
+    """Every file of the package by its place in the house, such as ``daraja/wire``."""
+    return {
+        path.relative_to(PACKAGE).with_suffix("").as_posix(): path
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+FILES = files()
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports, wherever in it, also for type checkers only."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            module = str(node.module)
+            for alias in node.names:
+                name = f"{module}.{alias.name}"
+                yield name if place_of(name) else module
+
+
+def place_of(module: str) -> str | None:
+    """The file that a module of this package is, as in `FILES`."""
+    if module.partition(".")[0] != "mpesa_stk":
+        return None
+    path = "/".join(module.split(".")[1:])
+    for place in (path, f"{path}/__init__".lstrip("/")):
+        if place in FILES:
+            return place
+    return None
+
+
+def inside(place: str) -> set[str]:
+    """The files of the package that a file imports."""
+    return {found for module in imported(FILES[place]) if (found := place_of(module))}
+
+
+def outside(place: str) -> set[str]:
+    """The modules of other packages that a file imports."""
+    return {module for module in imported(FILES[place]) if place_of(module) is None}
+
+
+def layer_of(place: str) -> str:
+    """The folder of a file, or the file itself at the top."""
+    return place.partition("/")[0]
+
+
+def rank(place: str) -> tuple[int, int]:
+    """How far down the list a file stands."""
+    layer, _, name = place.partition("/")
+    order = HOUSE[layer] or []
+    layers = list(HOUSE)
+    return layers.index(layer), order.index(name) if name in order else len(order)
+
+
+@pytest.mark.parametrize("place", FILES)
+def test_every_file_has_its_place(place: str) -> None:
+    """A new file is put into the list on purpose."""
+    layer, _, name = place.partition("/")
+    assert layer in HOUSE
+    assert "/" not in name
+    order = HOUSE[layer]
+    if order is not None and name not in ("", "__init__"):
+        assert name in order
+
+
+@pytest.mark.parametrize("place", FILES)
+def test_imports_point_upwards_only(place: str) -> None:
+    """No file knows of what stands below it."""
+    for other in inside(place) - {place}:
+        if layer_of(other) == layer_of(place) and HOUSE[layer_of(place)] is None:
+            continue  # the next test
+        assert rank(other) < rank(place), f"{place} imports {other}"
+
+
+@pytest.mark.parametrize("layer", [layer for layer, order in HOUSE.items() if order is None])
+def test_no_two_files_of_a_folder_need_each_other(layer: str) -> None:
+    """The files of a folder without a written order can still be put into one."""
+    needs = {place: inside(place) for place in FILES if layer_of(place) == layer}
+    needs = {
+        place: {other for other in others if other in needs} for place, others in needs.items()
+    }
+    while needs:
+        free = {place for place, others in needs.items() if not others - {place}}
+        assert free, f"a circle among {sorted(needs)}"
+        needs = {place: others - free for place, others in needs.items() if place not in free}
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_each_dependency_has_one_place(library: str) -> None:
+    """A library that is replaced one day is replaced in one file."""
+    users = {
+        place
+        for place in FILES
+        if any(module.partition(".")[0] == library for module in outside(place))
+    }
+    assert users == {place for place in ONLY_IN[library] if place in FILES}
+
+
+def test_nothing_undeclared_is_imported() -> None:
+    """Besides the standard library, only what the package asks for."""
+    for place in FILES:
+        roots = {module.partition(".")[0] for module in outside(place)}
+        assert roots <= set(sys.stdlib_module_names) | RUNTIME | EXTRAS, place
+
+
+@pytest.mark.parametrize("place", [place for place in PURE if place in FILES])
+def test_pure_files_touch_nothing(place: str) -> None:
+    """They compute; time, chance and network are handed to them."""
+    for module in outside(place):
+        roots = {module, module.partition(".")[0], module.rpartition(".")[0]}
+        impure = roots & IMPURE
+        assert not impure - {name for where, name in ALLOWED if where == place}
+
+
+@pytest.mark.parametrize("place", FILES)
+def test_all_files_postpone_annotations(place: str) -> None:
+    """Every file that holds code begins the same way, on every version of Python."""
+    tree = ast.parse(FILES[place].read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    if len(tree.body) > 1:
+        first = tree.body[1]
+        assert isinstance(first, ast.ImportFrom)
+        assert first.module == "__future__"

@@ -1,0 +1,247 @@
+"""The token cache: one token an app, one fetch at a time, and nobody drops somebody else's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+
+import pytest
+
+from mpesa_stk import AuthenticationFailed, MemoryTokenStore, MpesaError, NotSent, Token
+from mpesa_stk.daraja.tokens import TokenCache, TokenStore
+from support import ManualClock
+
+
+def token(value: str = "one", *, renew_at: float = 2000.0) -> Token:
+    """A token."""
+    return Token(value=value, expires_in=3599.0, renew_at=renew_at)
+
+
+class Fetcher:
+    """Hands out what it is given, one at a time, and counts."""
+
+    def __init__(self, *results: Token | Exception) -> None:
+        self.results = list(results)
+        self.deadlines: list[float] = []
+
+    def __call__(self, deadline: float) -> Token:
+        """Fetch once."""
+        self.deadlines.append(deadline)
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+def make_cache(
+    fetch: Callable[[float], Token],
+    *,
+    store: TokenStore | None = None,
+    clock: ManualClock | None = None,
+    app: str = "app",
+) -> TokenCache:
+    """A cache."""
+    return TokenCache(
+        app=app, store=store or MemoryTokenStore(), clock=clock or ManualClock(), fetch=fetch
+    )
+
+
+class WatchedStore(MemoryTokenStore):
+    """Tells when a thread is about to wait for its turn to fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrivals = threading.Semaphore(0)
+
+    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
+        """As the parent, after saying so."""
+        self.arrivals.release()
+        return super().single_flight(app)
+
+
+class SlowFetcher:
+    """Waits until it is let go; then returns or raises what it was given."""
+
+    def __init__(self, result: Token | BaseException) -> None:
+        self.result = result
+        self.calls = 0
+        self.go = threading.Event()
+
+    def __call__(self, _deadline: float) -> Token:
+        """Fetch once."""
+        self.calls += 1
+        assert self.go.wait(5.0)
+        if isinstance(self.result, BaseException):
+            raise self.result
+        return self.result
+
+
+# --- the cache ---------------------------------------------------------------------------------------
+
+
+def test_a_token_is_fetched_once_and_kept() -> None:
+    """The deadline is handed on; the second call fetches nothing."""
+    fetch = Fetcher(token())
+    cache = make_cache(fetch)
+
+    assert cache.get(deadline=7.0) == cache.get(deadline=8.0) == token()
+    assert fetch.deadlines == [7.0]
+
+
+def test_a_token_is_renewed_from_its_moment_on() -> None:
+    """Up to the moment it is used, at the moment it is not."""
+    clock = ManualClock()
+    renew_at = clock.monotonic() + 100.0
+    cache = make_cache(Fetcher(token(renew_at=renew_at), token("two", renew_at=9e9)), clock=clock)
+    cache.get(deadline=0.0)
+    clock.advance(99.999)
+    assert cache.get(deadline=0.0).value == "one"
+    clock.advance(0.001)
+    assert cache.get(deadline=0.0).value == "two"
+
+
+def test_a_dropped_token_is_fetched_again() -> None:
+    """A refused token is forgotten."""
+    cache = make_cache(Fetcher(token(), token("two")))
+    cache.drop(cache.get(deadline=0.0))
+
+    assert cache.get(deadline=0.0).value == "two"
+
+
+def test_a_newer_token_is_not_dropped_for_an_older_one() -> None:
+    """The slower of two workers that were refused must not throw away the other's new token."""
+    cache = make_cache(Fetcher(token(), token("two")))
+    old = cache.get(deadline=0.0)
+    cache.drop(old)
+    cache.get(deadline=0.0)
+    cache.drop(old)
+
+    assert cache.get(deadline=0.0).value == "two"
+
+
+def test_workers_share_a_store() -> None:
+    """One worker's token is every worker's."""
+    store = MemoryTokenStore()
+    first = make_cache(Fetcher(token()), store=store)
+    second = make_cache(Fetcher(), store=store)
+
+    assert first.get(deadline=0.0) is second.get(deadline=0.0)
+
+
+def test_apps_do_not_share_tokens() -> None:
+    """One store may serve several apps."""
+    store = MemoryTokenStore()
+    first = make_cache(Fetcher(token()), store=store, app="a")
+    second = make_cache(Fetcher(token("two")), store=store, app="b")
+
+    assert first.get(deadline=0.0).value == "one"
+    assert second.get(deadline=0.0).value == "two"
+
+
+def test_many_threads_wait_for_one_fetch() -> None:
+    """However many ask at once, one fetches and all get its token."""
+    store = WatchedStore()
+    fetch = SlowFetcher(token())
+    cache = make_cache(fetch, store=store)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(cache.get, deadline=0.0) for _ in range(8)]
+        for _ in range(8):
+            assert store.arrivals.acquire(timeout=5.0)
+        fetch.go.set()
+
+        assert {result.result().value for result in asked} == {"one"}
+    assert fetch.calls == 1
+
+
+def test_many_threads_share_one_failure() -> None:
+    """Those that waited get a copy of the error instead of failing slowly one after the other."""
+    store = WatchedStore()
+    refused = AuthenticationFailed("bad key", http_status=400, reason="credentials")
+    fetch = SlowFetcher(refused)
+    cache = make_cache(fetch, store=store)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(cache.get, deadline=0.0) for _ in range(4)]
+        for _ in range(4):
+            assert store.arrivals.acquire(timeout=5.0)
+        fetch.go.set()
+        errors = [result.exception() for result in asked]
+
+    assert fetch.calls == 1
+    assert len({id(error) for error in errors}) == 4
+    for error in errors:
+        assert isinstance(error, AuthenticationFailed)
+        assert (str(error), error.reason, error.http_status) == ("bad key", "credentials", 400)
+
+
+def test_who_asks_after_a_failure_tries_again() -> None:
+    """A failure is shared with those who waited for it, and with nobody later."""
+    fetch = Fetcher(NotSent("x"), NotSent("y"), token())
+    cache = make_cache(fetch)
+    for reason in ("x", "y"):
+        with pytest.raises(NotSent, match=reason):
+            cache.get(deadline=0.0)
+
+    assert cache.get(deadline=0.0).value == "one"
+    assert len(fetch.deadlines) == 3
+
+
+def test_a_bug_in_fetching_is_not_shared() -> None:
+    """What is no error of ours is raised to its own thread; the next in line fetches."""
+    store = WatchedStore()
+    fetch = SlowFetcher(ZeroDivisionError())
+    cache = make_cache(fetch, store=store)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(cache.get, deadline=0.0) for _ in range(2)]
+        for _ in range(2):
+            assert store.arrivals.acquire(timeout=5.0)
+        fetch.go.set()
+        kinds = [type(result.exception()) for result in asked]
+
+    assert kinds == [ZeroDivisionError, ZeroDivisionError]
+    assert fetch.calls == 2
+
+
+def test_a_failure_keeps_no_traceback() -> None:
+    """The kept error is a copy: the frames of the thread that failed are let go."""
+    original = NotSent("x")
+    cache = make_cache(Fetcher(original))
+    with pytest.raises(NotSent) as caught:
+        cache.get(deadline=0.0)
+
+    assert caught.value is original
+    kept = cache._last_failure
+    assert isinstance(kept, MpesaError)
+    assert kept is not original
+    assert kept.__traceback__ is None
+
+
+# --- the store in memory -------------------------------------------------------------------------------
+
+
+def test_the_memory_store_starts_empty() -> None:
+    """Nothing is there, and dropping nothing is no error."""
+    store = MemoryTokenStore()
+    store.drop("app", token())
+
+    assert store.load("app") is None
+
+
+def test_the_memory_store_drops_by_value() -> None:
+    """Which token it is, its secret says, not the object that carries it."""
+    store = MemoryTokenStore()
+    store.save("app", token())
+    store.drop("app", token("another"))
+    assert store.load("app") == token()
+    store.drop("app", token(renew_at=0.0))
+    assert store.load("app") is None
+
+
+def test_flights_are_one_at_a_time_for_each_app() -> None:
+    """The same app waits, another does not."""
+    store = MemoryTokenStore()
+    with store.single_flight("a"), store.single_flight("b"):
+        waiting = store.single_flight("a")
+        assert isinstance(waiting, type(threading.Lock()))
+        assert not waiting.acquire(blocking=False)

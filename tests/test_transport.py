@@ -1,0 +1,708 @@
+"""The transport, over real sockets: what was sent how often, what that proves, and what is never sent."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import requests
+import requests_mock as requests_mock_module
+
+from loopback import (
+    Act,
+    Server,
+    answer,
+    answer_json,
+    closed_port,
+    drip,
+    full_backlog,
+    hang_up,
+    head,
+    reset,
+    say,
+    stay_silent,
+    upgrade_to_tls,
+)
+from mpesa_stk import HttpRequest, NotSent, OutcomeUnknown, RequestsTransport
+from mpesa_stk.daraja.connections import MAX_IDLE, _DeadlineSocket
+from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.errors import TransportError
+from support import CANARIES, CONSUMER_SECRET, TOKEN
+
+PUSH_PATH = "/mpesa/stkpush/v1/processrequest"
+BODY = b'{"Password":"' + CONSUMER_SECRET.encode() + b'"}'
+
+
+class Monotonic:
+    """A monotonic clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        """What it shows."""
+        return self.seconds
+
+
+@pytest.fixture
+def monotonic() -> Monotonic:
+    """The clock by which the transport measures idle time."""
+    return Monotonic()
+
+
+@pytest.fixture
+def transport(monotonic: Monotonic) -> Iterator[RequestsTransport]:
+    """A transport with a clock moved by hand."""
+    transport = RequestsTransport(monotonic=monotonic)
+    yield transport
+    transport.close()
+
+
+def post(origin: str, *, total_timeout: float = 5.0, connect_timeout: float = 2.0) -> HttpRequest:
+    """A push, full of canaries."""
+    return HttpRequest(
+        method="POST",
+        url=origin + PUSH_PATH,
+        headers={"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
+        body=BODY,
+        connect_timeout=connect_timeout,
+        total_timeout=total_timeout,
+    )
+
+
+def get(origin: str, path: str = "/oauth") -> HttpRequest:
+    """A request without a body."""
+    return HttpRequest(
+        method="GET",
+        url=origin + path,
+        headers={"Authorization": "Basic c2VjcmV0"},
+        connect_timeout=2.0,
+        total_timeout=5.0,
+    )
+
+
+def failure(transport: RequestsTransport, request: HttpRequest) -> TransportError:
+    """The error that sending raises."""
+    with pytest.raises(TransportError) as caught:
+        transport.send(request)
+    return caught.value
+
+
+def assert_closed(server: Server, connections: int) -> None:
+    """Wait until the server has seen that many of its connections end."""
+    for _ in range(connections):
+        assert server.ended.acquire(timeout=5.0), "a connection was left open"
+
+
+# --- was it sent? ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nowhere", "reason"),
+    [
+        pytest.param(closed_port, "no connection could be made", id="refused"),
+        pytest.param(
+            full_backlog,
+            "connecting timed out",
+            id="connect-timeout",
+            marks=pytest.mark.skipif(
+                sys.platform != "linux", reason="only Linux drops what a full queue cannot take"
+            ),
+        ),
+    ],
+)
+def test_no_connection_is_not_sent(
+    transport: RequestsTransport,
+    nowhere: Callable[[], AbstractContextManager[str]],
+    reason: str,
+) -> None:
+    """Where no connection came about, nothing can have been sent."""
+    with nowhere() as origin:
+        error = failure(transport, post(origin, connect_timeout=0.2))
+
+    assert type(error) is NotSent
+    assert error.reason == reason
+
+
+def test_unknown_name_is_not_sent(transport: RequestsTransport) -> None:
+    """Where the host's name cannot be found, nothing can have been sent."""
+    error = failure(transport, post("http://daraja.invalid"))
+
+    assert type(error) is NotSent
+    assert error.reason == "no connection could be made"
+
+
+LATE = "no complete answer in time"
+BROKEN = "the connection failed before the answer was complete"
+TOO_LARGE = f"the answer is larger than {MAX_BODY} bytes"
+BOMB = gzip.compress(bytes(30 * 1024 * 1024))
+
+UNKNOWN = [
+    pytest.param(hang_up, BROKEN, id="reads-then-closes"),
+    pytest.param(reset, BROKEN, id="reads-then-resets"),
+    pytest.param(stay_silent, LATE, id="reads-then-hangs"),
+    pytest.param(say(head(200, content_length=100) + b"{"), BROKEN, id="body-cut-short"),
+    pytest.param(
+        say(head(200, transfer_encoding="chunked") + b"20\r\n{"), BROKEN, id="chunk-cut-short"
+    ),
+    pytest.param(say(b"220 mail.example.com ESMTP\r\n"), BROKEN, id="not-http"),
+    pytest.param(say(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200), BROKEN, id="200-headers"),
+    pytest.param(drip(b"", b"HTTP/1.1 200 OK\r\nA: bbbbbbbbbbb"), LATE, id="drips-status-line"),
+    pytest.param(drip(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), LATE, id="drips-headers"),
+    pytest.param(drip(head(200, content_length=9999), b"{"), LATE, id="drips-body"),
+    pytest.param(
+        drip(head(200, transfer_encoding="chunked"), b"1\r\n{\r\n"), LATE, id="drips-chunks"
+    ),
+    pytest.param(drip(head(200), b"{"), LATE, id="drips-without-length"),
+    pytest.param(answer(200, bytes(MAX_BODY + 2)), TOO_LARGE, id="oversized"),
+    pytest.param(
+        say(head(200, content_length=10**12) + bytes(MAX_BODY + 1), keep=True),
+        TOO_LARGE,
+        id="claims-a-terabyte",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        *UNKNOWN,
+        pytest.param(answer(200, BOMB, content_encoding="gzip"), TOO_LARGE, id="gzip-bomb"),
+    ],
+)
+def test_anything_after_sending_is_unknown(
+    transport: RequestsTransport, act: Act, reason: str
+) -> None:
+    """Whatever goes wrong once a byte may have left: one POST, unknown, within the deadline."""
+    with Server(act) as server:
+        started = time.monotonic()
+        error = failure(transport, post(server.origin, total_timeout=0.3))
+        elapsed = time.monotonic() - started
+
+        assert server.count("POST") == 1
+
+    assert type(error) is OutcomeUnknown
+    assert error.reason == reason
+    assert elapsed < 2.0
+
+
+@pytest.mark.parametrize(("act", "reason"), UNKNOWN)
+def test_a_connection_that_failed_is_not_used_again(
+    transport: RequestsTransport, act: Act, reason: str
+) -> None:
+    """What is left unread on a connection never becomes the answer to the next request."""
+    with Server(act, answer_json({"second": True})) as server:
+        assert failure(transport, post(server.origin, total_timeout=0.3)).reason == reason
+        assert transport.send(post(server.origin)).body == b'{"second": true}'
+
+        assert server.connections == 2
+
+
+def test_after_the_deadline_nothing_is_read() -> None:
+    """Not even what has arrived: a server that is always a byte ahead cannot hold us."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 200 OK")
+        ours.settimeout(0.0)
+        with _DeadlineSocket(ours).makefile("rb") as reader, pytest.raises(TimeoutError):
+            reader.read(1)
+
+
+def test_an_answer_cut_in_its_headers_has_no_body(transport: RequestsTransport) -> None:
+    """The standard library takes the end of the line for the end of the headers: nothing is in it."""
+    with Server(say(b"HTTP/1.1 200 OK\r\nContent-"), answer_json({})) as server:
+        response = transport.send(post(server.origin))
+        transport.send(post(server.origin))
+
+        assert (response.status, response.body) == (200, b"")
+        assert server.connections == 2
+
+
+def test_reset_in_the_tls_handshake_is_unknown(transport: RequestsTransport) -> None:
+    """A reset in the handshake is not proof enough, though it is most likely harmless."""
+    with Server(reset) as server:
+        # The server takes the handshake's first bytes for the beginning of a request, and gives up.
+        error = failure(
+            transport, post(server.origin.replace("http:", "https:"), total_timeout=0.3)
+        )
+
+    assert type(error) is OutcomeUnknown
+
+
+@pytest.mark.parametrize(
+    "nowhere", [pytest.param(closed_port, id="not-sent"), pytest.param(None, id="unknown")]
+)
+def test_no_secret_can_be_reached_from_an_error(
+    transport: RequestsTransport, nowhere: Callable[[], AbstractContextManager[str]] | None
+) -> None:
+    """The library's own error holds the request; ours leads neither to it nor to a secret."""
+    if nowhere is None:
+        with Server(hang_up) as server:
+            error = failure(transport, post(server.origin))
+    else:
+        with nowhere() as origin:
+            error = failure(transport, post(origin))
+
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    told = traceback.TracebackException.from_exception(error, capture_locals=True)
+    text = "".join(told.format()) + repr(error.__dict__)
+    assert "send" in text
+    assert not [canary for canary in CANARIES if canary in text]
+
+
+# --- answers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 400, 401, 404, 429, 500, 503])
+def test_every_status_is_handed_back(transport: RequestsTransport, status: int) -> None:
+    """The transport judges no status: it brings back what came, header names in lower case."""
+    with Server(answer(status, b'{"a": 1}', retry_after=30)) as server:
+        response = transport.send(post(server.origin))
+
+        assert (response.status, response.body) == (status, b'{"a": 1}')
+        assert response.headers["retry-after"] == "30"
+        assert server.count("POST") == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(transport: RequestsTransport, status: int) -> None:
+    """A 307 followed would be a second POST: the status comes back and nothing else happens."""
+    with Server(answer(status, b"moved", location="/elsewhere")) as server:
+        response = transport.send(post(server.origin))
+
+        assert (response.status, response.body) == (status, b"moved")
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_the_body_of_a_redirect_is_bounded_too(own_session: bool) -> None:  # noqa: FBT001 - a table of two
+    """A redirect is handed back before requests reads its whole body, however long, to follow it."""
+    endless = drip(
+        head(307, location="/elsewhere", content_length=10**12) + bytes(MAX_BODY + 1), b"x"
+    )
+    with Server(endless) as server:
+        session = requests.Session() if own_session else None
+        transport = RequestsTransport(session=session)
+        error = failure(transport, post(server.origin, total_timeout=0.5))
+        transport.close()
+
+        assert error.reason == TOO_LARGE
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        pytest.param(gzip.compress(b'{"a": 1}'), "gzip", id="gzip"),
+        pytest.param(gzip.compress(b'{"a": 1}'), "GZIP", id="upper-case"),
+        pytest.param(zlib.compress(b'{"a": 1}'), "deflate", id="deflate"),
+        pytest.param(b'{"a": 1}', "gzip", id="not-compressed-at-all"),
+        pytest.param(b'{"a": 1}', "br", id="unknown-encoding"),
+    ],
+)
+def test_a_compressed_answer_is_read(
+    transport: RequestsTransport, body: bytes, encoding: str
+) -> None:
+    """A server that compresses unasked is understood; a header that lies changes nothing."""
+    with Server(answer(200, body, content_encoding=encoding)) as server:
+        assert transport.send(post(server.origin)).body == b'{"a": 1}'
+        assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+def test_the_largest_body_is_read(transport: RequestsTransport) -> None:
+    """The limit itself is still taken."""
+    with Server(answer(200, b"x" * MAX_BODY)) as server:
+        assert len(transport.send(post(server.origin)).body) == MAX_BODY
+
+
+@pytest.mark.parametrize(
+    ("act", "connections"),
+    [
+        pytest.param(answer(204), 1, id="empty"),
+        pytest.param(
+            say(head(200, transfer_encoding="chunked") + b"2\r\n{}\r\n0\r\n\r\n", keep=True),
+            1,
+            id="chunked",
+        ),
+        pytest.param(answer(200, b"{}", connection="close"), 2, id="close-asked-for"),
+        pytest.param(say(b"HTTP/1.0 200 OK\r\n\r\n{}"), 2, id="http-1.0"),
+        pytest.param(answer(503, b"<html>Request unsuccessful</html>"), 1, id="html-block-page"),
+    ],
+)
+def test_connections_live_as_long_as_the_server_says(
+    transport: RequestsTransport, act: Act, connections: int
+) -> None:
+    """Each form in which an answer may end is read whole, and its connection used again or not."""
+    with Server(act) as server:
+        first = transport.send(post(server.origin))
+        second = transport.send(post(server.origin))
+
+        assert first.body == second.body
+        assert server.connections == connections
+
+
+# --- what is never sent ------------------------------------------------------------------------------
+
+
+def test_a_request_arrives_whole_and_says_who_asks() -> None:
+    """Head and body leave in one piece, with our product token first and the host's after it."""
+    with Server(answer_json({})) as server:
+        transport = RequestsTransport(user_agent="shop/2.0")
+        transport.send(post(server.origin))
+        transport.send(get(server.origin))
+        transport.close()
+
+        pushed, fetched = server.received
+        assert pushed.whole_at_once
+        assert (pushed.method, pushed.target, pushed.body) == ("POST", PUSH_PATH, BODY)
+        assert pushed.headers["user-agent"] == f"mpesa-stk/{version('mpesa-stk-client')} shop/2.0"
+        assert pushed.headers["authorization"] == f"Bearer {TOKEN}"
+        assert pushed.headers["accept"] == "application/json"
+        assert pushed.headers["content-length"] == str(len(BODY))
+        assert (fetched.method, fetched.body) == ("GET", b"")
+        assert "content-length" not in fetched.headers
+
+
+def test_the_default_user_agent_is_ours_alone(transport: RequestsTransport) -> None:
+    """Nothing about the host, its system or its environment is told."""
+    with Server(answer_json({})) as server:
+        transport.send(get(server.origin))
+
+        told = server.received[0].headers["user-agent"]
+        assert told == f"mpesa-stk/{version('mpesa-stk-client')}"
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_cookies_are_never_sent_back(own_session: bool) -> None:  # noqa: FBT001 - a table of two
+    """Nothing that a server sets may steer a payment."""
+    with Server(answer(200, b"{}", set_cookie="visid=1; Path=/")) as server:
+        transport = RequestsTransport(session=requests.Session() if own_session else None)
+        transport.send(post(server.origin))
+        transport.send(post(server.origin))
+        transport.close()
+
+        assert not [received for received in server.received if "cookie" in received.headers]
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_netrc_does_not_replace_the_token(
+    own_session: bool,  # noqa: FBT001 - a table of two
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A .netrc entry for Daraja's host must not become the Authorization header."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password other\n", encoding="ascii")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert requests.utils.get_netrc_auth("http://127.0.0.1/") == ("somebody", "other")
+    with Server(answer_json({})) as server:
+        transport = RequestsTransport(session=requests.Session() if own_session else None)
+        transport.send(post(server.origin))
+        transport.close()
+
+        assert server.received[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+# --- proxies -----------------------------------------------------------------------------------------
+
+
+def test_proxies_of_the_environment_are_ignored(
+    transport: RequestsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy variable that somebody left behind does not get to see the token."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Server(answer_json({})) as server:
+        transport.send(post(server.origin))
+
+        assert server.received[0].target == PUSH_PATH
+
+
+def test_a_configured_proxy_is_used(monotonic: Monotonic) -> None:
+    """A configured proxy gets the request, and its connection is kept."""
+    with Server(answer_json({})) as proxy:
+        transport = RequestsTransport(proxies={"http": proxy.origin}, monotonic=monotonic)
+        transport.send(post("http://daraja.invalid"))
+        transport.send(post("http://daraja.invalid"))
+        transport.close()
+
+        assert [received.target for received in proxy.received] == [
+            f"http://daraja.invalid{PUSH_PATH}"
+        ] * 2
+        assert proxy.connections == 1
+
+
+def test_the_proxies_of_an_own_session_are_used() -> None:
+    """A host that brings a session brings its proxies with it."""
+    with Server(answer_json({})) as proxy:
+        session = requests.Session()
+        session.proxies = {"http": proxy.origin}
+        transport = RequestsTransport(session=session)
+        transport.send(post("http://daraja.invalid"))
+        transport.close()
+
+        assert proxy.count("POST") == 1
+
+
+def test_an_unreachable_proxy_proves_nothing() -> None:
+    """Only two reasons prove that nothing left, and a proxy's failure is neither."""
+    with closed_port() as proxy:
+        transport = RequestsTransport(proxies={"http": proxy})
+        error = failure(transport, post("http://daraja.invalid"))
+        transport.close()
+
+    assert type(error) is OutcomeUnknown
+
+
+# --- TLS ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """A server's TLS context for 127.0.0.1, and the file by which a client can trust it."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=test"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:daraja.invalid"]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own arguments
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+def test_tls_keeps_connections_and_deadlines(
+    tls: tuple[ssl.SSLContext, str], transport: RequestsTransport
+) -> None:
+    """Over TLS too: one connection for many requests, whole requests, a total deadline."""
+    context, certificate = tls
+    transport._session.verify = certificate
+    dripping = drip(head(200, content_length=9999), b"{")
+    with Server(answer_json({}), answer_json({}), dripping, tls=context) as server:
+        transport.send(post(server.origin))
+        transport.send(post(server.origin))
+        assert server.connections == 1
+        assert server.received[1].whole_at_once
+
+        started = time.monotonic()
+        assert failure(transport, post(server.origin, total_timeout=0.3)).reason == LATE
+        assert time.monotonic() - started < 2.0
+
+
+def test_an_unknown_certificate_is_refused(
+    tls: tuple[ssl.SSLContext, str], transport: RequestsTransport
+) -> None:
+    """Certificates are checked: nothing is sent to a server that cannot prove who it is."""
+    with Server(answer_json({}), tls=tls[0]) as server:
+        failure(transport, post(server.origin))
+
+        assert server.received == []
+
+
+def test_a_proxy_sees_nothing_of_a_tls_request(tls: tuple[ssl.SSLContext, str]) -> None:
+    """Through a proxy, TLS goes to the origin: the proxy learns the host and no header of ours."""
+    context, certificate = tls
+    with Server(upgrade_to_tls(context), answer_json({"a": 1})) as proxy:
+        transport = RequestsTransport(proxies={"https": proxy.origin})
+        transport._session.verify = certificate
+        assert transport.send(post("https://daraja.invalid")).body == b'{"a": 1}'
+        transport.close()
+
+        connect, push = proxy.received
+        assert (connect.method, connect.target) == ("CONNECT", "daraja.invalid:443")
+        assert "authorization" not in connect.headers
+        assert (push.method, push.headers["authorization"]) == ("POST", f"Bearer {TOKEN}")
+
+
+# --- connections -------------------------------------------------------------------------------------
+
+
+def test_a_fresh_connection_is_used_again(
+    transport: RequestsTransport, monotonic: Monotonic
+) -> None:
+    """Up to the limit, an idle connection saves the next payment a handshake."""
+    with Server(answer_json({})) as server:
+        transport.send(post(server.origin))
+        monotonic.seconds += MAX_IDLE
+        transport.send(post(server.origin))
+
+        assert server.connections == 1
+
+
+def test_an_old_connection_is_not_used_again(
+    transport: RequestsTransport, monotonic: Monotonic
+) -> None:
+    """Beyond the limit, a NAT may have dropped it in silence: the next payment gets a new one."""
+    with Server(answer_json({})) as server:
+        transport.send(post(server.origin))
+        monotonic.seconds += MAX_IDLE + 0.001
+        transport.send(post(server.origin))
+
+        assert server.connections == 2
+        assert_closed(server, 1)
+
+
+def test_a_connection_that_the_server_closed_is_not_used_again(
+    transport: RequestsTransport,
+) -> None:
+    """A server that hung up between two requests costs a connection, not a payment."""
+    with Server(say(head(200, content_length=2) + b"{}"), answer_json({})) as server:
+        transport.send(post(server.origin))
+        assert_closed(server, 1)
+        transport.send(post(server.origin))
+
+        assert server.connections == 2
+
+
+def _burst(transport: RequestsTransport, origin: str, threads: int) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        for sent in [pool.submit(transport.send, post(origin)) for _ in range(threads)]:
+            assert sent.result().status == 200
+
+
+def _all_at_once(threads: int) -> Act:
+    """An act that answers only when that many requests are there at the same time."""
+    meeting = threading.Barrier(threads, timeout=5.0)
+    reply = answer_json({})
+
+    def act(exchange: object) -> None:
+        meeting.wait()
+        reply(exchange)  # type: ignore[arg-type]
+
+    return act
+
+
+def test_many_threads_keep_their_connections(
+    transport: RequestsTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More threads than urllib3's ten: all connections are kept, none is thrown away."""
+    with caplog.at_level(logging.WARNING), Server(_all_at_once(24)) as server:
+        _burst(transport, server.origin, 24)
+        _burst(transport, server.origin, 24)
+
+        assert server.count("POST") == 48
+        assert server.connections == 24
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("after", ["another-burst", "one-request", "close"])
+def test_what_a_burst_left_behind_is_closed(
+    transport: RequestsTransport, monotonic: Monotonic, after: str
+) -> None:
+    """Idle connections that grew old are closed, whatever happens next."""
+    with Server(*[_all_at_once(4)] * 4, *[answer_json({})] * 4) as server:
+        _burst(transport, server.origin, 4)
+        monotonic.seconds += MAX_IDLE + 1
+        if after == "close":
+            transport.close()
+        else:
+            _burst(transport, server.origin, 4 if after == "another-burst" else 1)
+
+        assert_closed(server, 4)
+
+
+def test_stale_connections_are_closed_while_others_are_in_use(
+    transport: RequestsTransport, monotonic: Monotonic
+) -> None:
+    """A connection that comes back sends those away that grew old beside it."""
+    both = _all_at_once(2)
+    with Server(both, both, answer_json({}), answer_json({})) as server:
+        _burst(transport, server.origin, 2)
+        monotonic.seconds += MAX_IDLE - 1
+        transport.send(post(server.origin))
+        monotonic.seconds += 2
+        transport.send(post(server.origin))
+
+        assert server.connections == 2
+        assert_closed(server, 1)
+
+
+def test_close_then_use_again(transport: RequestsTransport) -> None:
+    """Closing ends idle connections and nothing else."""
+    with Server(answer_json({})) as server:
+        transport.send(post(server.origin))
+        transport.close()
+        assert_closed(server, 1)
+        transport.send(post(server.origin))
+
+        assert server.connections == 2
+
+
+def test_each_origin_has_its_own_connections(transport: RequestsTransport) -> None:
+    """Addresses that share a beginning are not mixed up, with a path or without one."""
+    with Server(answer_json({"first": 1})) as first, Server(answer_json({"second": 2})) as second:
+        for path in ("/", "", "?grant_type=client_credentials"):
+            assert transport.send(get(first.origin, path)).body == b'{"first": 1}'
+            assert transport.send(get(second.origin, path)).body == b'{"second": 2}'
+
+        assert [received.target for received in first.received] == [
+            "/",
+            "/",
+            "/?grant_type=client_credentials",
+        ]
+        assert (first.connections, second.connections) == (1, 1)
+
+
+# --- sessions and mocks of the host's ------------------------------------------------------------------
+
+
+def test_an_own_session_is_used() -> None:
+    """A host may bring a session, with adapters of its own."""
+    session = requests.Session()
+    adapter = requests_mock_module.Adapter()
+    adapter.register_uri("POST", f"https://daraja.example{PUSH_PATH}", text="{}", status_code=201)
+    session.mount("https://daraja.example", adapter)
+    transport = RequestsTransport(session=session)
+
+    assert transport.send(post("https://daraja.example")).status == 201
+    assert [request.body for request in adapter.request_history] == [BODY]
+    transport.close()
+
+
+def test_what_an_own_session_adds_is_not_sent() -> None:
+    """Auth, headers, cookies and hooks of a shared session have no place in a payment."""
+    with Server(answer_json({})) as server, requests.Session() as session:
+        session.auth = ("somebody", "other")
+        session.headers["X-Debug"] = "1"
+        session.cookies.set("a", "b")
+        session.hooks["response"] = [lambda *_args, **_kwargs: pytest.fail("called")]
+        session.verify = None
+        RequestsTransport(session=session).send(post(server.origin))
+
+        headers = server.received[0].headers
+        assert headers["authorization"] == f"Bearer {TOKEN}"
+        assert not {"x-debug", "cookie"} & set(headers)
+
+
+def test_requests_mock_intercepts_the_default_transport(
+    transport: RequestsTransport, requests_mock: requests_mock_module.Mocker
+) -> None:
+    """Hosts' tests that use requests-mock need to know nothing about this package."""
+    requests_mock.post(f"https://daraja.example{PUSH_PATH}", json={"a": 1}, headers={"X-A": "b"})
+
+    response = transport.send(post("https://daraja.example"))
+
+    assert response.body == b'{"a": 1}'
+    assert response.headers["x-a"] == "b"
+    assert requests_mock.call_count == 1
