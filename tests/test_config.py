@@ -347,6 +347,24 @@ def test_loopback_callbacks_need_all_of_daraja_on_this_machine(field: str) -> No
     }
 
 
+@pytest.mark.parametrize("field", ["allowed_callback_networks", "trusted_proxies"])
+@pytest.mark.parametrize("value", ["10.0.0.0/8", ("10.0.0.1/8",), ("x",), (5,), None, ("",)])
+def test_networks_that_are_none_are_refused(field: str, value: Any) -> None:
+    """A plain string is no list, and a network has no host bits."""
+    rule = "must be a list or tuple of IP addresses or networks"
+    assert problems_of(make_config, **{field: value}) == {field: rule}
+
+
+def test_networks_are_read_from_the_variables() -> None:
+    """Both lists are comma-separated."""
+    config = StkConfig.from_env(
+        VARIABLES
+        | {"trusted_proxies": "10.0.0.0/8, ::1", "ALLOWED_CALLBACK_NETWORKS": "196.201.214.200"}
+    )
+    assert config.trusted_proxies == ("10.0.0.0/8", "::1")
+    assert config.allowed_callback_networks == ("196.201.214.200",)
+
+
 @pytest.mark.parametrize("query", ["?", "?shop=1"])
 def test_a_callback_url_has_a_query_only_without_signing(query: str) -> None:
     """The signed token is added to the path."""

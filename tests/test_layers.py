@@ -23,6 +23,8 @@ HOUSE: dict[str, list[str] | None] = {
     "urls": [],
     "hooks": [],
     "account": [],
+    "environment": [],
+    "environ": [],
     "config": [],
     "daraja": [
         "results",
@@ -55,6 +57,7 @@ HOUSE: dict[str, list[str] | None] = {
     "simulator": None,
     "testing": None,
     "__init__": [],
+    "commands": None,
     "cli": [],
     "__main__": [],
 }
@@ -103,6 +106,8 @@ PURE = [
     "daraja/wire",
     "daraja/protocol",
     "daraja/callbacks",
+    "web/http",
+    "web/addresses",
     "payments/state",
     "payments/events",
     "payments/transaction",

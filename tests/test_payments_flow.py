@@ -109,6 +109,14 @@ def test_accepted_push_is_pending_with_darajas_answer() -> None:
     assert [entry.event for entry in transaction.history] == ["push accepted"]
 
 
+def test_a_longer_description_is_kept_whole_beside_the_prompts() -> None:
+    """What Daraja is sent may be shorter than what is remembered."""
+    host = Host()
+    transaction = host.checkout(description="Payment for services", prompt_description="Services")
+    assert transaction.description == "Payment for services"
+    assert host.daraja.pushes[0]["TransactionDesc"] == "Services"
+
+
 def test_intent_is_stored_before_the_push_is_sent() -> None:
     """When the push leaves, the store already holds the payment as CREATED."""
     host = Host()

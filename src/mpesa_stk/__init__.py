@@ -9,13 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mpesa_stk.account import PayBill, Till
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.config import (
-    PRODUCTION,
-    SANDBOX,
-    CallbackUrlWarning,
-    Environment,
-    StkConfig,
-)
+from mpesa_stk.config import CallbackUrlWarning, StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.models import (
@@ -33,6 +27,7 @@ from mpesa_stk.daraja.protocol import stk_password, stk_timestamp
 from mpesa_stk.daraja.results import Result, RetryAdvice, explain
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import MemoryTokenStore, TokenStore
+from mpesa_stk.environment import PRODUCTION, SANDBOX, Environment
 from mpesa_stk.errors import (
     AuthenticationFailed,
     CallbackRefused,
@@ -66,13 +61,19 @@ from mpesa_stk.phone import PhoneNumber, normalize_phone
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.transport import RequestsTransport
+    from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
+    from mpesa_stk.web.endpoints import PaymentEndpoints
+    from mpesa_stk.web.guard import CallbackGuard
+    from mpesa_stk.web.http import WebRequest, WebResponse
 
     __version__: str
 
 __all__ = [
     "PRODUCTION",
+    "SAFARICOM_NETWORKS",
     "SANDBOX",
     "AuthenticationFailed",
+    "CallbackGuard",
     "CallbackOutcome",
     "CallbackReceipt",
     "CallbackRefused",
@@ -103,6 +104,7 @@ __all__ = [
     "OutcomeUnknown",
     "PayBill",
     "PaymentConfirmed",
+    "PaymentEndpoints",
     "PaymentFailed",
     "PaymentStatus",
     "PaymentUnproven",
@@ -131,6 +133,8 @@ __all__ = [
     "Transport",
     "TransportError",
     "UnexpectedResponse",
+    "WebRequest",
+    "WebResponse",
     "explain",
     "normalize_phone",
     "parse_callback",
@@ -141,10 +145,20 @@ __all__ = [
 logging.getLogger("mpesa_stk").addHandler(logging.NullHandler())
 
 
+# Imported on first use: requests costs more than all the rest, and not every host serves the endpoints.
+_LAZY = {
+    "SAFARICOM_NETWORKS": "mpesa_stk.web.addresses",
+    "CallbackGuard": "mpesa_stk.web.guard",
+    "PaymentEndpoints": "mpesa_stk.web.endpoints",
+    "RequestsTransport": "mpesa_stk.daraja.transport",
+    "WebRequest": "mpesa_stk.web.http",
+    "WebResponse": "mpesa_stk.web.http",
+}
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as Python has it
-    if name == "RequestsTransport":
-        # It imports requests, which costs more than the rest together: on first use only.
-        return importlib.import_module("mpesa_stk.daraja.transport").RequestsTransport
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("mpesa-stk-client")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

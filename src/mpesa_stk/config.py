@@ -1,4 +1,4 @@
-"""Settings: the environments and `StkConfig`, checked before anything is sent.
+"""`StkConfig`: all settings of a client, checked before anything is sent.
 
 The rules for URLs are in `urls`. The process environment is read in `StkConfig.from_env` only.
 """
@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import attrs
 
 from mpesa_stk.account import PayBill, Till
+from mpesa_stk.environ import VARIABLES, settings_from
+from mpesa_stk.environment import (
+    PRODUCTION_HOST,
+    SANDBOX,
+    SANDBOX_HOST,
+    SANDBOX_PASSKEY,
+    SANDBOX_SHORTCODE,
+    Environment,
+)
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.secrecy import HoldsSecrets
 from mpesa_stk.urls import (
@@ -28,19 +38,8 @@ from mpesa_stk.urls import (
     is_loopback_url,
 )
 
-__all__ = [
-    "PRODUCTION",
-    "SANDBOX",
-    "CallbackUrlWarning",
-    "Environment",
-    "StkConfig",
-]
+__all__ = ["CallbackUrlWarning", "StkConfig"]
 
-# Safaricom prints these in its public documentation (facts, section 2).
-SANDBOX_SHORTCODE = "174379"
-SANDBOX_PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"
-_SANDBOX_HOST = "sandbox.safaricom.co.ke"
-_PRODUCTION_HOST = "api.safaricom.co.ke"
 _VISIBLE = re.compile(r"[!-~]+")
 _HEADER_TEXT = re.compile(r"[ -~]*")
 _MIN_SECRET = 16
@@ -49,49 +48,6 @@ _LONGEST_TIMEOUT = 86_400
 
 class CallbackUrlWarning(UserWarning):
     """Safaricom says that it refuses callback URLs with certain words; it enforces it patchily."""
-
-
-@attrs.frozen(kw_only=True)
-class Environment:
-    """Where Daraja is.
-
-    Attributes:
-        name: ``sandbox``, ``production`` or a name of your own.
-        token_url: Address of the token endpoint.
-        push_url: Address of the push endpoint.
-        query_url: Address of the status query endpoint.
-    """
-
-    name: str
-    token_url: str
-    push_url: str
-    query_url: str
-
-    @classmethod
-    def at(cls, origin: str, /, *, name: str) -> Environment:
-        """Daraja's three paths under an origin such as ``https://api.safaricom.co.ke``."""
-        return cls(
-            name=name,
-            token_url=f"{origin}/oauth/v1/generate?grant_type=client_credentials",
-            push_url=f"{origin}/mpesa/stkpush/v1/processrequest",
-            query_url=f"{origin}/mpesa/stkpushquery/v1/query",
-        )
-
-    @property
-    def urls(self) -> dict[str, str]:
-        """The three addresses by field name."""
-        return {
-            "token_url": self.token_url,
-            "push_url": self.push_url,
-            "query_url": self.query_url,
-        }
-
-
-SANDBOX = Environment.at(f"https://{_SANDBOX_HOST}", name="sandbox")
-"""Safaricom's sandbox. A push to a real phone there can move real money for a day."""
-
-PRODUCTION = Environment.at(f"https://{_PRODUCTION_HOST}", name="production")
-"""The real Daraja."""
 
 
 @attrs.frozen(kw_only=True, init=False)
@@ -111,6 +67,9 @@ class StkConfig(HoldsSecrets):
         callback_secrets: Keys that sign each push's callback URL, newest first.
         proxies: Proxy URL by scheme; proxies of the process environment are not used.
         user_agent: Your own product token, added after ``mpesa-stk/<version>``.
+        allowed_callback_networks: Where callbacks may come from, such as ``10.0.0.0/8``; empty for
+            Safaricom's published addresses. Read by the payment endpoints.
+        trusted_proxies: Your own proxies, whose word on a client's address counts.
 
     Raises:
         ConfigurationError: One error that names every bad setting.
@@ -128,6 +87,8 @@ class StkConfig(HoldsSecrets):
     callback_secrets: tuple[str, ...] = attrs.field(repr=False)
     proxies: Mapping[str, str] | None = attrs.field(repr=False)
     user_agent: str
+    allowed_callback_networks: tuple[str, ...]
+    trusted_proxies: tuple[str, ...]
 
     def __init__(  # noqa: PLR0913 - one argument a setting, all of them by name
         self,
@@ -144,6 +105,8 @@ class StkConfig(HoldsSecrets):
         callback_secrets: list[str] | tuple[str, ...] = (),
         proxies: Mapping[str, str] | None = None,
         user_agent: str = "",
+        allowed_callback_networks: list[str] | tuple[str, ...] = (),
+        trusted_proxies: list[str] | tuple[str, ...] = (),
     ) -> None:
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # made by attrs
             consumer_key=_stripped(consumer_key),
@@ -158,6 +121,8 @@ class StkConfig(HoldsSecrets):
             callback_secrets=_stripped_each(callback_secrets),
             proxies=_copied(proxies),
             user_agent=user_agent,
+            allowed_callback_networks=_stripped_each(allowed_callback_networks),
+            trusted_proxies=_stripped_each(trusted_proxies),
         )
         problems = _first_by_name(_problems(self))
         if problems:
@@ -181,7 +146,8 @@ class StkConfig(HoldsSecrets):
         ``c2b_callback``; optional ``access_token_url``, ``checkout_url``,
         ``mpesa_query_check_url``, ``till_number``, ``mpesa_environment`` (``sandbox`` or
         ``production``), ``callback_secret`` (comma-separated, newest first),
-        ``mpesa_max_amount``. Upper case is accepted too.
+        ``mpesa_max_amount``, ``allowed_callback_networks`` and ``trusted_proxies``
+        (comma-separated). Upper case is accepted too.
 
         Args:
             environ: The variables; the process environment by default.
@@ -190,11 +156,11 @@ class StkConfig(HoldsSecrets):
             ConfigurationError: One error that names every missing or unusable variable.
         """
         config = None
-        settings, problems = _settings_from(os.environ if environ is None else environ)
+        settings, problems = settings_from(os.environ if environ is None else environ)
         try:
             config = cls(**settings)
         except ConfigurationError as error:
-            found = [(_VARIABLES.get(name, name), rule) for name, rule in error.problems]
+            found = [(VARIABLES.get(name, name), rule) for name, rule in error.problems]
             problems = _first_by_name([*problems.items(), *found])
         if config is None or problems:
             del environ, settings, config  # as above
@@ -245,6 +211,10 @@ def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
         yield "callback_url", fault
     if not isinstance(config.account, (PayBill, Till)):
         yield "account", "must be a PayBill or a Till"
+    yield from _plain_problems(config)
+
+
+def _plain_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     if type(config.max_amount) is not int or config.max_amount < 1:
         yield "max_amount", "must be a whole number of at least 1"
     for field in ("connect_timeout", "total_timeout"):
@@ -255,6 +225,10 @@ def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     agent: object = config.user_agent
     if not isinstance(agent, str) or not _HEADER_TEXT.fullmatch(agent):
         yield "user_agent", "must be one line of ASCII characters"
+    for field in ("allowed_callback_networks", "trusted_proxies"):
+        values: object = getattr(config, field)
+        if not isinstance(values, tuple) or not all(map(_is_network, values)):
+            yield field, "must be a list or tuple of IP addresses or networks"
 
 
 def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
@@ -282,8 +256,8 @@ def _environment_problems(environment: Environment, config: StkConfig) -> Iterat
         if fault:
             yield field, fault
     hosts = set(map(host_of, environment.urls.values()))
-    production = _PRODUCTION_HOST in hosts or str(environment.name).lower() == "production"
-    if production and _SANDBOX_HOST in hosts:
+    production = PRODUCTION_HOST in hosts or str(environment.name).lower() == "production"
+    if production and SANDBOX_HOST in hosts:
         yield "environment", "mixes sandbox and production addresses"
     if production and getattr(config.account, "shortcode", None) == SANDBOX_SHORTCODE:
         yield "shortcode", "is the public sandbox shortcode; production needs your own"
@@ -311,6 +285,14 @@ def _is_duration(value: object) -> bool:
     return 0 < value <= _LONGEST_TIMEOUT
 
 
+def _is_network(text: object) -> bool:
+    try:
+        ipaddress.ip_network(text if isinstance(text, str) else "")
+    except ValueError:
+        return False
+    return True
+
+
 def _maps_texts(value: object) -> bool:
     if value is None:
         return True
@@ -326,79 +308,3 @@ def _stacklevel_of_host() -> int:
     while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     return level
-
-
-# --- the process environment ---------------------------------------------------------------------------
-
-# Field of StkConfig and its parts -> variable, for the settings whose names differ.
-_VARIABLES = {
-    "passkey": "pass_key",
-    "callback_url": "c2b_callback",
-    "token_url": "access_token_url",
-    "push_url": "checkout_url",
-    "query_url": "mpesa_query_check_url",
-    "store_number": "shortcode",
-    "max_amount": "mpesa_max_amount",
-    "callback_secrets": "callback_secret",
-    "environment": "mpesa_environment",
-}
-
-
-def _settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The arguments of `StkConfig` that the variables name, and what is wrong with the variables."""
-    if not isinstance(environ, Mapping):
-        raise ConfigurationError((("environ", "must map names to texts"),))
-    problems: dict[str, str] = {}
-
-    def read(name: str) -> str:
-        for spelling in (name, name.upper()):
-            value: object = environ.get(spelling)
-            if isinstance(value, str):
-                if value.strip():
-                    return value.strip()
-            elif value is not None:
-                problems[name] = "must be a string"
-        return ""
-
-    for name in ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback"):
-        if not read(name):
-            problems.setdefault(name, "is not set")
-    secrets = tuple(part.strip() for part in read("callback_secret").split(",") if part.strip())
-    settings: dict[str, Any] = {
-        "consumer_key": read("consumer_key"),
-        "consumer_secret": read("consumer_secret"),
-        "passkey": read("pass_key"),
-        "account": _account_from(read, problems),
-        "callback_url": read("c2b_callback"),
-        "environment": _environment_from(read, problems),
-        "callback_secrets": secrets,
-    }
-    ceiling = read("mpesa_max_amount")
-    if ceiling:
-        settings["max_amount"] = int(ceiling) if re.fullmatch("[0-9]{1,9}", ceiling) else 0
-    return settings, problems
-
-
-def _account_from(read: Callable[[str], str], problems: dict[str, str]) -> PayBill | Till:
-    """The till that the variables name, or else the paybill."""
-    try:
-        if read("till_number"):
-            return Till(store_number=read("shortcode"), till_number=read("till_number"))
-        return PayBill(read("shortcode"))
-    except ConfigurationError as error:
-        for name, rule in error.problems:
-            problems.setdefault(_VARIABLES.get(name, name), rule)
-    return PayBill("00000")  # only so that the rest gets checked
-
-
-def _environment_from(read: Callable[[str], str], problems: dict[str, str]) -> Environment:
-    """The environment that the variables name, with single addresses replaced."""
-    replaced = {field: read(_VARIABLES[field]) for field in ("token_url", "push_url", "query_url")}
-    name = read("mpesa_environment").lower()
-    if not name:
-        live = _PRODUCTION_HOST in map(host_of, replaced.values())
-        name = "production" if live else "sandbox"
-    if name not in ("sandbox", "production"):
-        problems["mpesa_environment"] = "must be sandbox or production"
-    base = PRODUCTION if name == "production" else SANDBOX
-    return attrs.evolve(base, **{field: url for field, url in replaced.items() if url})

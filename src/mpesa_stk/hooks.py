@@ -88,6 +88,11 @@ def log_trouble(name: str, /, **fields: str | int | None) -> None:
     _log(logging.ERROR, name, fields)
 
 
+def log_refusal(name: str, /, **fields: str | None) -> None:
+    """Log a request that was turned away, which the open internet causes all day."""
+    _log(logging.WARNING, name, fields)
+
+
 def _log(level: int, name: str, fields: Mapping[str, object]) -> None:
     """Write one line; a host's filters and handlers may raise, and none of it may reach a payment."""
     text = " ".join(f"{key}={_word(value)}" for key, value in fields.items())

@@ -110,6 +110,7 @@ class Payments:
         amount: int | Decimal,
         reference: str,
         description: str = "",
+        prompt_description: str | None = None,
         idempotency_key: str | None = None,
     ) -> Transaction:
         """Ask a customer to pay, once.
@@ -122,7 +123,9 @@ class Payments:
             phone_number: Who pays.
             amount: Whole shillings.
             reference: Shown in the prompt, 1 to 12 characters.
-            description: Up to 13 characters.
+            description: Up to 13 characters, unless `prompt_description` is given.
+            prompt_description: What Daraja is sent in place of `description`, which is then yours
+                to choose freely.
             idempotency_key: Your name for this payment, 1 to 255 visible ASCII characters.
 
         Returns:
@@ -138,9 +141,12 @@ class Payments:
                 stored as REJECTED.
         """
         request = self.client.check_push(
-            phone_number=phone_number, amount=amount, reference=reference, description=description
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description if prompt_description is None else prompt_description,
         )
-        intent = self._intent(request, _checked_key(idempotency_key))
+        intent = self._intent(request, description, _checked_key(idempotency_key))
         transaction, ours = self._store_intent(intent)
         if not ours:
             return transaction
@@ -160,7 +166,7 @@ class Payments:
             raise
         return self._accepted(transaction, answer)
 
-    def _intent(self, request: PushRequest, key: str | None) -> Transaction:
+    def _intent(self, request: PushRequest, description: str, key: str | None) -> Transaction:
         now = self.clock.now()
         return Transaction(
             transaction_no=str(uuid.uuid4()),
@@ -169,7 +175,7 @@ class Payments:
             phone_number=request.phone_number.e164,
             amount=request.amount,
             reference=request.reference,
-            description=request.description,
+            description=description,
             created=now,
             updated=now,
             expires_at=now + EXPIRE_AFTER,

@@ -20,9 +20,10 @@ import attrs
 from mpesa_stk.account import PayBill
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import SystemClock
-from mpesa_stk.config import Environment, StkConfig
+from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.daraja.models import PushRequest
+from mpesa_stk.environment import Environment
 from mpesa_stk.errors import InvalidAmount, MpesaError
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.flow import Payments
@@ -32,7 +33,7 @@ from mpesa_stk.simulator.loopback import LoopbackServer
 from mpesa_stk.simulator.prompts import OUTCOMES, Scenario
 from mpesa_stk.simulator.server import SimulatorServer
 
-__all__ = ["check_order", "run"]
+__all__ = ["check_order", "fresh_merchant", "run"]
 
 _MAX_AMOUNT = 250_000
 _PATIENCE = 10.0
@@ -70,7 +71,7 @@ def run(order: PushRequest, /, *, outcome: str, patience: float = _PATIENCE) -> 
         Exit code: 0 if the payment ended as asked, 1 if not.
     """
     say = _Timeline()
-    merchant = _fresh_merchant()
+    merchant = fresh_merchant()
     try:
         with (
             SimulatorServer(
@@ -178,7 +179,7 @@ def _reply(status: int, payload: Mapping[str, object]) -> HttpResponse:
     )
 
 
-def _fresh_merchant() -> StkConfig:
+def fresh_merchant() -> StkConfig:
     """A merchant that exists for one demo; its addresses are set once the servers have ports."""
     return StkConfig(
         consumer_key=secrets.token_hex(16),

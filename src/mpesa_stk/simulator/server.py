@@ -11,8 +11,9 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.config import Environment, StkConfig
+from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.environment import Environment
 from mpesa_stk.simulator.engine import DarajaEngine
 from mpesa_stk.simulator.loopback import LoopbackServer
 from mpesa_stk.simulator.prompts import CallbackDelivery, Scenario

@@ -1,0 +1,1 @@
+"""The payments in the shop's database."""

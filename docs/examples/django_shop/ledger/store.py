@@ -1,0 +1,172 @@
+"""`DjangoTransactionStore`: the seven verbs of `TransactionStore` in Django's ORM.
+
+Reads never leave a transaction open, and each write is a transaction of its own: the intent must be in
+the database before the push is sent. Inside an ``atomic`` block of somebody else's that would not be
+so, and Django raises RuntimeError (``durable=True``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+from django import db
+from django.db.transaction import atomic
+
+from ledger.models import Callback, Payment
+from mpesa_stk import (
+    DuplicateTransaction,
+    HistoryEntry,
+    KeptCallback,
+    StoreError,
+    Transaction,
+    TransactionState,
+)
+
+UNIQUE = ("transaction_no", "idempotency_key", "checkout_request_id", "receipt_number")
+
+
+class DjangoTransactionStore:
+    """Payments in the default database. Safe to share between threads, processes and machines."""
+
+    def add(self, transaction: Transaction, /) -> None:
+        """Insert a new transaction."""
+        with _store_errors():
+            try:
+                with atomic(durable=True):
+                    Payment.objects.create(**_row(transaction))
+            except db.IntegrityError:
+                _raise_duplicate(transaction, Payment.objects.all())
+                raise
+
+    def get(self, transaction_no: str, /) -> Transaction | None:
+        """The transaction with that number."""
+        return _first(transaction_no=transaction_no)
+
+    def find(
+        self,
+        *,
+        checkout_request_id: str | None = None,
+        receipt_number: str | None = None,
+        idempotency_key: str | None = None,
+        reference: str | None = None,
+    ) -> Transaction | None:
+        """The transaction with that value; of several with a reference, the one created last."""
+        if reference is not None:
+            return _first(reference=reference)
+        if checkout_request_id is not None:
+            return _first(checkout_request_id=checkout_request_id)
+        if receipt_number is not None:
+            return _first(receipt_number=receipt_number)
+        return _first(idempotency_key=idempotency_key) if idempotency_key is not None else None
+
+    def replace(self, transaction: Transaction, /) -> bool:
+        """Store a changed transaction if nobody changed it meanwhile: UPDATE ... WHERE version."""
+        row = _row(transaction) | {"version": transaction.version + 1}
+        number = row.pop("transaction_no")
+        with _store_errors():
+            try:
+                return _update(transaction, **row)
+            except db.IntegrityError:
+                _raise_duplicate(transaction, Payment.objects.exclude(transaction_no=number))
+                raise
+
+    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+        """Take up to `limit` due transactions and move each one's `due_at` to ``now + lease``.
+
+        Each is taken by an UPDATE that only the first of several workers can do: of the payments that
+        another one takes in this very moment, none comes back from here.
+        """
+        with _store_errors():
+            due = Payment.objects.filter(due_at__lte=now).order_by("due_at")
+            found = [_transaction(row) for row in due.values()[:limit]]
+            leased = {"due_at": now + lease}
+            return [
+                attrs.evolve(before, **leased, version=before.version + 1)
+                for before in found
+                if _update(before, **leased, version=before.version + 1)
+            ]
+
+    def keep_callback(self, kept: KeptCallback, /) -> None:
+        """Keep a callback."""
+        with _store_errors(), atomic(durable=True):
+            Callback.objects.create(**attrs.asdict(kept))
+
+    def kept_callbacks(
+        self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
+    ) -> list[KeptCallback]:
+        """The kept callbacks that name either value, oldest first."""
+        wanted = db.models.Q(pk__in=[])
+        if checkout_request_id is not None:
+            wanted |= db.models.Q(checkout_request_id=checkout_request_id)
+        if transaction_no is not None:
+            wanted |= db.models.Q(transaction_no=transaction_no)
+        with _store_errors():
+            rows = Callback.objects.filter(wanted).order_by("received", "callback_id").values()
+            return [KeptCallback(**(row | {"body": bytes(row["body"])})) for row in rows]
+
+    def drop_callback(self, callback_id: str, /) -> None:
+        """Forget a kept callback."""
+        with _store_errors(), atomic(durable=True):
+            Callback.objects.filter(callback_id=callback_id).delete()
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Whatever fails in the database is a StoreError; a ValueError is a value that it cannot hold."""
+    try:
+        yield
+    except (db.Error, ValueError) as error:
+        raise StoreError(f"the database failed: {type(error).__name__}") from error
+
+
+def _first(**wanted: str) -> Transaction | None:
+    if any("\0" in value for value in wanted.values()):
+        return None  # PostgreSQL can neither hold it nor look for it
+    with _store_errors():
+        row = Payment.objects.filter(**wanted).order_by("-created").values().first()
+        return None if row is None else _transaction(row)
+
+
+def _update(before: Transaction, **values: object) -> bool:
+    """Write, unless another writer was first."""
+    mine = Payment.objects.filter(transaction_no=before.transaction_no, version=before.version)
+    with atomic(durable=True):
+        return mine.update(**values) == 1
+
+
+def _raise_duplicate(transaction: Transaction, others: db.models.QuerySet[Payment]) -> None:
+    """Name the value that another payment has; each database says it in words of its own."""
+    for field in UNIQUE:
+        value = getattr(transaction, field)
+        if value is not None and others.filter(**{field: value}).exists():
+            raise DuplicateTransaction(field) from None
+
+
+# --- a transaction and its row -----------------------------------------------------------------------
+
+
+def _row(transaction: Transaction) -> dict[str, Any]:
+    row = {name: getattr(transaction, name) for name in attrs.fields_dict(Transaction)}
+    history = [
+        attrs.asdict(entry) | {"at": entry.at.isoformat(), "state": entry.state.value}
+        for entry in transaction.history
+    ]
+    return row | {"state": transaction.state.value, "history": history}
+
+
+def _transaction(row: dict[str, Any]) -> Transaction:
+    history = tuple(
+        HistoryEntry(
+            **entry
+            | {
+                "at": datetime.fromisoformat(entry["at"]),
+                "state": TransactionState(entry["state"]),
+            }
+        )
+        for entry in row["history"]
+    )
+    return Transaction(**(row | {"state": TransactionState(row["state"]), "history": history}))

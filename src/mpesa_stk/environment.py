@@ -1,0 +1,64 @@
+"""Where Daraja is: the sandbox, production, or an address of your own. A leaf, pure."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = [
+    "PRODUCTION",
+    "PRODUCTION_HOST",
+    "SANDBOX",
+    "SANDBOX_HOST",
+    "SANDBOX_PASSKEY",
+    "SANDBOX_SHORTCODE",
+    "Environment",
+]
+
+# Safaricom prints these in its public documentation (facts, section 2).
+SANDBOX_SHORTCODE = "174379"
+SANDBOX_PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"
+SANDBOX_HOST = "sandbox.safaricom.co.ke"
+PRODUCTION_HOST = "api.safaricom.co.ke"
+
+
+@attrs.frozen(kw_only=True)
+class Environment:
+    """Where Daraja is.
+
+    Attributes:
+        name: ``sandbox``, ``production`` or a name of your own.
+        token_url: Address of the token endpoint.
+        push_url: Address of the push endpoint.
+        query_url: Address of the status query endpoint.
+    """
+
+    name: str
+    token_url: str
+    push_url: str
+    query_url: str
+
+    @classmethod
+    def at(cls, origin: str, /, *, name: str) -> Environment:
+        """Daraja's three paths under an origin such as ``https://api.safaricom.co.ke``."""
+        return cls(
+            name=name,
+            token_url=f"{origin}/oauth/v1/generate?grant_type=client_credentials",
+            push_url=f"{origin}/mpesa/stkpush/v1/processrequest",
+            query_url=f"{origin}/mpesa/stkpushquery/v1/query",
+        )
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The three addresses by field name."""
+        return {
+            "token_url": self.token_url,
+            "push_url": self.push_url,
+            "query_url": self.query_url,
+        }
+
+
+SANDBOX = Environment.at(f"https://{SANDBOX_HOST}", name="sandbox")
+"""Safaricom's sandbox. A push to a real phone there can move real money for a day."""
+
+PRODUCTION = Environment.at(f"https://{PRODUCTION_HOST}", name="production")
+"""The real Daraja."""

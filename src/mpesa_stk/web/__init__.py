@@ -1,0 +1,1 @@
+"""HTTP in and out, for any framework: the three payment endpoints and who may call them."""

@@ -1,0 +1,128 @@
+"""Whose request it is: Safaricom's addresses as dated data, and the client behind proxies. Pure.
+
+A header that says who the client is can be written by anybody; it counts only as far as the proxies
+that wrote it are named in `trusted_proxies`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+
+__all__ = ["SAFARICOM_NETWORKS", "Network", "client_address", "networks"]
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Safaricom's going-live page, as re-checked by integrators on 2026-08-08 (facts, section 6).
+_OFFICIAL = (
+    "196.201.214.200",
+    "196.201.214.206",
+    "196.201.214.207",
+    "196.201.214.208",
+    "196.201.213.114",
+    "196.201.213.44",
+    "196.201.212.127",
+    "196.201.212.138",
+    "196.201.212.129",
+    "196.201.212.136",
+    "196.201.212.74",
+    "196.201.212.69",
+)
+# On older lists only; kept because a lost callback costs more than two neighbours of the official ones.
+_OLDER = ("196.201.212.128", "196.201.212.132")
+
+_MOST_HOPS = 20
+_PAIR = re.compile(r'([A-Za-z-]+)=(?:"([^"\\]*)"|([^",;\s\\]+))')
+_ELEMENT = re.compile(rf"\s*{_PAIR.pattern}(?:\s*;\s*{_PAIR.pattern})*\s*")
+
+
+def networks(texts: Iterable[str], /) -> tuple[Network, ...]:
+    """Read addresses and networks such as ``10.0.0.0/8`` or ``::1``.
+
+    Raises:
+        ValueError: One of them is neither.
+    """
+    return tuple(ipaddress.ip_network(text.strip()) for text in texts)
+
+
+SAFARICOM_NETWORKS = networks(_OFFICIAL + _OLDER)
+"""Where Safaricom's callbacks come from: 12 official addresses and 2 of older lists."""
+
+
+def is_in(address: Address, allowed: tuple[Network, ...], /) -> bool:
+    """Whether an address is in one of the networks."""
+    return any(address.version == net.version and address in net for net in allowed)
+
+
+def client_address(
+    remote_addr: str | None, headers: Mapping[str, str], trusted_proxies: tuple[Network, ...], /
+) -> Address | None:
+    """The address of the client, or None where it cannot be known for sure.
+
+    The peer itself, unless it is a trusted proxy; then the rightmost address in ``X-Forwarded-For`` or
+    ``Forwarded`` that is no trusted proxy. Both headers at once must agree: which one the proxy wrote
+    cannot be told.
+
+    Args:
+        remote_addr: Address of the peer.
+        headers: Header fields, names in lower case.
+        trusted_proxies: The host's own proxies.
+    """
+    peer = _address(remote_addr or "")
+    if peer is None or not is_in(peer, trusted_proxies):
+        return peer
+    chains = [
+        read(headers[name])
+        for name, read in (("x-forwarded-for", _x_forwarded_for), ("forwarded", _forwarded))
+        if name in headers
+    ]
+    clients = [_rightmost_foreign(chain, trusted_proxies) for chain in chains]
+    if not clients or any(client != clients[0] for client in clients):
+        return None
+    return clients[0]
+
+
+def _rightmost_foreign(chain: list[str], trusted_proxies: tuple[Network, ...]) -> Address | None:
+    for text in reversed(chain[-_MOST_HOPS:]):
+        address = _address(text)
+        if address is None or not is_in(address, trusted_proxies):
+            return address
+    return None
+
+
+def _x_forwarded_for(value: str) -> list[str]:
+    return value.split(",")
+
+
+def _forwarded(value: str) -> list[str]:
+    """The one ``for`` of each element of RFC 7239; an element of any other form is no address.
+
+    A comma always parts elements, inside quotes too: what a client writes, quotes left open, can
+    then not swallow what the proxy adds behind it.
+    """
+    return [_for_of(element) for element in value.split(",")]
+
+
+def _for_of(element: str) -> str:
+    if not _ELEMENT.fullmatch(element):
+        return ""
+    pairs = _PAIR.findall(element)
+    named = [quoted or plain for name, quoted, plain in pairs if name.lower() == "for"]
+    return named[0] if len(named) == 1 else ""
+
+
+def _address(text: str) -> Address | None:
+    """An address, perhaps in brackets or with a port; mapped IPv4 as IPv4."""
+    host = text.strip()
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

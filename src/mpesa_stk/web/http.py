@@ -1,0 +1,66 @@
+"""A request and a response as plain values, which any framework can fill and read. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import attrs
+
+__all__ = ["WebRequest", "WebResponse", "json_response"]
+
+
+def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@attrs.frozen(kw_only=True)
+class WebRequest:
+    """One request to a payment endpoint.
+
+    Attributes:
+        method: HTTP method.
+        path: Path of the URL, with the prefix, without a query.
+        headers: Header fields, names in any case; stored in lower case.
+        body: Body. Read no more than `MAX_BODY` + 1 bytes of it from the network: more is refused.
+        remote_addr: Address of the peer that holds the connection, or None where it is not known.
+    """
+
+    method: str
+    path: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False, converter=_lower_names)
+    body: bytes = attrs.field(repr=False)
+    remote_addr: str | None = None
+
+
+@attrs.frozen
+class WebResponse:
+    """One answer.
+
+    Attributes:
+        status: HTTP status.
+        headers: Header fields.
+        body: Body.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = attrs.field(repr=False)
+
+
+def json_response(status: int, payload: Mapping[str, object], /, **headers: str) -> WebResponse:
+    """A JSON answer that no cache keeps.
+
+    Args:
+        status: HTTP status.
+        payload: The object.
+        **headers: Further fields, with underscores for dashes.
+    """
+    body = json.dumps(payload).encode()
+    fields = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return WebResponse(status, fields | {n.replace("_", "-"): v for n, v in headers.items()}, body)

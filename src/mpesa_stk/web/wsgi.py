@@ -1,0 +1,61 @@
+"""The endpoints as a WSGI application (PEP 3333), which any Python web server can mount."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+
+from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.web.http import WebRequest, WebResponse
+
+__all__ = ["WsgiApp"]
+
+_LENGTH = re.compile("[0-9]{1,19}")
+
+
+class WsgiApp:
+    """Turns a WSGI environ into a `WebRequest` and the answer back.
+
+    Mount it anywhere: SCRIPT_NAME and PATH_INFO together are the path.
+    """
+
+    def __init__(self, handle: Callable[[WebRequest], WebResponse], /) -> None:
+        self._handle = handle
+
+    def __call__(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """Answer one request."""
+        response = self._handle(request_from(environ))
+        status = f"{response.status} {HTTPStatus(response.status).phrase}"
+        start_response(status, list(response.headers.items()))
+        return [response.body]
+
+
+def request_from(environ: dict[str, Any], /) -> WebRequest:
+    """The request of a WSGI environ; of its body, one byte more than is taken at most."""
+    headers = {
+        name[len("HTTP_") :].replace("_", "-"): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_") and isinstance(value, str)
+    }
+    headers["content-type"] = environ.get("CONTENT_TYPE", "")
+    return WebRequest(
+        method=environ["REQUEST_METHOD"],
+        path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+        headers=headers,
+        body=_read_body(environ),
+        remote_addr=environ.get("REMOTE_ADDR") or None,
+    )
+
+
+def _read_body(environ: dict[str, Any]) -> bytes:
+    length = environ.get("CONTENT_LENGTH", "")
+    if _LENGTH.fullmatch(length):
+        most = min(int(length), MAX_BODY + 1)
+    else:  # without a length, the input may have no end, unless the server says that it has
+        most = MAX_BODY + 1 if environ.get("wsgi.input_terminated") else 0
+    body: bytes = environ["wsgi.input"].read(most)
+    return body

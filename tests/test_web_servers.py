@@ -1,0 +1,457 @@
+"""The endpoints as WSGI and ASGI applications: under a validator, and under real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import io
+import json
+import random
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+import uvicorn
+import waitress
+
+from daraja_double import answer
+from mpesa_stk import CallbackGuard, HttpResponse, TransactionState, WebRequest, WebResponse
+from mpesa_stk.daraja.http import MAX_BODY
+from support import accepted, callback
+from web_cases import ACCEPTED, CASES, CUSTOMER, HOST, PAYLOAD, Shop, body_of
+
+PATIENCE = 30.0
+JSON = {"Content-Type": "application/json"}
+Message = MutableMapping[str, Any]
+
+
+def local_shop() -> Shop:
+    """A shop whose callbacks come from this machine."""
+    return Shop(guard=CallbackGuard(allowed_networks=("127.0.0.0/8",)))
+
+
+# --- WSGI, under the validator -----------------------------------------------------------------------
+
+
+def wsgi_environ(request: WebRequest, **changes: Any) -> dict[str, Any]:
+    """The environ that a server makes of a request."""
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
+        "SCRIPT_NAME": "",
+        "QUERY_STRING": "",
+        "PATH_INFO": request.path,
+        "REMOTE_ADDR": request.remote_addr or "",
+        "CONTENT_LENGTH": str(len(request.body)),
+        "wsgi.input": io.BytesIO(request.body),
+    }
+    for name, value in request.headers.items():
+        prefix = "" if name == "content-type" else "HTTP_"
+        environ[prefix + name.upper().replace("-", "_")] = value
+    environ |= changes
+    setup_testing_defaults(environ)
+    return environ
+
+
+def through_wsgi(shop: Shop, request: WebRequest, **changes: Any) -> WebResponse:
+    """Call the WSGI application with a validator around it."""
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: object = None, /
+    ) -> Callable[[bytes], object]:
+        assert exc_info is None
+        started.append((status, headers))
+        return io.BytesIO().write
+
+    answered = validator(shop.endpoints.wsgi)(wsgi_environ(request, **changes), start_response)
+    with contextlib.closing(answered):  # type: ignore[type-var]  # the validator's iterators close
+        body = b"".join(answered)
+    ((status, headers),) = started
+    return WebResponse(int(status.partition(" ")[0]), dict(headers), body)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wsgi_answers_each_case(name: str) -> None:
+    """The shared list of cases through the WSGI application, and no complaint of the validator."""
+    shop = Shop()
+    CASES[name](shop, lambda request: through_wsgi(shop, request))
+
+
+def test_wsgi_takes_the_mount_point_for_part_of_the_path() -> None:
+    """Mounted anywhere, the prefix is met by SCRIPT_NAME and PATH_INFO together."""
+    shop = Shop()
+    mounted = {"SCRIPT_NAME": "/payments", "PATH_INFO": "/checkout/"}
+    assert through_wsgi(shop, shop.checkout(), **mounted).status == 200
+
+
+@pytest.mark.parametrize("length", ["", "-5", "\u0665", "9" * 5000])
+def test_wsgi_reads_nothing_without_a_length(length: str) -> None:
+    """Without a length that is one, an input may have no end: it is not read."""
+    shop = Shop()
+    body = io.BytesIO(json.dumps(PAYLOAD).encode())
+    environ = wsgi_environ(shop.checkout(), **{"CONTENT_LENGTH": length, "wsgi.input": body})
+    statuses: list[str] = []
+    shop.endpoints.wsgi(environ, lambda status, _headers: statuses.append(status))
+    assert statuses == ["400 Bad Request"]
+    assert body.tell() == 0
+
+
+def test_wsgi_reads_to_the_end_where_the_server_knows_it() -> None:
+    """A chunked body that the server terminates is read without a length."""
+    shop = Shop()
+    terminated = {"CONTENT_LENGTH": "", "wsgi.input_terminated": True}
+    environ = wsgi_environ(shop.checkout(), **terminated)
+    statuses: list[str] = []
+    shop.endpoints.wsgi(environ, lambda status, _headers: statuses.append(status))
+    assert statuses == ["200 OK"]
+
+
+def test_wsgi_reads_one_byte_more_than_is_taken() -> None:
+    """Of a large body no more is read than shows that it is too large."""
+    shop = Shop()
+    body = io.BytesIO(b" " * 200_000)
+    large = {"CONTENT_LENGTH": "200000", "wsgi.input": body}
+    statuses: list[str] = []
+    environ = wsgi_environ(shop.checkout(), **large)
+    shop.endpoints.wsgi(environ, lambda status, _headers: statuses.append(status))
+    assert statuses[0].startswith("413 ")
+    assert body.tell() == MAX_BODY + 1
+
+
+def test_wsgi_without_a_peer_refuses_callbacks() -> None:
+    """Over a Unix socket no address is known, so no callback is let through."""
+    shop = Shop()
+    body_of(through_wsgi(shop, shop.checkout()))
+    assert through_wsgi(shop, shop.called_back(), REMOTE_ADDR="").status == 403
+
+
+# --- ASGI, called by hand ----------------------------------------------------------------------------
+
+
+def asgi_scope(request: WebRequest) -> Message:
+    """The scope that a server makes of a request."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "method": request.method,
+        "path": request.path,
+        "headers": [
+            (name.encode("latin-1"), value.encode("latin-1"))
+            for name, value in request.headers.items()
+        ],
+        "client": None if request.remote_addr is None else (request.remote_addr, 4711),
+    }
+
+
+def asgi_call(shop: Shop, scope: Message, incoming: list[Message]) -> list[Message]:
+    """What the application sends for these messages; it must not ask for more of them."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.sleep(0)
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0)
+        sent.append(message)
+
+    asyncio.run(shop.endpoints.asgi(scope, receive, send))
+    return sent
+
+
+def chunk(body: bytes, *, more: bool = False) -> Message:
+    """A part of a body."""
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def response_of(sent: list[Message]) -> WebResponse:
+    """The answer that two messages make."""
+    start, body = sent
+    assert start["type"] == "http.response.start"
+    assert body["type"] == "http.response.body"
+    assert all(name == name.lower() for name, _ in start["headers"])
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return WebResponse(start["status"], headers, body["body"])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_asgi_answers_each_case(name: str) -> None:
+    """The shared list of cases through the ASGI application, each body in two parts."""
+    shop = Shop()
+
+    def send(request: WebRequest) -> WebResponse:
+        parts = [chunk(request.body[:10], more=True), chunk(request.body[10:])]
+        return response_of(asgi_call(shop, asgi_scope(request), parts))
+
+    CASES[name](shop, send)
+
+
+def test_asgi_reads_no_more_than_shows_that_a_body_is_too_large() -> None:
+    """Of a body without end, reading stops with the part that makes it too large."""
+    shop = Shop()
+    parts = [chunk(b" " * 40_000, more=True) for _ in range(5)]
+    assert response_of(asgi_call(shop, asgi_scope(shop.checkout()), parts)).status == 413
+    assert len(parts) == 3
+
+
+def test_asgi_ends_reading_when_the_client_is_gone() -> None:
+    """A request that is cut short is no checkout."""
+    shop = Shop()
+    parts: list[Message] = [chunk(b'{"phone_number": ', more=True), {"type": "http.disconnect"}]
+    assert response_of(asgi_call(shop, asgi_scope(shop.checkout()), parts)).status == 400
+    assert parts == []
+
+
+def test_asgi_without_a_peer_refuses_callbacks() -> None:
+    """Over a Unix socket no address is known, so no callback is let through."""
+    shop = Shop()
+    body_of(shop.endpoints.handle(shop.checkout()))
+    request = shop.called_back()
+    scope = asgi_scope(request)
+    scope["client"] = None
+    assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 403
+    del scope["client"]
+    assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 403
+
+
+def test_asgi_joins_a_field_that_comes_twice() -> None:
+    """Two X-Forwarded-For lines are one list, in their order."""
+    shop = Shop()
+    body_of(shop.endpoints.handle(shop.checkout()))
+    request = shop.called_back(peer="10.0.0.2")
+    scope = asgi_scope(request)
+    safaricom, customer = b"196.201.214.200", CUSTOMER.encode()
+    scope["headers"] += [(b"x-forwarded-for", safaricom), (b"X-Forwarded-For", customer)]
+    assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 403
+    scope["headers"][-2:] = [(b"x-forwarded-for", customer), (b"X-Forwarded-For", safaricom)]
+    assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 200
+
+
+def test_asgi_takes_part_in_start_and_stop() -> None:
+    """Both lifespan messages are answered, and the second one ends it."""
+    incoming: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    assert asgi_call(Shop(), {"type": "lifespan"}, incoming) == [
+        {"type": "lifespan.startup.complete"},
+        {"type": "lifespan.shutdown.complete"},
+    ]
+
+
+def test_asgi_serves_http_only() -> None:
+    """A WebSocket is refused as the specification says: by an exception."""
+    with pytest.raises(ValueError, match="only HTTP"):
+        asgi_call(Shop(), {"type": "websocket"}, [])
+
+
+# --- real servers ------------------------------------------------------------------------------------
+
+
+class AsgiServer(uvicorn.Server):
+    """A uvicorn that says when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Start, then say so."""
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@contextlib.contextmanager
+def uvicorn_serving(shop: Shop) -> Iterator[int]:
+    """The port of a real ASGI server on loopback; it demands that the lifespan works."""
+    config = uvicorn.Config(
+        shop.endpoints.asgi, host="127.0.0.1", port=0, log_config=None, lifespan="on"
+    )
+    server = AsgiServer(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert server.ready.wait(PATIENCE)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+    assert server.lifespan.should_exit is False  # neither start nor stop failed
+
+
+@contextlib.contextmanager
+def waitress_serving(shop: Shop, **options: Any) -> Iterator[int]:
+    """The port of a real WSGI server on loopback, which ends with nothing left open."""
+    sockets: dict[int, Any] = {}
+    server = waitress.create_server(
+        shop.endpoints.wsgi, map=sockets, host="127.0.0.1", port=0, threads=16, **options
+    )
+    stopping = threading.Event()
+
+    def serve() -> None:
+        while not stopping.is_set():
+            server.asyncore.loop(timeout=PATIENCE, map=sockets, count=1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield server.effective_port
+    finally:
+        stopping.set()
+        server.pull_trigger()
+        thread.join(PATIENCE)
+        server.task_dispatcher.shutdown()
+        server.asyncore.close_all(sockets)
+    assert not thread.is_alive()
+
+
+SERVERS = {"uvicorn": uvicorn_serving, "waitress": waitress_serving}
+
+
+def posted(port: int, path: str, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
+    """Post to a server, on a connection of its own."""
+    fields = JSON | {name.replace("_", "-"): value for name, value in headers.items()}
+    with contextlib.closing(
+        http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    ) as connection:
+        connection.request("POST", path, body, fields)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_payment_through_a_real_server(name: str) -> None:
+    """Checkout, callback and query over HTTP; a chunked body, and a large one."""
+    shop = local_shop()
+    with SERVERS[name](shop) as port:
+        body = json.dumps(PAYLOAD).encode()
+        status, pushed = posted(port, "/payments/checkout/", body)
+        assert (status, pushed["CheckoutRequestID"]) == (200, shop.checkout_id)
+        called_back = callback(checkout_request_id=shop.checkout_id)
+        path = f"/payments/callback/{shop.daraja.token}/"
+        assert posted(port, path, iter([called_back[:30], called_back[30:]])) == (200, ACCEPTED)
+        status, asked = posted(
+            port, "/payments/query/", json.dumps({"transaction_no": "x"}).encode()
+        )
+        assert (status, asked["error"]["code"]) == (404, "unknown_payment")
+        status, refused = posted(port, "/payments/checkout/", b" " * 70_000)
+        assert (status, refused["error"]["code"]) == (413, "body_too_large")
+        status, refused = posted(port, "/payments/checkout/", body, Origin="https://evil.example")
+        assert (status, refused["error"]["code"]) == (403, "cross_site")
+    assert shop.settled == ["succeeded"]
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_slow_push_holds_up_nobody_else(name: str) -> None:
+    """Two pushes that wait for each other, and a callback between them, are served side by side."""
+    shop = local_shop()
+    together = threading.Barrier(3, timeout=PATIENCE)
+
+    def push_of(number: int) -> Callable[[], HttpResponse]:
+        def push() -> HttpResponse:
+            together.wait()  # both pushes are in flight
+            together.wait()  # the callback was answered meanwhile
+            return answer(accepted(f"ws_CO_slow_{number}"))
+
+        return push
+
+    shop.daraja.push_script.extend([push_of(1), push_of(2)])
+    body = json.dumps(PAYLOAD).encode()
+    with SERVERS[name](shop) as port, ThreadPoolExecutor(2) as pool:
+        slow = [pool.submit(posted, port, "/payments/checkout/", body) for _ in range(2)]
+        together.wait()
+        path = f"/payments/callback/{shop.daraja.token}/"
+        paid = callback(checkout_request_id="ws_CO_unknown", code=1032)
+        assert posted(port, path, paid) == (200, ACCEPTED)
+        together.wait()
+        assert [future.result()[0] for future in slow] == [200, 200]
+
+
+def test_waitress_removes_forwarded_headers_unless_told_otherwise() -> None:
+    """By default the server itself hides the proxy's word; kept, it reaches the guard."""
+    for options, status in (({}, 403), ({"clear_untrusted_proxy_headers": False}, 200)):
+        shop = Shop(guard=CallbackGuard(trusted_proxies=("127.0.0.1",)))
+        body_of(shop.endpoints.handle(shop.checkout()))
+        request = shop.called_back()
+        with waitress_serving(shop, **options) as port:
+            answered = posted(
+                port, request.path, request.body, Host=HOST, X_Forwarded_For="196.201.214.200"
+            )
+        assert answered[0] == status
+
+
+def test_uvicorn_names_the_client_itself() -> None:
+    """Its own trust in proxies on this machine puts the client in the peer's place."""
+    shop = Shop(guard=CallbackGuard())
+    body_of(shop.endpoints.handle(shop.checkout()))
+    request = shop.called_back()
+    with uvicorn_serving(shop) as port:
+        for chain, status in (
+            (f"196.201.214.200, {CUSTOMER}", 403),
+            (f"{CUSTOMER}, 196.201.214.200", 200),
+        ):
+            answered = posted(port, request.path, request.body, X_Forwarded_For=chain)
+            assert answered[0] == status
+
+
+# --- the load test -----------------------------------------------------------------------------------
+
+PAYMENTS, DELIVERIES, WORKERS = 500, 4, 32
+
+
+def deliveries_by_worker(shop: Shop) -> list[list[tuple[str, bytes]]]:
+    """Each payment's callback four times: to three workers that race, and to one that goes backwards."""
+    groups = WORKERS // DELIVERIES
+    shared: list[list[tuple[str, bytes]]] = [[] for _ in range(groups)]
+    for number in range(PAYMENTS):
+        shop.payments.checkout(phone_number="0718643064", amount=100, reference=f"INV-{number}")
+        body = callback(checkout_request_id=shop.checkout_id, receipt=f"NLJ{number:07}")
+        shared[number % groups].append((f"/payments/callback/{shop.daraja.token}/", body))
+    for group in shared:
+        random.Random(7).shuffle(group)
+    return [
+        group if worker < DELIVERIES - 1 else group[::-1]
+        for group in shared
+        for worker in range(DELIVERIES)
+    ]
+
+
+def test_two_thousand_concurrent_callbacks_settle_each_payment_once() -> None:
+    """Duplicates at the same moment included: each payment settles once, and nothing is a 5xx."""
+    shop = local_shop()
+    lists = deliveries_by_worker(shop)
+    start = threading.Barrier(WORKERS, timeout=PATIENCE)
+
+    def deliver(port: int, callbacks: list[tuple[str, bytes]]) -> list[tuple[int, bytes]]:
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        ) as connection:
+            start.wait()
+            answers = []
+            for path, body in callbacks:
+                connection.request("POST", path, body, JSON)
+                response = connection.getresponse()
+                answers.append((response.status, response.read()))
+            return answers
+
+    with waitress_serving(shop) as port, ThreadPoolExecutor(WORKERS) as pool:
+        jobs = [pool.submit(deliver, port, callbacks) for callbacks in lists]
+        answers = [answered for job in jobs for answered in job.result()]
+    assert len(answers) == PAYMENTS * DELIVERIES == 2000
+    assert {(status, json.dumps(json.loads(body))) for status, body in answers} == {
+        (200, json.dumps(ACCEPTED))
+    }
+    assert shop.settled == ["succeeded"] * PAYMENTS
+    outcomes = [event.outcome for event in shop.events if event.kind == "callback"]
+    assert outcomes.count("settled") == PAYMENTS
+    assert outcomes.count("repeated") == PAYMENTS * (DELIVERIES - 1)
+    for number in range(PAYMENTS):
+        transaction = shop.store.find(reference=f"INV-{number}")
+        assert transaction is not None
+        assert transaction.state is TransactionState.SUCCEEDED
+        assert transaction.needs_review is None
+        assert transaction.receipt_number == f"NLJ{number:07}"
+        assert [entry.event for entry in transaction.history].count("callback: paid, proven") == 1
