@@ -108,6 +108,8 @@ PURE = [
     "daraja/callbacks",
     "web/http",
     "web/addresses",
+    "commands/checks",
+    "commands/story",
     "payments/state",
     "payments/events",
     "payments/transaction",
