@@ -146,11 +146,30 @@ def test_two_receipts_at_the_same_moment_keep_both() -> None:
             return super().replace(transaction)
 
     host = pending(store=Raced())
-    host.payments.handle_callback(callback())
+    assert host.payments.handle_callback(callback()).outcome is CallbackOutcome.NOTED
     assert host.stored().receipt_number == "FASTER1234"
     assert host.stored().needs_review == "callback has another receipt"
     kept = host.store.kept_callbacks(checkout_request_id=CHECKOUT_ID)
     assert [each.body for each in kept] == [callback()]
+
+
+def test_only_one_of_two_callbacks_at_the_same_moment_settles() -> None:
+    """Where a duplicate wins the race, ours is told as what it then is: a repetition."""
+
+    class Raced(BrokenStore):
+        raced = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            if transaction.receipt_number and not self.raced:
+                self.raced = True
+                outcomes.append(host.payments.handle_callback(callback()).outcome)
+            return super().replace(transaction)
+
+    outcomes: list[CallbackOutcome] = []
+    host = pending(store=Raced())
+    outcomes.append(host.payments.handle_callback(callback()).outcome)
+    assert outcomes == [CallbackOutcome.SETTLED, CallbackOutcome.REPEATED]
+    assert host.settled == ["succeeded"]
 
 
 def test_unknown_payments_callback_is_kept() -> None:

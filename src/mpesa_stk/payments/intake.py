@@ -49,6 +49,29 @@ class CallbackReceipt:
     transaction: Transaction | None
 
 
+@attrs.frozen(kw_only=True)
+class _Judgement:
+    """What one callback did to its payment.
+
+    Attributes:
+        before: The stored payment that it met.
+        after: The payment after it.
+        doubtful: Whether the callback is kept because it proves nothing.
+    """
+
+    before: Transaction
+    after: Transaction
+    doubtful: bool
+
+    @property
+    def outcome(self) -> CallbackOutcome:
+        if self.after is self.before:
+            return CallbackOutcome.REPEATED
+        if self.after.state.settled and self.after.state is not self.before.state:
+            return CallbackOutcome.SETTLED
+        return CallbackOutcome.NOTED
+
+
 class CallbackIntake:
     """Takes callbacks into a ledger."""
 
@@ -91,10 +114,14 @@ class CallbackIntake:
             transaction_no=transaction.transaction_no,
         )
         for kept in kept_callbacks:
-            transaction, doubtful = self._judge(transaction, parse_callback(kept.body), kept.body)
-            if not doubtful:
-                self._store.drop_callback(kept.callback_id)
+            transaction = self._apply_one(transaction, kept).after
         return transaction
+
+    def _apply_one(self, transaction: Transaction, kept: KeptCallback) -> _Judgement:
+        judgement = self._judge(transaction, parse_callback(kept.body), kept.body)
+        if not judgement.doubtful:
+            self._store.drop_callback(kept.callback_id)
+        return judgement
 
     def _claimed_payment(self, token: str | None) -> Transaction | None:
         """The payment that the signed URL proves, or None where URLs are not signed."""
@@ -111,62 +138,55 @@ class CallbackIntake:
     def _place(
         self, body: bytes, result: CallbackResult, claimed: Transaction | None
     ) -> CallbackReceipt:
-        before = claimed or self._store.find(checkout_request_id=result.checkout_request_id)
-        if before is not None:
-            after, _ = self._judge(before, result, body)
-            return _receipt(before, after)
+        known = claimed or self._store.find(checkout_request_id=result.checkout_request_id)
+        if known is not None:
+            judgement = self._judge(known, result, body)
+            return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
         # The push answer may not be stored yet: keep the evidence, then look once more.
-        self._keep(body, result, None, "no payment has this checkout_request_id yet")
-        before = self._store.find(checkout_request_id=result.checkout_request_id)
-        if before is None:
+        kept = self._keep(body, result, None, "no payment has this checkout_request_id yet")
+        known = self._store.find(checkout_request_id=result.checkout_request_id)
+        if known is None:
             return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=None)
-        return _receipt(before, self.apply_kept(before))
+        judgement = self._apply_one(known, kept)
+        return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
 
-    def _judge(
-        self, before: Transaction, result: CallbackResult, body: bytes
-    ) -> tuple[Transaction, bool]:
-        """The payment after a callback, and whether the callback is kept because it is doubtful."""
+    def _judge(self, known: Transaction, result: CallbackResult, body: bytes) -> _Judgement:
+        """Apply a callback to its payment; keep it first where it proves nothing."""
         event: CallbackSeen | Doubted = CallbackSeen(result=result)
-        reason = contradiction(before, result) or "success without proof"
-        if signal_of(before, event) not in _DOUBTFUL:
+        reason = contradiction(known, result) or "success without proof"
+        if signal_of(known, event) not in _DOUBTFUL:
             try:
-                after = self._ledger.advance(before, event)
+                before, after = self._ledger.step(known, event)
             except DuplicateTransaction as error:
                 reason = f"callback has the {error.field} of another payment"
                 event = Doubted(reason=reason)
             else:
-                if after.needs_review in (None, before.needs_review):
-                    return after, False
-                reason = after.needs_review  # another callback was faster, and they disagree
-        self._keep(body, result, before.transaction_no, reason)
-        return self._ledger.advance(before, event), True
+                # Doubtful all the same where another callback was faster, and they disagree.
+                doubt = after.needs_review if after.needs_review != known.needs_review else None
+                if doubt is not None:
+                    self._keep(body, result, known.transaction_no, doubt)
+                return _Judgement(before=before, after=after, doubtful=doubt is not None)
+        self._keep(body, result, known.transaction_no, reason)
+        before, after = self._ledger.step(known, event)
+        return _Judgement(before=before, after=after, doubtful=True)
 
     def _keep(
         self, body: bytes, result: CallbackResult, transaction_no: str | None, reason: str
-    ) -> None:
+    ) -> KeptCallback:
         """Keep a callback, unless the very same one is kept already."""
         kept_callbacks = self._store.kept_callbacks(
             checkout_request_id=result.checkout_request_id, transaction_no=transaction_no
         )
-        if any(kept.body == body for kept in kept_callbacks):
-            return
-        self._store.keep_callback(
-            KeptCallback(
-                callback_id=str(uuid.uuid4()),
-                body=body,
-                reason=reason,
-                received=self._ledger.clock.now(),
-                checkout_request_id=result.checkout_request_id,
-                transaction_no=transaction_no,
-            )
+        for kept in kept_callbacks:
+            if kept.body == body:
+                return kept
+        kept = KeptCallback(
+            callback_id=str(uuid.uuid4()),
+            body=body,
+            reason=reason,
+            received=self._ledger.clock.now(),
+            checkout_request_id=result.checkout_request_id,
+            transaction_no=transaction_no,
         )
-
-
-def _receipt(before: Transaction, after: Transaction) -> CallbackReceipt:
-    if after.version == before.version:
-        outcome = CallbackOutcome.REPEATED
-    elif after.state.settled and after.state is not before.state:
-        outcome = CallbackOutcome.SETTLED
-    else:
-        outcome = CallbackOutcome.NOTED
-    return CallbackReceipt(outcome=outcome, transaction=after)
+        self._store.keep_callback(kept)
+        return kept

@@ -47,21 +47,32 @@ class Ledger:
         """Apply an event to the stored payment, whoever else changes it meanwhile.
 
         Returns:
-            The payment as now stored; with the given `version` where the event changed nothing.
+            The payment as now stored.
 
         Raises:
             StoreError: The store failed, or others were first too many times.
             DuplicateTransaction: The event brings an id or receipt of another payment.
         """
+        return self.step(transaction, event)[1]
+
+    def step(
+        self, transaction: Transaction, event: PaymentEvent, /
+    ) -> tuple[Transaction, Transaction]:
+        """Apply an event as `advance` does.
+
+        Returns:
+            The stored payment that the event met, and the payment after it; the very same object where
+            the event changed nothing, be it because another worker was first.
+        """
         for _ in range(_MOST_RACES):
             after = apply(transaction, event, self.clock.now())
             if after is transaction:
-                return transaction
+                return transaction, transaction
             if self.store.replace(after):
                 saved = attrs.evolve(after, version=after.version + 1)
                 if saved.state.settled and saved.state is not transaction.state:
                     self._tell_settled(saved)
-                return saved
+                return transaction, saved
             transaction = self.stored(transaction.transaction_no)
         raise StoreError("other writers were first too many times")
 
