@@ -38,7 +38,7 @@ from mpesa_stk.errors import (
 from mpesa_stk.hooks import Event, EventKind, Hook, Notifier
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.secrecy import mask_checkout_id
-from mpesa_stk.urls import callback_url_fault, is_loopback_url
+from mpesa_stk.urls import callback_url_fault
 
 __all__ = ["StkClient"]
 
@@ -346,7 +346,7 @@ class StkClient:
     def _check_callback_url(self, url: str) -> None:
         fault = callback_url_fault(
             url,
-            allow_loopback=all(map(is_loopback_url, self.config.environment.urls.values())),
+            allow_loopback=self.config.environment.is_loopback,
         )
         if fault:
             raise InvalidRequest("callback_url", fault)

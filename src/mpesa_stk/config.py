@@ -35,7 +35,6 @@ from mpesa_stk.urls import (
     callback_url_fault,
     daraja_url_fault,
     host_of,
-    is_loopback_url,
 )
 
 __all__ = ["CallbackUrlWarning", "StkConfig"]
@@ -200,7 +199,7 @@ def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     environment: object = config.environment
     loopback = False
     if isinstance(environment, Environment):
-        loopback = all(map(is_loopback_url, environment.urls.values()))
+        loopback = environment.is_loopback
         yield from _environment_problems(environment, config)
     else:
         yield "environment", "must be an Environment"

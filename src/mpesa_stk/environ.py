@@ -16,9 +16,9 @@ from mpesa_stk.environment import PRODUCTION, PRODUCTION_HOST, SANDBOX, Environm
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.urls import host_of
 
-__all__ = ["VARIABLES", "settings_from"]
+__all__ = ["REQUIRED", "VARIABLES", "settings_from"]
 
-_REQUIRED = ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback")
+REQUIRED = ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback")
 
 # Field of StkConfig and its parts -> variable, for the settings whose names differ.
 VARIABLES = {
@@ -50,7 +50,7 @@ def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str,
                 problems[name] = "must be a string"
         return ""
 
-    for name in _REQUIRED:
+    for name in REQUIRED:
         if not read(name):
             problems.setdefault(name, "is not set")
     settings: dict[str, Any] = {

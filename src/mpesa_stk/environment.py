@@ -1,8 +1,10 @@
-"""Where Daraja is: the sandbox, production, or an address of your own. A leaf, pure."""
+"""Where Daraja is: the sandbox, production, or an address of your own. Pure."""
 
 from __future__ import annotations
 
 import attrs
+
+from mpesa_stk.urls import is_loopback_url
 
 __all__ = [
     "PRODUCTION",
@@ -55,6 +57,11 @@ class Environment:
             "push_url": self.push_url,
             "query_url": self.query_url,
         }
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether all of Daraja is on this machine, which is how a simulator is configured."""
+        return all(map(is_loopback_url, self.urls.values()))
 
 
 SANDBOX = Environment.at(f"https://{SANDBOX_HOST}", name="sandbox")

@@ -12,7 +12,7 @@ import attrs
 
 from mpesa_stk.errors import InvalidPhoneNumber
 
-__all__ = ["PhoneNumber", "mask_phone", "normalize_phone"]
+__all__ = ["PhoneNumber", "mask_phone", "masked_phone_repr", "normalize_phone"]
 
 _MAX_TYPED = 40
 _TRUNK_ZERO = re.compile(r"^( *\(?(?:\+|00)?254\)?[ .-]*)\(0\)")
@@ -77,7 +77,8 @@ def mask_phone(number: str | None, /) -> str | None:
     return f"{number[:-6]}***{number[-3:]}" if len(number) > len("712345678") else "***"
 
 
-def _masked_repr(number: str, /) -> str:
+def masked_phone_repr(number: str | None, /) -> str:
+    """Repr of a field that holds a phone number."""
     return repr(mask_phone(number))
 
 
@@ -89,7 +90,7 @@ class PhoneNumber:
         msisdn: ``254`` and nine digits, as Daraja wants it.
     """
 
-    msisdn: str = attrs.field(repr=_masked_repr)
+    msisdn: str = attrs.field(repr=masked_phone_repr)
 
     def __attrs_post_init__(self) -> None:
         if normalize_phone(self.msisdn) != self.msisdn:

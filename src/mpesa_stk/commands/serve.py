@@ -18,6 +18,7 @@ from mpesa_stk.clock import SystemClock
 from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
 from mpesa_stk.commands.server import PaymentServer, origin_of
 from mpesa_stk.config import StkConfig
+from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
@@ -31,7 +32,6 @@ from mpesa_stk.web.endpoints import PaymentEndpoints
 
 __all__ = ["add_to", "run"]
 
-_CREDENTIALS = {"consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback"}
 _HIGHEST_PORT = 65_535
 _EVERY = 2.0
 _DEADLINE = 5.0
@@ -90,7 +90,7 @@ def _settings() -> StkConfig | None:
     try:
         return StkConfig.from_env()
     except ConfigurationError as error:
-        if {name for name, rule in error.problems if rule == "is not set"} < _CREDENTIALS:
+        if {name for name, rule in error.problems if rule == "is not set"} < set(REQUIRED):
             raise
     _say("No credentials are set in the environment, so Daraja is simulated.")
     return None

@@ -11,7 +11,7 @@ import attrs
 
 from mpesa_stk.daraja.results import Result, explain
 from mpesa_stk.errors import InvalidAmount, InvalidRequest
-from mpesa_stk.phone import PhoneNumber, mask_phone
+from mpesa_stk.phone import PhoneNumber, masked_phone_repr
 from mpesa_stk.secrecy import HoldsSecrets, masked_id_repr
 
 __all__ = [
@@ -31,7 +31,7 @@ MAX_REFERENCE = 12
 MAX_DESCRIPTION = 13
 # Characters such as @ # & are reported to fail in silence (facts, section 2).
 _SAFE_TEXT = re.compile(r"[A-Za-z0-9 _./-]*")
-_VISIBLE = re.compile(r"[!-~]{1,128}")
+CHECKOUT_ID = re.compile(r"[!-~]{1,128}")
 
 
 def _check_text(field: str, text: object, longest: int) -> str:
@@ -63,7 +63,7 @@ def check_checkout_id(checkout_request_id: object, /) -> str:
     Raises:
         InvalidRequest: It is no string of 1 to 128 visible ASCII characters.
     """
-    if not isinstance(checkout_request_id, str) or not _VISIBLE.fullmatch(checkout_request_id):
+    if not isinstance(checkout_request_id, str) or not CHECKOUT_ID.fullmatch(checkout_request_id):
         raise InvalidRequest("checkout_request_id", "must be 1 to 128 visible ASCII characters")
     return checkout_request_id
 
@@ -204,10 +204,6 @@ class _CallbackFacts:
     result_desc: str
 
 
-def _masked_phone_repr(phone_number: str | None) -> str:
-    return repr(mask_phone(phone_number))
-
-
 @attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentConfirmed(_CallbackFacts):
     """The customer paid, with proof.
@@ -222,7 +218,7 @@ class PaymentConfirmed(_CallbackFacts):
     receipt_number: str
     amount: Decimal
     paid_at: datetime | None
-    phone_number: str | None = attrs.field(repr=_masked_phone_repr)
+    phone_number: str | None = attrs.field(repr=masked_phone_repr)
 
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time

@@ -19,7 +19,14 @@ from mpesa_stk.account import PayBill, Till
 from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import HttpRequest, HttpResponse
-from mpesa_stk.daraja.models import PushAccepted, PushRequest, QueryResult, QueryStatus, Token
+from mpesa_stk.daraja.models import (
+    CHECKOUT_ID,
+    PushAccepted,
+    PushRequest,
+    QueryResult,
+    QueryStatus,
+    Token,
+)
 from mpesa_stk.daraja.results import PAID_CODE, explain
 from mpesa_stk.errors import (
     AuthenticationFailed,
@@ -54,7 +61,6 @@ _DEFAULT_LIFETIME = 3599.0
 _LONGEST_LIFETIME = 86_400.0
 _RENEW_EARLY = 60.0
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
-_CHECKOUT_ID = re.compile(r"[!-~]{1,128}")
 _DARAJA_CODE = re.compile(r"[45][0-9]{2}(?:\.[0-9]+)+")
 _INTERNAL_ERRORS = ("500.003.1001", "500.002.1001")
 _INCIDENT = re.compile(r"incident(?:_id=| id:?\s*)([0-9A-Za-z-]{4,80})", re.IGNORECASE)
@@ -219,7 +225,7 @@ def read_push(response: HttpResponse, /) -> PushAccepted:
         raise
     except UnexpectedResponse as unreadable:
         raise _unknown(response, "the answer cannot be read") from unreadable
-    usable_id = _CHECKOUT_ID.fullmatch(answer.checkout_request_id)
+    usable_id = CHECKOUT_ID.fullmatch(answer.checkout_request_id)
     if not _ok(response) or answer.response_code != PAID_CODE or not usable_id:
         raise _unknown(response, "the answer neither accepts nor refuses")
     return PushAccepted(

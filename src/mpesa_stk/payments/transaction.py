@@ -42,7 +42,7 @@ from mpesa_stk.payments.events import (
     WorkerDied,
 )
 from mpesa_stk.payments.state import TransactionState
-from mpesa_stk.phone import mask_phone
+from mpesa_stk.phone import masked_phone_repr
 from mpesa_stk.secrecy import masked_id_repr
 
 __all__ = [
@@ -75,10 +75,6 @@ class HistoryEntry:
     event: str
     code: str | None = None
     state: TransactionState
-
-
-def _masked_phone_repr(phone_number: str) -> str:
-    return repr(mask_phone(phone_number))
 
 
 @attrs.frozen(kw_only=True)
@@ -116,7 +112,7 @@ class Transaction:
     transaction_no: str
     idempotency_key: str | None = None
     account: str
-    phone_number: str = attrs.field(repr=_masked_phone_repr)
+    phone_number: str = attrs.field(repr=masked_phone_repr)
     amount: int
     reference: str
     description: str = ""

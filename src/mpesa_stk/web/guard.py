@@ -11,7 +11,6 @@ import attrs
 
 from mpesa_stk.config import StkConfig
 from mpesa_stk.errors import CallbackRefused
-from mpesa_stk.urls import is_loopback_url
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS, Network, client_address, is_in, networks
 from mpesa_stk.web.http import WebRequest
 
@@ -70,7 +69,7 @@ class CallbackGuard:
         Where Daraja itself is on this machine (a simulator), its callbacks come from there too.
         """
         allowed = networks(config.allowed_callback_networks) or SAFARICOM_NETWORKS
-        if all(map(is_loopback_url, config.environment.urls.values())):
+        if config.environment.is_loopback:
             allowed += networks(("127.0.0.0/8", "::1"))
         return cls(allowed_networks=allowed, trusted_proxies=networks(config.trusted_proxies))
 
