@@ -6,7 +6,6 @@ import argparse
 import sys
 import warnings
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import TextIO
 
 from mpesa_stk.client import StkClient
@@ -22,12 +21,17 @@ from mpesa_stk.commands.telling import (
 )
 from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja.http import Transport
-from mpesa_stk.daraja.models import PushAccepted, PushRequest, QueryResult, check_checkout_id
+from mpesa_stk.daraja.models import (
+    PushAccepted,
+    PushRequest,
+    QueryResult,
+    check_checkout_id,
+    shillings_of,
+)
 from mpesa_stk.daraja.results import Language
 from mpesa_stk.errors import (
     AuthenticationFailed,
     ConfigurationError,
-    InvalidAmount,
     InvalidRequest,
     MpesaError,
     NotSent,
@@ -112,7 +116,7 @@ def run_push(
         try:
             request = client.check_push(
                 phone_number=arguments.phone,
-                amount=_shillings(arguments.amount),
+                amount=shillings_of(arguments.amount),
                 reference=arguments.reference,
                 description=arguments.description,
             )
@@ -169,13 +173,6 @@ def read_settings(environ: Mapping[str, str] | None, /, *, command: str) -> StkC
 def _refuse(error: InvalidRequest, *, command: str) -> int:
     print(f"mpesa-stk {command}: {error}", file=sys.stderr)
     return BAD_ARGUMENTS
-
-
-def _shillings(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise InvalidAmount("amount", "must be a number of shillings") from None
 
 
 # --- what happens --------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from enum import Enum
 
 import attrs
@@ -25,6 +25,7 @@ __all__ = [
     "QueryStatus",
     "Token",
     "check_checkout_id",
+    "shillings_of",
 ]
 
 MAX_REFERENCE = 12
@@ -55,6 +56,18 @@ def _check_amount(amount: object, max_amount: int) -> int:
     if amount != int(amount):
         raise InvalidAmount("amount", "must be whole shillings: Daraja takes no cents")
     return int(amount)
+
+
+def shillings_of(text: str, /) -> Decimal:
+    """Read an amount that a person typed; `PushRequest.checked` checks it.
+
+    Raises:
+        InvalidAmount: It is no number.
+    """
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise InvalidAmount("amount", "must be a number of shillings") from None
 
 
 def check_checkout_id(checkout_request_id: object, /) -> str:

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from enum import Enum
 from types import TracebackType
 
@@ -22,9 +21,9 @@ from mpesa_stk.client import StkClient
 from mpesa_stk.clock import SystemClock
 from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja.http import HttpResponse
-from mpesa_stk.daraja.models import PushRequest
+from mpesa_stk.daraja.models import PushRequest, shillings_of
 from mpesa_stk.environment import Environment
-from mpesa_stk.errors import InvalidAmount, MpesaError
+from mpesa_stk.errors import MpesaError
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
@@ -45,13 +44,9 @@ def check_order(*, phone: str, amount: str, reference: str) -> PushRequest:
     Raises:
         InvalidRequest: A field breaks a rule; the error names both.
     """
-    try:
-        shillings = Decimal(amount)
-    except InvalidOperation:
-        raise InvalidAmount("amount", "must be a number of shillings") from None
     return PushRequest.checked(
         phone_number=phone,
-        amount=shillings,
+        amount=shillings_of(amount),
         reference=reference,
         description="",
         callback_url="",
