@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mpesa_stk import Environment, PayBill, StkConfig, Transaction
+from mpesa_stk.testing import clock
 
 DATA = Path(__file__).parent / "data"
-START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
+START = clock.START
+ManualClock = clock.ManualClock
 
 # Canary secrets: none of them may ever be seen outside of a request to the configured origin.
 CONSUMER_KEY = "CANARYkeyAbCdEfGhIjKlMnOpQrStUv"
@@ -24,35 +25,6 @@ CANARIES = (CONSUMER_KEY, CONSUMER_SECRET, PASSKEY, CALLBACK_SECRET, TOKEN)
 CALLBACK_URL = "https://shop.example.co.ke/payments/callback"
 CHECKOUT_ID = "ws_CO_23112026090000123718643064"
 MERCHANT_ID = "29115-34620561-1"
-
-
-class ManualClock:
-    """A clock that moves when it is told to, or slept on; safe to share between threads."""
-
-    def __init__(self, start: datetime = START) -> None:
-        self._lock = threading.Lock()
-        self._now = start
-        self._monotonic = 1000.0
-        self.slept: list[float] = []
-
-    def now(self) -> datetime:
-        """The moment it shows."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """Seconds since some start."""
-        return self._monotonic
-
-    def sleep(self, seconds: float, /) -> None:
-        """Move on by that much at once."""
-        self.slept.append(seconds)
-        self.advance(seconds)
-
-    def advance(self, seconds: float) -> None:
-        """Move on."""
-        with self._lock:
-            self._now += timedelta(seconds=seconds)
-            self._monotonic += seconds
 
 
 def make_config(**changes: Any) -> StkConfig:

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import runpy
+import signal
 import subprocess
 import sys
 import threading
-from functools import partial
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 import mpesa_stk
-from mpesa_stk import HttpResponse, cli
-from mpesa_stk.simulator import DarajaEngine, Scenario, demo
+from mpesa_stk import PhoneNumber, cli
+from mpesa_stk.commands.demo import browser
+from mpesa_stk.daraja.models import PushRequest
+from mpesa_stk.simulator import SCENARIOS, TEST_PHONES, Scenario, demo
+from support import callback
 
-NOT_ALLOWED = HttpResponse(
-    status=400,
-    headers={"content-type": "application/json"},
-    body=b'{"errorCode": "400.008.01", "errorMessage": "Invalid Authentication passed"}',
+PATIENCE = 20.0
+BY_HAND = SCENARIOS["by-hand"]
+WRONG_CREDENTIALS = (
+    "wrong credentials: shortcode and passkey do not belong together in this environment"
 )
+AT_ONCE = Scenario(answer_after=0.0)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A customer who answers at once."""
-    monkeypatch.setattr(demo, "Scenario", partial(Scenario, answer_after=0.0))
+def order(phone: str = "0718643064") -> PushRequest:
+    """What is asked of the customer."""
+    return demo.check_order(phone=phone, amount="100", reference="INV-001")
 
 
 def steps(timeline: str) -> list[str]:
@@ -60,7 +70,6 @@ def test_the_demo_shows_a_payment(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(threading.enumerate()) == before
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("outcome", "code"), [("cancelled", "1032"), ("wrong-pin", "2001"), ("expired", "1019")]
 )
@@ -102,11 +111,14 @@ def test_a_bad_argument_is_one_line(
     assert told.err == f"mpesa-stk demo: {line}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["pay"], ["demo", "--outcome", "maybe"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["pay"], ["demo", "--outcome", "maybe"], ["demo", "--scenario", "maybe"]],
+)
 def test_an_unknown_argument_is_a_usage_error(
     capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    """No command, an unknown one and an unknown outcome end with usage and code 2."""
+    """No command, and an unknown command, outcome or scenario, end with usage and code 2."""
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
 
@@ -116,69 +128,363 @@ def test_an_unknown_argument_is_a_usage_error(
 
 def test_a_demo_without_its_callback_fails(capsys: pytest.CaptureFixture[str]) -> None:
     """Where nothing settles in time, the open payment is shown and the exit code is 1."""
-    order = demo.check_order(phone="0718643064", amount="1", reference="INV-001")
-
-    assert demo.run(order, outcome="paid", patience=0.0) == 1
+    assert demo.run(order(), scenario=Scenario(), patience=0.0) == 1
 
     told = capsys.readouterr()
     assert json.loads(told.out)["state"] == "PENDING"
     assert steps(told.err)[-1] == "status query says pending"
 
 
-def test_a_demo_whose_push_is_refused_fails(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the library raises is a line of the timeline, and the exit code is 1."""
-    monkeypatch.setattr(DarajaEngine, "answer", lambda *_request: NOT_ALLOWED)
+def test_a_demo_that_cannot_begin_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is refused before the payment is stored is one line, and the exit code is 1."""
+    unchecked = PushRequest(
+        phone_number=PhoneNumber("254718643064"),
+        amount=0,
+        reference="INV-001",
+        description="",
+        callback_url="",
+    )
 
-    assert cli.main(["demo"]) == 1
+    assert demo.run(unchecked, scenario=AT_ONCE) == 1
 
     told = capsys.readouterr()
     assert told.out == ""
-    assert steps(told.err)[1:] == [
-        "token refused (code 400.008.01)",
-        "push refused (code 400.008.01)",
-        "failed: consumer key or consumer secret is wrong",
+    assert steps(told.err)[-1] == "failed: amount: must be from 1 to 250000 shillings"
+
+
+# --- scenarios ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "code", "last"),
+    [
+        ("paid", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
+        ("paid-late", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
+        ("paid-after-expiry", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
+        ("ignored", "FAILED", "1037", "settled and reported: FAILED"),
+        ("by-hand", "FAILED", "1037", "settled and reported: FAILED"),
+        ("callback-lost", "SUCCEEDED", "0", "settled and reported: SUCCEEDED"),
+        ("callback-late", "SUCCEEDED", "0", "callback received: "),
+        ("query-says-failed", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
+        ("query-says-paid", "FAILED", "1032", "settled and reported: FAILED"),
+        ("token-killed", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
+        ("rate-limited", "REJECTED", "policies.ratelimit.SpikeArrestViolation",
+         "settled and reported: REJECTED"),
+        ("dropped", "EXPIRED", None, "settled and reported: EXPIRED"),
+        ("done-but-dropped", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
+    ],
+)  # fmt: skip
+def test_a_scenario_ends_as_it_must(
+    capsys: pytest.CaptureFixture[str], name: str, state: str, code: str | None, last: str
+) -> None:
+    """Any scenario can be played; what takes minutes there takes seconds here."""
+    started = time.monotonic()
+
+    assert cli.main(["demo", "--scenario", name]) == 0
+
+    told = capsys.readouterr()
+    payment = json.loads(told.out)
+    assert (payment["state"], payment["result_code"]) == (state, code)
+    assert payment["reported"] is True
+    assert steps(told.err)[-1].startswith(last)
+    assert time.monotonic() - started < PATIENCE
+
+
+def test_every_callback_of_a_scenario_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """The demo waits for those that come again."""
+    assert cli.main(["demo", "--scenario", "callback-four-times"]) == 0
+
+    told = steps(capsys.readouterr().err)
+    assert sum(step.startswith("callback received: ") for step in told) == 4
+    assert told.count("callback received: settled") == 1
+    assert told.count("the callback is posted again") == 3
+
+
+def test_a_late_callback_is_called_late(capsys: pytest.CaptureFixture[str]) -> None:
+    """The timeline does not claim that the customer answered only then."""
+    assert cli.main(["demo", "--scenario", "callback-late"]) == 0
+
+    told = steps(capsys.readouterr().err)
+    assert told.index("status query says paid (code 0)") < told.index(
+        "the callback is posted late: paid"
+    )
+
+
+def test_a_test_phone_plays_its_own_scenario(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in the simulator, its number decides, whatever else is asked for; nothing is waited for."""
+    started = time.monotonic()
+
+    assert cli.main(["demo", "--phone", TEST_PHONES["paid-late"], "--outcome", "cancelled"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["state"] == "SUCCEEDED"
+    assert time.monotonic() - started < PATIENCE
+
+
+# --- the page ----------------------------------------------------------------------------------------
+
+
+def call(method: str, url: str, body: object = None, *, status: int = 200) -> Any:
+    """Ask the control interface as the page does; its answer."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE)
+    try:
+        if body is None:
+            connection.request(method, parts.path)
+        else:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, parts.path, json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        assert response.status == status, text
+        return json.loads(text) if text.startswith(b"{") else text
+    finally:
+        connection.close()
+
+
+def open_prompt(page: str) -> str:
+    """Wait for the prompt; the control interface's address of it."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        for prompt in call("GET", f"{page}_sim/state")["prompts"]:
+            return f"{page}_sim/prompts/{prompt['checkout_request_id']}"
+    raise AssertionError("no prompt came")
+
+
+def answer_on(page: str, answer: dict[str, str]) -> None:
+    """Wait for the prompt, and answer it."""
+    call("POST", f"{open_prompt(page)}/answer", answer)
+
+
+def opening(act: Callable[[str], object]) -> tuple[Callable[[str], object], list[str]]:
+    """A browser whose reader does something on the page; and which addresses it opened."""
+    opened: list[str] = []
+
+    def show(address: str) -> None:
+        opened.append(address)
+        threading.Thread(target=act, args=(address,), daemon=True).start()
+
+    return show, opened
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "code", "step"),
+    [
+        ({"pin": "1234"}, "SUCCEEDED", "0", "paid"),
+        ({"pin": "0000"}, "FAILED", "2001", "wrong-pin"),
+        ({"outcome": "cancelled"}, "FAILED", "1032", "cancelled"),
+    ],
+)
+def test_the_reader_answers_on_the_page(
+    capsys: pytest.CaptureFixture[str], answer: dict[str, str], state: str, code: str, step: str
+) -> None:
+    """The page is opened, the prompt waits for its reader, and the payment ends as answered: code 0."""
+    show, opened = opening(lambda page: answer_on(page, answer))
+
+    assert demo.run(order(), scenario=BY_HAND, show_page=show) == 0
+
+    told = capsys.readouterr()
+    payment = json.loads(told.out)
+    assert (payment["state"], payment["result_code"]) == (state, code)
+    assert f"prompt answered on the phone: {step}" in steps(told.err)
+    assert steps(told.err)[1] == f"answer the prompt on this page: {opened[0]}"
+
+
+def test_a_prompt_that_is_forgotten_is_not_as_answered(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where the reader resets the simulator, nobody can tell: the payment stays open, exit code 1."""
+
+    def forget(page: str) -> None:
+        open_prompt(page)
+        call("POST", f"{page}_sim/reset", {})
+
+    show, _ = opening(forget)
+
+    assert demo.run(order(), scenario=BY_HAND, show_page=show, patience=1.0) == 1
+    assert json.loads(capsys.readouterr().out)["state"] == "PENDING"
+
+
+def test_a_demo_whose_push_is_refused_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """A refusal that was not asked for is told and reported, and the exit code is 1."""
+
+    def break_it(page: str) -> None:
+        call("POST", f"{page}_sim/faults", {"step": "push", "faults": ["wrong-credentials"]})
+
+    assert demo.run(order(), scenario=AT_ONCE, show_page=break_it) == 1
+
+    told = capsys.readouterr()
+    assert json.loads(told.out)["state"] == "REJECTED"
+    assert steps(told.err)[2:] == [
+        "token fetched",
+        "push refused (code 500.001.1001)",
+        f"no prompt appeared: {WRONG_CREDENTIALS}",
+        "settled and reported: REJECTED",
     ]
 
 
-@pytest.mark.usefixtures("quick")
-def test_the_demo_refuses_a_forged_callback(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_refuses_a_forged_callback(capsys: pytest.CaptureFixture[str]) -> None:
     """A callback without its payment's token settles nothing, and the timeline says so."""
-    receive = demo._Shop._receive
 
-    def forge(shop: Any, method: str, _target: str, *rest: Any) -> HttpResponse:
-        refused = receive(shop, method, "/payments/callback/forged/", *rest)
-        shop._called_back.set()
-        return refused
+    def forge(page: str) -> None:
+        prompt = call("GET", open_prompt(page))["prompt"]
+        url = prompt["callback_url"].rstrip("/").rpartition("/")[0] + "/forged/"
+        call("POST", url, json.loads(callback()), status=400)
+        answer_on(page, {"outcome": "cancelled"})
 
-    monkeypatch.setattr(demo._Shop, "_receive", forge)
+    show, _ = opening(forge)
 
-    assert cli.main(["demo"]) == 1
+    assert demo.run(order(), scenario=BY_HAND, show_page=show) == 0
 
     told = capsys.readouterr()
+    assert json.loads(told.out)["state"] == "FAILED"
     assert "callback not taken: callback refused: no token in the callback URL" in steps(told.err)
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_success_without_a_receipt_is_not_as_asked(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_success_without_a_receipt_is_not_as_asked(capsys: pytest.CaptureFixture[str]) -> None:
     """A payment that only the query knows of is SUCCEEDED, but the demo wanted the callback too."""
 
-    def lose(shop: Any, *_request: Any) -> HttpResponse:
-        shop._called_back.set()
-        return NOT_ALLOWED
+    def lose_callbacks(page: str) -> None:
+        call("POST", f"{page}_sim/scenario", {"scenario": {"answer_after": 0.0, "callbacks": 0}})
 
-    monkeypatch.setattr(demo._Shop, "_receive", lose)
-
-    assert cli.main(["demo"]) == 1
+    code = demo.run(order(), scenario=AT_ONCE, show_page=lose_callbacks, patience=0.2)
 
     told = capsys.readouterr()
+    assert code == 1
     assert json.loads(told.out)["receipt_number"] is None
     assert steps(told.err)[-1] == "settled and reported: SUCCEEDED"
+
+
+def test_the_command_opens_the_page(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's browser shows it; one that fails, or returns late, holds nothing up."""
+
+    def shows_and_fails(page: str) -> None:
+        answer_on(page, {"pin": "1234"})
+        raise webbrowser.Error
+
+    monkeypatch.setattr(webbrowser, "open", shows_and_fails)
+    monkeypatch.setenv("DISPLAY", ":0")
+
+    assert cli.main(["demo", "--page"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "SUCCEEDED"
+
+
+def test_no_browser_opens_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--no-browser`` only tells the address."""
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setenv("DISPLAY", ":0")
+    before = set(threading.enumerate())
+
+    assert cli.main(["demo", "--page", "--no-browser", "--phone", TEST_PHONES["paid"]]) == 0
+
+    assert set(threading.enumerate()) == before
+    assert opened == []
+    told = steps(capsys.readouterr().err)
+    assert told[1].startswith("answer the prompt on this page: http://127.0.0.1:")
+
+
+@posix
+def test_ctrl_c_stops_everything(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the prompt is open leaves no server and no thread: exit code 3."""
+
+    def interrupt(page: str) -> None:
+        open_prompt(page)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(webbrowser, "open", interrupt)
+    monkeypatch.setenv("DISPLAY", ":0")
+    before = set(threading.enumerate())
+
+    assert cli.main(["demo", "--page"]) == 3
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.endswith("mpesa-stk demo: stopped\n")
+    left = {thread for thread in threading.enumerate() if thread.name != "mpesa-stk-page"}
+    assert left == before
+
+
+def test_the_page_can_be_answered_from_another_process() -> None:
+    """``demo --page --no-browser`` tells the page's address and waits; then it ends with code 0."""
+    with demo_process("--page", "--no-browser") as (process, page):
+        assert b"<html" in call("GET", page)
+        answer_on(page, {"pin": "1234"})
+        out, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 0
+    assert json.loads(out)["state"] == "SUCCEEDED"
+
+
+@posix
+def test_ctrl_c_ends_the_waiting() -> None:
+    """Ctrl-C while the prompt is open: one line, no traceback, no payment, exit code 3."""
+    with demo_process("--page", "--no-browser") as (process, page):
+        open_prompt(page)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 3
+    assert out == ""
+    assert err.endswith("mpesa-stk demo: stopped\n")
+    assert "Traceback" not in err
+
+
+@contextlib.contextmanager
+def demo_process(*argv: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The demo as a process, and the address of its page."""
+    command = [sys.executable, "-m", "mpesa_stk", "demo", *argv]
+    process = subprocess.Popen(  # noqa: S603 - this very interpreter
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "answer the prompt on this page: " in line:
+                    yield process, line.split()[-1]
+                    return
+            pytest.fail("it tells no address")
+        finally:
+            process.kill()
+
+
+def test_page_and_outcome_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who answers, the reader or the demo, is decided once."""
+    for argv in (["--page", "--outcome", "paid"], ["--page", "--scenario", "paid"]):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["demo", *argv])
+        assert ended.value.code == 2
+        assert "not allowed with argument" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wanted", "environ", "platform", "opens"),
+    [
+        (True, {"DISPLAY": ":0"}, "linux", True),
+        (True, {"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        (True, {}, "linux", False),
+        (True, {"DISPLAY": ""}, "linux", False),
+        (True, {}, "darwin", True),
+        (True, {}, "win32", True),
+        (False, {"DISPLAY": ":0"}, "linux", False),
+    ],
+)
+def test_a_browser_opens_where_a_window_can_appear(
+    *, wanted: bool, environ: dict[str, str], platform: str, opens: bool
+) -> None:
+    """Not where it is not wanted, and not where it would take over the terminal."""
+    found = browser(wanted=wanted, environ=environ, platform=platform)
+    assert (found is webbrowser.open) is opens
+    assert (found is None) is not opens
+
+
+# --- the module --------------------------------------------------------------------------------------
 
 
 def test_the_module_runs_the_command(

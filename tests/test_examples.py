@@ -36,6 +36,7 @@ from example_shops import (
 )
 from mpesa_stk import (
     DuplicateTransaction,
+    Environment,
     HistoryEntry,
     HttpResponse,
     KeptCallback,
@@ -48,6 +49,7 @@ from mpesa_stk import (
     WebRequest,
     WebResponse,
 )
+from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.daraja.http import MAX_BODY
 from support import START, make_transaction
 from web_cases import CASES, HOST, PROXY, SAFARICOM, Send, Shop, body_of, error_of
@@ -300,8 +302,9 @@ def test_django_stores_the_intent_first_although_requests_are_atomic(
 
 
 def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings that the examples' simulator prints are those that each shop starts with."""
-    for name, value in load(EXAMPLES / "simulator.py").SETTINGS.items():
+    """The settings that `mpesa-stk simulate` prints are those that each shop starts with."""
+    daraja = Environment.at("http://127.0.0.1:8090", name="simulator")
+    for name, value in settings_of(daraja, known=True).items():
         monkeypatch.setenv(name, value)
     config = StkConfig.from_env()
     for name in ("flask", "fastapi"):

@@ -27,8 +27,9 @@ import pytest
 from loopback import Act, Exchange, Server, answer_json, closed_port
 from mpesa_stk import cli
 from mpesa_stk.commands.serve import run
-from mpesa_stk.commands.server import PaymentServer, origin_of
+from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.simulator import Scenario, SimulatorServer
+from mpesa_stk.urls import origin_of
 from support import CANARIES, TOKEN, accepted, loopback_config, make_config
 
 LOCAL = "127.0.0.1"

@@ -27,8 +27,9 @@ from mpesa_stk import (
 )
 from mpesa_stk.daraja import protocol
 from mpesa_stk.phone import PhoneNumber
-from mpesa_stk.simulator import OUTCOMES, DarajaEngine, Scenario
+from mpesa_stk.simulator.engine import DarajaEngine
 from mpesa_stk.simulator.prompts import Prompt, callback_body
+from mpesa_stk.simulator.scenarios import Scenario
 from support import (
     CANARIES,
     CONSUMER_KEY,
@@ -67,7 +68,9 @@ class Bench:
 
     def token(self) -> str:
         """A fresh bearer token."""
-        answer = self.engine.answer("GET", TOKEN_URL, {"Authorization": f"Basic {BASIC}"}, None)
+        answer = self.engine.answer(
+            "GET", TOKEN_URL, {"Authorization": f"Basic {BASIC}"}, None
+        ).response
         return str(read(answer)["access_token"])
 
     def post(self, url: str, body: bytes, **headers: str) -> HttpResponse:
@@ -76,7 +79,7 @@ class Bench:
             "Authorization": f"Bearer {self.token()}",
             "Content-Type": "application/json",
         }
-        return self.engine.answer("POST", url, fields | headers, body)
+        return self.engine.answer("POST", url, fields | headers, body).response
 
     def push(self, **changes: Any) -> HttpResponse:
         """Push, with changed fields."""
@@ -157,14 +160,16 @@ def asked_while_open(bench: Bench) -> HttpResponse:
     [
         (
             "token-bad-grant",
-            lambda bench: bench.engine.answer(
-                "GET", f"{TOKEN_URL}%20", {"Authorization": f"Basic {BASIC}"}, None
+            lambda bench: (
+                bench.engine.answer(
+                    "GET", f"{TOKEN_URL}%20", {"Authorization": f"Basic {BASIC}"}, None
+                ).response
             ),
         ),
         (
             "token-bad-auth-type",
-            lambda bench: bench.engine.answer(
-                "GET", TOKEN_URL, {"Authorization": "Bearer x"}, None
+            lambda bench: (
+                bench.engine.answer("GET", TOKEN_URL, {"Authorization": "Bearer x"}, None).response
             ),
         ),
         ("stk-400-shortcode", lambda bench: bench.push(BusinessShortCode="6OOOOO")),
@@ -175,7 +180,7 @@ def asked_while_open(bench: Bench) -> HttpResponse:
         ("stk-404-token", lambda bench: bench.post(PUSH_URL, b"{}", Authorization="Bearer abc")),
         ("stk-404-authheader", lambda bench: bench.post(PUSH_URL, b"{}", Authorization="abc")),
         ("stk-404-resource", lambda bench: bench.post(f"{ORIGIN}/mpesa", b"{}")),
-        ("stk-405", lambda bench: bench.engine.answer("PUT", PUSH_URL, {}, None)),
+        ("stk-405", lambda bench: bench.engine.answer("PUT", PUSH_URL, {}, None).response),
         ("stk-500-merchant", lambda bench: bench.push(BusinessShortCode=600001)),
         ("stk-500-credentials", lambda bench: bench.push(Password=password("600001"))),
         ("stk-500-lock", locked),
@@ -200,7 +205,9 @@ def test_it_refuses_in_the_words_of_the_collected_samples(
 
 def test_it_issues_a_token(bench: Bench) -> None:
     """A token has 28 characters and its lifetime as a string, as in the portal's sample."""
-    answer = bench.engine.answer("GET", TOKEN_URL, {"authorization": f"Basic {BASIC}"}, None)
+    answer = bench.engine.answer(
+        "GET", TOKEN_URL, {"authorization": f"Basic {BASIC}"}, None
+    ).response
 
     body = read(answer)
     assert answer.status == 200
@@ -222,7 +229,7 @@ def test_it_compares_the_consumer_key_and_secret(
     bench: Bench, authorization: str, text: str
 ) -> None:
     """Only HTTP Basic with the app's own key and secret gets a token."""
-    answer = bench.engine.answer("GET", TOKEN_URL, {"Authorization": authorization}, None)
+    answer = bench.engine.answer("GET", TOKEN_URL, {"Authorization": authorization}, None).response
 
     assert refusal(answer) == (400, "400.008.01", text)
 
@@ -232,7 +239,7 @@ def test_it_wants_the_grant_type(bench: Bench, query: str) -> None:
     """Any grant type but client_credentials is refused."""
     url = f"{ORIGIN}/oauth/v1/generate{query}"
 
-    answer = bench.engine.answer("GET", url, {"Authorization": f"Basic {BASIC}"}, None)
+    answer = bench.engine.answer("GET", url, {"Authorization": f"Basic {BASIC}"}, None).response
 
     assert refusal(answer) == (400, "400.008.02", "Invalid grant type passed")
 
@@ -247,12 +254,12 @@ def test_a_token_is_fetched_by_get_only(bench: Bench) -> None:
 def test_a_token_expires(bench: Bench) -> None:
     """A token works until its last second and not after it, and a new one does."""
     token = bench.token()
-    bearer = f"Bearer {token}"
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
     bench.clock.advance(3598.9)
-    assert bench.post(QUERY_URL, b"{}", Authorization=bearer).status == 400
+    assert bench.engine.answer("POST", QUERY_URL, headers, b"{}").response.status == 400
     bench.clock.advance(0.1)
-    assert refusal(bench.post(QUERY_URL, b"{}", Authorization=bearer)) == (
+    assert refusal(bench.engine.answer("POST", QUERY_URL, headers, b"{}").response) == (
         404,
         "404.001.03",
         "Invalid Access Token",
@@ -263,11 +270,12 @@ def test_a_token_expires(bench: Bench) -> None:
 def test_a_shorter_token_lifetime_can_be_asked_for() -> None:
     """The lifetime that is announced is the one that is kept."""
     bench = Bench(token_lifetime=5)
-    bearer = f"Bearer {bench.token()}"
+    headers = {"Authorization": f"Bearer {bench.token()}", "Content-Type": "application/json"}
 
-    bench.clock.advance(5)
-
-    assert bench.post(QUERY_URL, b"{}", Authorization=bearer).status == 404
+    bench.clock.advance(4.9)
+    assert bench.engine.answer("POST", QUERY_URL, headers, b"{}").response.status == 400
+    bench.clock.advance(0.1)
+    assert bench.engine.answer("POST", QUERY_URL, headers, b"{}").response.status == 404
 
 
 # --- the envelope ----------------------------------------------------------------------------------
@@ -278,7 +286,7 @@ def test_get_on_a_post_endpoint_is_a_header_error(bench: Bench, url: str) -> Non
     """A GET is answered with "Invalid Authentication Header", whatever its token."""
     headers = {"Authorization": f"Bearer {bench.token()}"}
 
-    answer = bench.engine.answer("GET", url, headers, None)
+    answer = bench.engine.answer("GET", url, headers, None).response
 
     assert refusal(answer) == (404, "404.001.04", "Invalid Authentication Header")
 
@@ -503,7 +511,7 @@ def build(builder: Callable[..., Any], subject: Any, token: Token) -> Any:
 
 def send(bench: Bench, request: Any) -> HttpResponse:
     """Hand a request of the client's to the engine."""
-    return bench.engine.answer(request.method, request.url, request.headers, request.body)
+    return bench.engine.answer(request.method, request.url, request.headers, request.body).response
 
 
 # --- prompts and callbacks -------------------------------------------------------------------------
@@ -590,10 +598,13 @@ def test_a_paid_callback_is_the_official_sample_byte_for_byte() -> None:
         checkout_request_id="ws_CO_191220191020363925",
         phone_number="254708374149",
         amount=1,
+        reference="INV-1",
         callback_url="https://mydomain.com/path",
-        outcome=OUTCOMES["paid"],
+        scenario=Scenario(),
+        opened=datetime(2019, 12, 19, 7, 21, 0, tzinfo=timezone.utc),
         ends=datetime(2019, 12, 19, 7, 21, 15, tzinfo=timezone.utc),
         ends_at=0.0,
+        answer="paid",
         receipt_number="NLJ7RT61SV",
     )
 
@@ -696,7 +707,7 @@ def test_any_request_gets_an_answer(
     """Whatever method, address, header and bytes arrive, an answer in JSON comes back."""
     headers = {"Authorization": authorization, "Content-Type": "application/json"}
 
-    answer = Bench().engine.answer(method, url, headers, body)
+    answer = Bench().engine.answer(method, url, headers, body).response
 
     assert isinstance(json.loads(answer.body), dict)
 

@@ -30,7 +30,8 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from mpesa_stk.simulator import Scenario, SimulatorServer
+from mpesa_stk.simulator import PIN, SCENARIOS, CallbackDelivery, Scenario, SimulatorServer
+from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.loopback import LoopbackServer, _Handler
 from support import CALLBACK_SECRET, START, ManualClock, loopback_config, make_config
 
@@ -124,6 +125,19 @@ def push(daraja: SimulatorServer, callback_url: str, phone_number: str = PHONE) 
         return client.push(
             phone_number=phone_number, amount=1, reference="INV-001", callback_url=callback_url
         ).checkout_request_id
+
+
+def callback_notes(daraja: SimulatorServer, count: int) -> list[tuple[int | None, str]]:
+    """Status and note of each callback in the journal, once there are so many."""
+    notes: list[tuple[int | None, str]] = []
+    ends = time.monotonic() + PATIENCE
+    while len(notes) < count:
+        assert time.monotonic() < ends
+        threading.Event().wait(0.005)
+        notes = [
+            (entry.status, entry.note) for entry in daraja.journal() if entry.kind == "callback"
+        ]
+    return notes
 
 
 # --- payments from end to end ----------------------------------------------------------------------
@@ -247,7 +261,7 @@ def test_a_host_in_new_york_sends_nairobi_s_time() -> None:
 
 def test_many_threads_pay_at_once() -> None:
     """32 threads on a cold client fetch one token, push 32 times, and every payment settles."""
-    phones = [f"0700{number:06}" for number in range(32)]
+    phones = [f"0711{number:06}" for number in range(32)]
     with (
         SimulatorServer(make_config(), scenario=AT_ONCE) as daraja,
         Host(daraja) as host,
@@ -291,11 +305,98 @@ def test_a_callback_that_fails_does_not_hold_up_the_next(
         push(daraja, f"{nobody.origin}/secret")
         push(daraja, collector.server.origin)
         collector.received.get(timeout=PATIENCE)
+        notes = callback_notes(daraja, 2)
 
-    assert caplog.messages == [
-        "mpesa_stk.simulator.callback_failed error=ConnectionRefusedError",
+    assert sorted(caplog.messages) == [
+        "mpesa_stk.simulator.callback_failed error=nobody listens there",
         "mpesa_stk.simulator.callback_posted http_status=200",
     ]
+    assert sorted(notes, key=str) == [(200, ""), (None, "nobody listens there")]
+
+
+def test_a_slow_receiver_does_not_hold_up_the_others() -> None:
+    """While one shop lets its callback wait, the callback of another arrives."""
+    go_on = threading.Event()
+
+    def slow(_method: str, _target: str, _headers: Mapping[str, str], _body: bytes) -> HttpResponse:
+        go_on.wait(PATIENCE)
+        return HttpResponse(status=200, headers={}, body=b"{}")
+
+    collector = Collector()
+    with (
+        collector.server,
+        LoopbackServer(slow) as shop,
+        SimulatorServer(make_config(), scenario=AT_ONCE) as daraja,
+    ):
+        push(daraja, shop.origin)
+        push(daraja, collector.server.origin)
+        collector.received.get(timeout=PATIENCE)
+        assert callback_notes(daraja, 1) == [(200, "")]
+        go_on.set()
+
+
+def test_a_receiver_that_never_answers_is_given_up() -> None:
+    """After its seconds the callback counts as not taken."""
+    go_on = threading.Event()
+
+    def stuck(
+        _method: str, _target: str, _headers: Mapping[str, str], _body: bytes
+    ) -> HttpResponse:
+        go_on.wait(PATIENCE)
+        return HttpResponse(status=200, headers={}, body=b"{}")
+
+    with (
+        LoopbackServer(stuck) as shop,
+        SimulatorServer(make_config(), scenario=AT_ONCE, callback_timeout=0.1) as daraja,
+    ):
+        push(daraja, shop.origin)
+        assert callback_notes(daraja, 1) == [(None, "no answer within 0.1 s")]
+        go_on.set()
+
+
+def test_a_callback_that_is_not_taken_is_posted_again_when_told_to() -> None:
+    """Once by default; with `callback_tries`, again after a while, and not after a 200."""
+    collector = Collector(503)
+    with (
+        collector.server,
+        SimulatorServer(make_config(), scenario=AT_ONCE, callback_tries=2) as daraja,
+    ):
+        push(daraja, collector.server.origin)
+        assert callback_notes(daraja, 1) == [(503, "")]
+        daraja.advance(10.0)
+        assert callback_notes(daraja, 2) == [(503, ""), (503, "")]
+        daraja.advance(3600.0)
+
+    assert collector.received.qsize() == 2
+
+
+def test_a_quick_customer_s_callback_comes_before_the_push_is_answered() -> None:
+    """The shop has the callback in hand while its own push still waits for an answer."""
+    scenario = SCENARIOS["callback-first"]
+    with SimulatorServer(make_config(), scenario=scenario) as daraja, Host(daraja) as host:
+        asked = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
+        assert host.outcomes.qsize() == 1
+        kinds = [entry.kind for entry in daraja.journal()]
+
+    assert asked.state is TransactionState.SUCCEEDED
+    assert "callback" in kinds
+
+
+def test_a_hook_that_fails_loses_no_callback(caplog: pytest.LogCaptureFixture) -> None:
+    """What `on_answered` raises is logged, and the callback goes out."""
+
+    def fail(_delivery: CallbackDelivery) -> None:
+        raise RuntimeError
+
+    collector = Collector()
+    with (
+        collector.server,
+        SimulatorServer(make_config(), scenario=AT_ONCE, on_answered=fail) as daraja,
+    ):
+        push(daraja, collector.server.origin)
+        collector.received.get(timeout=PATIENCE)
+
+    assert caplog.messages[0] == "mpesa_stk.simulator.on_answered_failed error=RuntimeError"
 
 
 def test_callbacks_stay_on_this_machine(caplog: pytest.LogCaptureFixture) -> None:
@@ -321,7 +422,8 @@ def test_callbacks_leave_this_machine_only_when_told_to(monkeypatch: pytest.Monk
     """With `public_callbacks`, another machine gets its callback, over TLS where its URL says so."""
     hosts: queue.Queue[tuple[str, float]] = queue.Queue()
 
-    def connect(host: str, *, timeout: float) -> http.client.HTTPConnection:
+    def connect(host: str, *, timeout: float, context: object) -> http.client.HTTPConnection:
+        assert context
         hosts.put((host, timeout))
         raise ConnectionRefusedError
 
@@ -330,6 +432,248 @@ def test_callbacks_leave_this_machine_only_when_told_to(monkeypatch: pytest.Monk
         push(daraja, "https://shop.example.co.ke:8443/callback")
 
         assert hosts.get(timeout=PATIENCE) == ("shop.example.co.ke:8443", 5.0)
+
+
+# --- what a test does --------------------------------------------------------------------------------
+
+
+def test_the_customer_answers_when_the_test_says_so() -> None:
+    """A prompt waits until `decide` or `enter_pin`, and takes one answer."""
+    with (
+        SimulatorServer(make_config(), scenario=SCENARIOS["by-hand"]) as daraja,
+        Host(daraja) as host,
+    ):
+        first = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
+        (prompt,) = daraja.prompts()
+        assert daraja.is_open(prompt)
+        assert daraja.decide(prompt.checkout_request_id, "cancelled")
+        assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
+        assert not daraja.decide(prompt.checkout_request_id, "paid")
+        second = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
+        assert daraja.enter_pin(second.checkout_request_id or "", PIN)
+        assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
+        states = [host.payments.store.get(asked.transaction_no) for asked in (first, second)]
+
+    assert [paid.state for paid in states if paid] == [
+        TransactionState.FAILED,
+        TransactionState.SUCCEEDED,
+    ]
+
+
+def test_a_prompt_runs_out_when_the_clock_is_put_forward() -> None:
+    """A minute passes at once, and the callback says that nobody answered."""
+    with (
+        SimulatorServer(make_config(), scenario=SCENARIOS["by-hand"]) as daraja,
+        Host(daraja) as host,
+    ):
+        asked = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
+        daraja.advance(60.0)
+        assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
+        stored = host.payments.store.get(asked.transaction_no)
+
+    assert stored is not None
+    assert stored.result_code == "1037"
+
+
+def test_faults_are_played_over_real_sockets() -> None:
+    """A refused token is renewed; a push that is dropped after it was done stays open, and settles."""
+    with SimulatorServer(make_config(), scenario=AT_ONCE) as daraja, Host(daraja) as host:
+        daraja.next("push", "token-refused-404", "done-but-dropped")
+        paid = host.pay()
+
+    assert paid.state is TransactionState.SUCCEEDED
+    assert host.count("token") == 2
+    assert len(daraja.prompts()) == 1
+    assert [entry.note for entry in daraja.journal() if entry.kind == "push"] == [
+        "fault: token-refused-404",
+        "fault: done-but-dropped, answer: nothing",
+    ]
+
+
+def test_a_shop_goes_on_when_the_clock_was_put_forward() -> None:
+    """An hour later for Daraja, a push with the shop's own time is accepted and paid."""
+    with SimulatorServer(make_config(), scenario=AT_ONCE) as daraja, Host(daraja) as host:
+        daraja.advance(3600.0)
+        assert host.pay().state is TransactionState.SUCCEEDED
+
+
+def test_revoked_tokens_are_renewed() -> None:
+    """As if another worker had fetched a newer one."""
+    with SimulatorServer(make_config(), scenario=AT_ONCE) as daraja, Host(daraja) as host:
+        host.pay()
+        daraja.revoke_tokens()
+        host.pay()
+
+    assert host.count("token") == 2
+
+
+def test_a_reset_forgets_all() -> None:
+    """Prompts, journal, scripts and tokens are gone, and the first scenario is played again."""
+    with SimulatorServer(make_config(), scenario=AT_ONCE) as daraja, Host(daraja) as host:
+        host.pay()
+        daraja.play("cancelled")
+        daraja.next("push", "unavailable")
+        daraja.reset()
+        assert (daraja.prompts(), daraja.journal()) == ([], [])
+        paid = host.pay()
+
+    assert paid.state is TransactionState.SUCCEEDED
+    assert host.count("token") == 2
+
+
+def test_a_seed_repeats_ids_and_receipts() -> None:
+    """Two simulators with the same randomness give out the same."""
+
+    def receipt() -> tuple[str, str]:
+        with SimulatorServer(
+            make_config(), scenario=AT_ONCE, randomness=random.Random(7)
+        ) as daraja:
+            push(daraja, f"{daraja.origin}/callback")
+            (prompt,) = daraja.prompts()
+        return prompt.merchant_request_id, prompt.receipt_number
+
+    assert receipt() == receipt()
+
+
+# --- the control interface and the page ----------------------------------------------------------------
+
+
+def control(daraja: SimulatorServer, method: str, target: str, payload: object = None) -> Any:
+    """Ask the control interface as a page or a script does."""
+    with ask(daraja) as connection:
+        connection.request(
+            method, target, json.dumps(payload), {"Content-Type": "application/json"}
+        )
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return json.loads(answer.read())
+
+
+def test_a_payment_is_steered_over_http() -> None:
+    """Each of the interface's requests does what the method of the same name does."""
+    with SimulatorServer(make_config(), scenario=AT_ONCE) as daraja, Host(daraja) as host:
+        control(daraja, "POST", "/_sim/scenario", {"name": "by-hand"})
+        control(daraja, "POST", "/_sim/faults", {"step": "token", "faults": ["unavailable"]})
+        asked = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
+        target = f"/_sim/prompts/{asked.checkout_request_id}"
+        assert control(daraja, "GET", target)["prompt"]["open"]
+        assert control(daraja, "POST", f"{target}/answer", {"pin": PIN})["prompt"]["paid"]
+        assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
+        callback_notes(daraja, 1)
+        state = control(daraja, "GET", "/_sim/state")
+        before = control(daraja, "POST", "/_sim/clock", {"advance": 0})
+        after = control(daraja, "POST", "/_sim/clock", {"advance": 86_400})
+        control(daraja, "POST", "/_sim/tokens/revoke", {})
+        control(daraja, "POST", "/_sim/reset", {})
+        empty = control(daraja, "GET", "/_sim/log?after=0")
+
+    assert state["business"] == daraja.business == "paybill 600000"
+    assert [entry["status"] for entry in state["prompts"][0]["callbacks"]] == [200]
+    assert before["now"][:10] < after["now"][:10]
+    assert empty == {"entries": [], "last": 0}
+    assert host.count("token") == 1
+
+
+def test_the_page_is_served() -> None:
+    """At the root, as HTML, with the policy that lets nothing foreign in."""
+    with SimulatorServer(make_config()) as daraja, ask(daraja) as connection:
+        connection.request("GET", "/")
+        answer = connection.getresponse()
+        page = answer.read()
+
+    assert page.startswith(b"<!")
+    assert "default-src 'none'" in (answer.getheader("content-security-policy") or "")
+
+
+def test_a_foreign_host_sees_nothing() -> None:
+    """A name that was pointed at this machine is refused, before anything is shown."""
+    with SimulatorServer(make_config()) as daraja, ask(daraja) as connection:
+        connection.request("GET", "/_sim/state", headers={"Host": "attacker.example"})
+        assert connection.getresponse().status == 403
+
+
+# --- events ------------------------------------------------------------------------------------------
+
+
+class Listener:
+    """A client that listens to the events."""
+
+    def __init__(self, daraja: SimulatorServer) -> None:
+        host = daraja.origin.removeprefix("http://")
+        self._connection = http.client.HTTPConnection(host, timeout=PATIENCE)
+        self._connection.request("GET", "/_sim/events")
+        self._answer = self._connection.getresponse()
+        assert self._answer.getheader("content-type") == "text/event-stream"
+
+    def next(self) -> Any:
+        """The data of the next event; None at the end."""
+        line = b""
+        while line := self._answer.readline():
+            if line.startswith(b"data: "):
+                assert self._answer.readline() == b"\n"
+                return json.loads(line[6:])
+        return None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
+def test_a_change_reaches_whoever_listens() -> None:
+    """At once where it stands, then each request, and each prompt that ends."""
+    with (
+        SimulatorServer(make_config(), scenario=SCENARIOS["by-hand"]) as daraja,
+        closing(Listener(daraja)) as listener,
+    ):
+        assert listener.next() == {"last": 0}
+        push(daraja, f"{daraja.origin}/callback")
+        while listener.next()["last"] < 2:
+            pass
+        (prompt,) = daraja.prompts()
+        daraja.decide(prompt.checkout_request_id, "cancelled")
+        while "callback" not in {entry.kind for entry in daraja.journal()}:
+            assert listener.next()
+        daraja.reset()
+        while listener.next() != {"last": 0}:
+            pass
+
+
+def test_a_hundred_listeners_hear_it_and_keep_nobody_waiting() -> None:
+    """Each hears of a change; `close` ends all of them, and their threads."""
+    before = set(threading.enumerate())
+    daraja = SimulatorServer(make_config())
+    daraja.start()
+    listeners = [Listener(daraja) for _ in range(100)]
+    assert [listener.next() for listener in listeners] == [{"last": 0}] * 100
+    daraja.play("cancelled")
+    assert [listener.next() for listener in listeners] == [{"last": 0}] * 100
+    started = time.monotonic()
+    daraja.close()
+
+    assert time.monotonic() - started < 5.0
+    assert [listener.next() for listener in listeners] == [None] * 100
+    assert set(threading.enumerate()) == before
+    for listener in listeners:
+        listener.close()
+
+
+def test_a_quiet_stream_says_that_it_is_still_there() -> None:
+    """A comment line after some seconds without a change, and nothing in between."""
+    clock = ManualClock()
+    changes = Changes(heartbeat=15.0, look=0.001, clock=clock)
+    events = changes.events(lambda: "{}")
+    assert next(events) == b"event: changed\ndata: {}\n\n"
+    assert next(events) == b""
+    clock.advance(14.9)
+    assert next(events) == b""
+    clock.advance(0.1)
+    assert next(events) == b": nothing new\n\n"
+    assert next(events) == b""
+    changes.tell()
+    assert next(events) == b"event: changed\ndata: {}\n\n"
+    changes.end()
+    assert list(events) == []
+    assert changes.ended
 
 
 # --- HTTP --------------------------------------------------------------------------------------------
@@ -357,7 +701,7 @@ def test_every_method_reaches_the_engine() -> None:
         answer = connection.getresponse()
         assert answer.status == 405
         assert json.loads(answer.read())["errorCode"] == "405.001"
-        connection.request("HEAD", "/")
+        connection.request("HEAD", "/nothing")
         answer = connection.getresponse()
         assert (answer.status, answer.read()) == (404, b"")
         assert int(answer.getheader("content-length", "0")) > 0

@@ -11,12 +11,15 @@ from mpesa_stk.commands import (
     demo,
     doctor,
     payment,
+    replay,
     serve,
+    simulate,
+    trigger,
 )
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, serve, payment, codes, doctor)
+_COMMANDS = (demo, simulate, serve, trigger, replay, payment, codes, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,14 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["banned_words", "callback_url_fault", "daraja_url_fault", "host_of", "is_loopback_url"]
+__all__ = [
+    "banned_words",
+    "callback_url_fault",
+    "daraja_url_fault",
+    "host_of",
+    "is_loopback_url",
+    "origin_of",
+]
 
 _VISIBLE = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(
@@ -22,6 +29,13 @@ _PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
 _BANNED_WORDS = ("mpesa", "safaricom", "exec", "exe", "cmd", "sql", "query")
 _MAX_LENGTH = 1024
+_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only to tell where that is
+
+
+def origin_of(host: str, port: int, /) -> str:
+    """Where this machine reaches a server that listens there."""
+    host = _REACHED_AT.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_loopback_url(url: object, /) -> bool:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import logging
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,9 +13,9 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from mpesa_stk.client import StkClient
-from mpesa_stk.clock import SystemClock
 from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
-from mpesa_stk.commands.server import PaymentServer, origin_of
+from mpesa_stk.commands.server import PaymentServer
+from mpesa_stk.commands.signals import stop_signals
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
@@ -25,9 +24,9 @@ from mpesa_stk.payments.memory import MemoryTransactionStore
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.payments.transaction import Transaction
 from mpesa_stk.simulator.demo import fresh_merchant
-from mpesa_stk.simulator.prompts import Scenario
+from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.server import SimulatorServer
-from mpesa_stk.urls import is_loopback_url
+from mpesa_stk.urls import is_loopback_url, origin_of
 from mpesa_stk.web.endpoints import PaymentEndpoints
 
 __all__ = ["add_to", "run"]
@@ -35,7 +34,6 @@ __all__ = ["add_to", "run"]
 _HIGHEST_PORT = 65_535
 _EVERY = 2.0
 _DEADLINE = 5.0
-_POLL = 0.2
 _NEVER = Scenario(answer_after=86_400.0)
 
 _CHECKOUT = {
@@ -72,7 +70,7 @@ def _port(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with _signals() as wait:
+    with stop_signals() as wait:
         try:
             config = None if arguments.simulate else _settings()
             return run(config, host=arguments.host, port=arguments.port, wait=wait)
@@ -94,27 +92,6 @@ def _settings() -> StkConfig | None:
             raise
     _say("No credentials are set in the environment, so Daraja is simulated.")
     return None
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], None]]:
-    """Take SIGINT and SIGTERM as the wish to stop; gives what waits for one, however many come."""
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _frame: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    clock = SystemClock()
-
-    def wait() -> None:
-        while not came:
-            clock.sleep(_POLL)
-
-    try:
-        yield wait
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def run(

@@ -16,19 +16,13 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from mpesa_stk.clock import SystemClock
+from mpesa_stk.urls import origin_of
 
-__all__ = ["PaymentServer", "origin_of"]
+__all__ = ["PaymentServer"]
 
 _LOGGER = logging.getLogger("mpesa_stk.server")
 _POLL = 0.1
 _DRAINED = 1024 * 1024
-_REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only to tell where that is
-
-
-def origin_of(host: str, port: int, /) -> str:
-    """Where this machine reaches a server that listens there."""
-    host = _REACHED_AT.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class PaymentServer(ThreadingMixIn, WSGIServer):

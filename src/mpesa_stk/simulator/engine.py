@@ -6,98 +6,208 @@ comes back. Codes, texts and statuses are those of the collected wire facts, sec
 
 from __future__ import annotations
 
-import heapq
-import hmac
-import json
 import random
-import string
+from collections import deque
 from collections.abc import Mapping
-from datetime import datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
+
+import attrs
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.config import StkConfig
-from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import HttpResponse
-from mpesa_stk.simulator import validation
-from mpesa_stk.simulator.prompts import (
-    EAT,
-    OUTCOMES,
-    CallbackDelivery,
-    Prompt,
-    Scenario,
-    callback_body,
-)
+from mpesa_stk.simulator.endpoints import Endpoints, Request, Step, request_id
+from mpesa_stk.simulator.faults import FAULTS, Fault, Manner
+from mpesa_stk.simulator.issued import IssuedTokens
+from mpesa_stk.simulator.journal import Journal
+from mpesa_stk.simulator.outcomes import OUTCOMES, PAID, WRONG_PIN
+from mpesa_stk.simulator.phones import Ended, Phones
+from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
+from mpesa_stk.simulator.scenarios import Scenario, scenario_of
 
-__all__ = ["DarajaEngine"]
+__all__ = ["PIN", "DarajaEngine", "Reply"]
 
-_TOKEN_PATH = "/oauth/v1/generate"  # noqa: S105 - a path
-_PUSH_PATH = "/mpesa/stkpush/v1/processrequest"
-_QUERY_PATH = "/mpesa/stkpushquery/v1/query"
-_BUSY = "500.001.1001"
-_LOCKED = (
-    "Unable to lock subscriber, a transaction is already in process for the current subscriber"
-)
-_ACCEPTED = "Success. Request accepted for processing"
-# Three s, as Daraja spells it.
-_QUERY_ACCEPTED = "The service request has been accepted successsfully"
+PIN = "1234"
+"""The PIN of every simulated customer."""
+
+_STEPS: Mapping[str, Step] = {
+    "/oauth/v1/generate": "token",
+    "/mpesa/stkpush/v1/processrequest": "push",
+    "/mpesa/stkpushquery/v1/query": "query",
+}
+_NOT_SENT = HttpResponse(status=503, headers={}, body=b"")
+
+
+@attrs.frozen(kw_only=True)
+class Reply:
+    """An answer, and how it travels.
+
+    Attributes:
+        response: The answer.
+        manner: How it travels.
+        callbacks_first: Callbacks to be posted before it is sent.
+    """
+
+    response: HttpResponse
+    manner: Manner = Manner.WHOLE
+    callbacks_first: tuple[CallbackDelivery, ...] = ()
 
 
 class DarajaEngine:
     """Answers as Daraja does for one app and one merchant. Not safe to share between threads.
 
     Attributes:
-        scenario: What becomes of the pushes that are accepted from now on.
+        scenario: What becomes of the pushes that are accepted from now on. A test phone plays its own.
+        journal: What happened.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings, each with a default but the first three
         self,
         config: StkConfig,
         /,
         *,
         clock: Clock,
+        shop_clock: Clock | None = None,
         randomness: random.Random,
         scenario: Scenario | None = None,
         token_lifetime: int = 3599,
+        one_token: bool = True,
+        callback_tries: int = 1,
     ) -> None:
         """Make an engine that knows one merchant.
 
         Args:
             config: The app's key and secret, the passkey and the account.
             clock: Tells the time; never slept on.
+            shop_clock: Tells the time of those who ask, by which a Timestamp is fresh; the same by
+                default.
             randomness: Where ids, tokens and receipts come from.
             scenario: What becomes of pushes; paid after a second by default.
             token_lifetime: Seconds for which a token is good.
+            one_token: Whether a new token kills the old one, as Daraja's own pages say.
+            callback_tries: How often a callback that is not taken is posted at most.
         """
         self.scenario = scenario or Scenario()
-        self._config = config
+        self.journal = Journal()
         self._clock = clock
         self._random = randomness
-        self._token_lifetime = token_lifetime
-        self._tokens: dict[str, float] = {}
-        self._prompts: dict[str, Prompt] = {}
-        self._last_prompt: dict[str, Prompt] = {}
-        self._waiting: list[tuple[float, int, CallbackDelivery]] = []
-        self._accepted = 0
+        self._tokens = IssuedTokens(lifetime=token_lifetime, one_at_a_time=one_token)
+        self._phones = Phones(clock, callback_tries=callback_tries)
+        self._endpoints = Endpoints(
+            config,
+            clock=clock,
+            shop_clock=shop_clock or clock,
+            randomness=randomness,
+            tokens=self._tokens,
+            phones=self._phones,
+            scenario_of=self._scenario,
+        )
+        self._scripts: dict[Step, deque[Fault]] = {step: deque() for step in _STEPS.values()}
+        self._met: set[tuple[Step, str]] = set()
 
-    # --- callbacks -----------------------------------------------------------------------------
+    # --- what a test, the page or a worker does --------------------------------------------------
+
+    def next(self, step: Step, /, *faults: str | Fault) -> None:
+        """Script what happens to the next requests of a step, one fault each.
+
+        Args:
+            step: ``token``, ``push`` or ``query``.
+            faults: Names of `FAULTS`, or faults of your own.
+
+        Raises:
+            KeyError: There is no such step or fault.
+        """
+        self._scripts[step].extend(
+            FAULTS[fault] if isinstance(fault, str) else fault for fault in faults
+        )
+
+    def revoke_tokens(self) -> None:
+        """Let every token that was given out be refused, as if a newer one had been issued elsewhere."""
+        self._tokens.revoke_all()
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts, oldest first."""
+        return self._phones.prompts()
+
+    def is_open(self, prompt: Prompt, /) -> bool:
+        """Whether a prompt still waits for its customer."""
+        return self._phones.is_open(prompt)
+
+    def decide(self, checkout_request_id: str, answer: str, /) -> bool:
+        """Let the customer answer an open prompt now.
+
+        Args:
+            checkout_request_id: The prompt.
+            answer: A name of `OUTCOMES`.
+
+        Returns:
+            False if there is no such open prompt.
+
+        Raises:
+            KeyError: There is no such outcome.
+        """
+        if answer not in OUTCOMES:
+            raise KeyError(answer)
+        prompt = self._phones.get(checkout_request_id)
+        if prompt is None or not self._phones.is_open(prompt):
+            return False
+        self._phones.decide(prompt, answer)
+        return True
+
+    def enter_pin(self, checkout_request_id: str, pin: str, /) -> bool:
+        """Type a PIN into an open prompt: `PIN` pays, any other is wrong.
+
+        Returns:
+            False if there is no such open prompt.
+        """
+        return self.decide(checkout_request_id, PAID if pin == PIN else WRONG_PIN)
 
     def next_due(self) -> float | None:
-        """The monotonic second at which the next callback is due, or None."""
-        return self._waiting[0][0] if self._waiting else None
+        """The monotonic second at which the next thing happens by itself, or None."""
+        return self._phones.next_due()
 
     def take_due(self) -> CallbackDelivery | None:
         """Hand over the callback that is due longest, once; None where none is due yet."""
-        due = self.next_due()
-        if due is None or due > self._clock.monotonic():
-            return None
-        return heapq.heappop(self._waiting)[2]
+        while (due := self._phones.take_due()) is not None:
+            if isinstance(due, CallbackDelivery):
+                return due
+            self._note_end(due)
+        return None
+
+    def note_callback(
+        self, delivery: CallbackDelivery, /, *, status: int | None, note: str = ""
+    ) -> None:
+        """Write down what became of a callback; one that was not taken may be tried again.
+
+        Args:
+            delivery: The callback.
+            status: HTTP status of the answer, or None where there was none.
+            note: What went wrong, in a few words.
+        """
+        self.journal.write(
+            "callback",
+            self._clock.now(),
+            checkout_request_id=delivery.checkout_request_id,
+            asked=delivery.body,
+            status=status,
+            note=note,
+        )
+        if status is None or not 200 <= status < 300:  # noqa: PLR2004 - HTTP's success
+            self._phones.try_again(delivery)
+
+    def _note_end(self, ended: Ended) -> None:
+        self.journal.write(
+            "answer",
+            self._clock.now(),
+            checkout_request_id=ended.checkout_request_id,
+            note=ended.answer,
+        )
 
     # --- requests --------------------------------------------------------------------------------
 
     def answer(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, /
-    ) -> HttpResponse:
+    ) -> Reply:
         """Answer one request.
 
         Args:
@@ -106,193 +216,82 @@ class DarajaEngine:
             headers: Header fields, names in any case.
             body: Body, or None.
         """
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            return self._refuse(404, "404.001.01", "Resource not found")
-        fields = {name.lower(): value for name, value in headers.items()}
-        if parts.path == _TOKEN_PATH:
-            return self._token(method, parts.query, fields.get("authorization", ""))
-        if parts.path in (_PUSH_PATH, _QUERY_PATH):
-            return self._api_call(method, parts.path, fields, body or b"")
-        return self._refuse(404, "404.001.01", "Resource not found")
+        path, query = _target(url)
+        request = Request(
+            method=method,
+            query=query,
+            headers={name.lower(): value for name, value in headers.items()},
+            body=body or b"",
+            number=self.journal.last + 1,
+        )
+        step = _STEPS.get(path)
+        fault = None if step is None else self._fault(step, request)
+        reply = self._play(step, request, fault or Fault(executed=True))
+        sent = reply.manner is not Manner.NOTHING
+        self.journal.write(
+            step or "other",
+            self._clock.now(),
+            checkout_request_id=request.checkout_request_id,
+            asked=request.body,
+            status=reply.response.status if sent else None,
+            answered=reply.response.body if sent else b"",
+            note="" if fault is None else _story(fault),
+            token_entry=request.token_entry,
+        )
+        return reply
 
-    def _token(self, method: str, query: str, authorization: str) -> HttpResponse:
-        """The token endpoint."""
-        if method != "GET":
-            return self._refuse(405, "405.001", "Method Not Allowed")
-        given = validation.basic_credentials(authorization)
-        if given is None:
-            return self._refuse(400, "400.008.01", "Invalid authentication type passed")
-        expected = f"{self._config.consumer_key}:{self._config.consumer_secret}".encode()
-        if not hmac.compare_digest(given, expected):
-            return self._refuse(400, "400.008.01", "Invalid Authentication passed")
-        # White space around it counts, as it does for Daraja.
-        if parse_qs(query).get("grant_type") != ["client_credentials"]:
-            return self._refuse(400, "400.008.02", "Invalid grant type passed")
-        now = self._clock.monotonic()
-        self._tokens = {token: ends for token, ends in self._tokens.items() if ends > now}
-        token = self._letters(string.ascii_letters + string.digits, 28)
-        self._tokens[token] = now + self._token_lifetime
-        return _json(200, {"access_token": token, "expires_in": str(self._token_lifetime)})
+    def _play(self, step: Step | None, request: Request, fault: Fault) -> Reply:
+        """Do what is asked, unless the fault prevents it, and answer as the fault says."""
+        if fault.kills_tokens:
+            self._tokens.revoke_all()
+        response = self._endpoints.execute(step, request) if fault.executed else _NOT_SENT
+        if fault.answer is not None:
+            response = fault.answer(request_id(self._random))
+        return Reply(
+            response=response, manner=fault.manner, callbacks_first=request.callbacks_first
+        )
 
-    def _api_call(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        """The push and the query: what both check, in Daraja's order."""
-        if method not in ("GET", "POST"):
-            return self._refuse(405, "405.001", "Method Not Allowed")
-        token = validation.bearer_token(headers.get("authorization", ""))
-        if token is None or method == "GET":
-            return self._refuse(404, "404.001.04", "Invalid Authentication Header")
-        if self._tokens.get(token, 0.0) <= self._clock.monotonic():
-            return self._refuse(404, "404.001.03", "Invalid Access Token")
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            # Form-encoded bodies get this answer: Daraja finds no first field in them.
-            return self._invalid("BusinessShortCode")
-        try:
-            payload = wire.read_object(body)
-        except wire.WireError:
-            return self._refuse(400, "400.002.05", "Invalid Request Payload")
-        rules = validation.PUSH_FIELDS if path == _PUSH_PATH else validation.QUERY_FIELDS
-        refusal = self._check(payload, rules)
-        if refusal is not None:
-            return refusal
-        return self._push(payload) if path == _PUSH_PATH else self._query(payload)
-
-    def _check(
-        self, payload: Mapping[str, object], rules: Mapping[str, validation.Rule]
-    ) -> HttpResponse | None:
-        """The refusal of a body that breaks a rule or names another merchant."""
-        if validation.unknown_fields(payload, rules):
-            return self._refuse(400, "400.002.05", "Invalid Request Payload")
-        field = validation.invalid_field(payload, rules)
-        if field is not None:
-            return self._invalid(field)
-        if not validation.is_fresh(str(payload["Timestamp"]), self._clock.now()):
-            return self._invalid("Timestamp")
-        shortcode = validation.digits_of(payload["BusinessShortCode"])
-        if shortcode != self._config.account.shortcode:
-            return self._refuse(500, _BUSY, "Merchant does not exist")
-        if not validation.has_password(payload, self._config):
-            return self._refuse(500, _BUSY, "Wrong credentials")
+    def _fault(self, step: Step, request: Request) -> Fault | None:
+        """What is scripted for this request, or played by its phone at the first try."""
+        if self._scripts[step]:
+            return self._scripts[step].popleft()
+        payload = request.payload or {}
+        if step == "push":
+            who = str(payload.get("PhoneNumber"))
+            name = self._scenario(who).push_fault
+        elif step == "query":
+            who = str(payload.get("CheckoutRequestID"))
+            prompt = self._phones.get(who)
+            name = None if prompt is None else prompt.scenario.query_fault
+        else:
+            return None
+        if name is None:
+            return None
+        fault = FAULTS[name]
+        if step == "push" and not fault.passes:
+            return fault
+        if (step, who) not in self._met:
+            self._met.add((step, who))
+            return fault
+        if step == "push":
+            self._met.discard((step, who))
         return None
 
-    def _push(self, payload: Mapping[str, object]) -> HttpResponse:
-        """The push endpoint, once the body is sound."""
-        field = validation.foreign_account_field(payload, self._config)
-        if field is not None:
-            return self._invalid(field)
-        phone_number = str(payload["PhoneNumber"])
-        last = self._last_prompt.get(phone_number)
-        if last is not None and self._is_open(last):
-            return self._refuse(500, _BUSY, _LOCKED)
-        prompt = self._open_prompt(
-            phone_number, int(str(payload["Amount"])), str(payload["CallBackURL"])
-        )
-        return _json(
-            200,
-            {
-                "MerchantRequestID": prompt.merchant_request_id,
-                "CheckoutRequestID": prompt.checkout_request_id,
-                "ResponseCode": "0",
-                "ResponseDescription": _ACCEPTED,
-                "CustomerMessage": _ACCEPTED,
-            },
-        )
-
-    def _query(self, payload: Mapping[str, object]) -> HttpResponse:
-        """The status query, once the body is sound."""
-        checkout_request_id = str(payload["CheckoutRequestID"])
-        prompt = self._prompts.get(checkout_request_id)
-        if prompt is None:
-            return self._invalid("CheckoutRequestID")
-        if self._is_open(prompt):
-            return self._refuse(
-                500, _BUSY, "The transaction is being processed", request_id=checkout_request_id
-            )
-        return _json(
-            200,
-            {
-                "ResponseCode": "0",
-                "ResponseDescription": _QUERY_ACCEPTED,
-                "MerchantRequestID": prompt.merchant_request_id,
-                "CheckoutRequestID": checkout_request_id,
-                "ResultCode": str(prompt.outcome.code),
-                "ResultDesc": prompt.outcome.description,
-            },
-        )
-
-    # --- prompts -----------------------------------------------------------------------------------
-
-    def _is_open(self, prompt: Prompt) -> bool:
-        return prompt.ends_at > self._clock.monotonic()
-
-    def _open_prompt(self, phone_number: str, amount: int, callback_url: str) -> Prompt:
-        """Make a phone ring, and put the callback of its answer on the schedule."""
-        now = self._clock.now()
-        delay = self.scenario.answer_after
-        prompt = Prompt(
-            merchant_request_id=self._request_id(),
-            checkout_request_id=self._checkout_id(now, phone_number),
-            phone_number=phone_number,
-            amount=amount,
-            callback_url=callback_url,
-            outcome=OUTCOMES[self.scenario.outcome],
-            ends=now + timedelta(seconds=delay),
-            ends_at=self._clock.monotonic() + delay,
-            receipt_number=self._letters(string.ascii_uppercase + string.digits, 10),
-        )
-        self._prompts[prompt.checkout_request_id] = prompt
-        self._last_prompt[phone_number] = prompt
-        self._accepted += 1
-        delivery = CallbackDelivery(
-            due_at=prompt.ends_at, url=callback_url, body=callback_body(prompt)
-        )
-        heapq.heappush(self._waiting, (delivery.due_at, self._accepted, delivery))
-        return prompt
-
-    def _checkout_id(self, now: datetime, phone_number: str) -> str:
-        """``ws_CO_DDMMYYYYHHMMSSmmm`` and the phone's nine digits, never the same twice."""
-        moment = now.astimezone(EAT)
-        while True:
-            stamp = f"{moment:%d%m%Y%H%M%S}{moment.microsecond // 1000:03}"
-            checkout_request_id = f"ws_CO_{stamp}{phone_number[3:]}"
-            if checkout_request_id not in self._prompts:
-                return checkout_request_id
-            moment += timedelta(milliseconds=1)
-
-    # --- answers -----------------------------------------------------------------------------------
-
-    def _letters(self, alphabet: str, length: int) -> str:
-        return "".join(self._random.choices(alphabet, k=length))
-
-    def _request_id(self) -> str:
-        """An id as in ``1c5b-4ba8-815c-ac45c57a3db01495926``."""
-        parts = [self._letters("0123456789abcdef", length) for length in (4, 4, 4, 12)]
-        return "-".join(parts) + self._letters(string.digits, 7)
-
-    def _invalid(self, field: str) -> HttpResponse:
-        return self._refuse(400, "400.002.02", f"Bad Request - Invalid {field}")
-
-    def _refuse(
-        self, status: int, code: str, message: str, *, request_id: str | None = None
-    ) -> HttpResponse:
-        """Daraja's error body."""
-        return _json(
-            status,
-            {
-                "requestId": request_id or self._request_id(),
-                "errorCode": code,
-                "errorMessage": message,
-            },
-        )
+    def _scenario(self, phone_number: str) -> Scenario:
+        return scenario_of(phone_number) or self.scenario
 
 
-def _json(status: int, payload: Mapping[str, str]) -> HttpResponse:
-    return HttpResponse(
-        status=status,
-        headers={"content-type": "application/json"},
-        body=json.dumps(payload).encode(),
-    )
+def _story(fault: Fault) -> str:
+    """What a fault did, for the journal."""
+    names = [f"fault: {name}" for name, known in FAULTS.items() if known is fault]
+    travelled = [] if fault.manner is Manner.WHOLE else [f"answer: {fault.manner.value}"]
+    return ", ".join(names + travelled)
+
+
+def _target(url: str) -> tuple[str, str]:
+    """Path and query of an address; nothing where it is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return parts.path, parts.query

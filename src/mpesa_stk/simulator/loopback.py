@@ -1,15 +1,19 @@
-"""A small HTTP/1.1 server on this machine over a plain function. Standard library only.
+"""A small HTTP/1.1 server over a plain function, for this machine. Standard library only.
 
-It binds 127.0.0.1 and nothing else: settings accept plain http for this machine only.
+It listens on 127.0.0.1 unless it is told otherwise. Answers may be streams, and may be cut off.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
+import os
 import re
 import socket
 import socketserver
+import struct
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -18,48 +22,69 @@ from types import TracebackType
 from typing import Any
 
 from mpesa_stk.daraja.http import MAX_BODY, HttpResponse
+from mpesa_stk.simulator.answers import Sent, Stream
+from mpesa_stk.simulator.faults import Manner
+from mpesa_stk.urls import origin_of
 
 __all__ = ["Answer", "LoopbackServer"]
 
-Answer = Callable[[str, str, Mapping[str, str], bytes], HttpResponse]
+Answer = Callable[[str, str, Mapping[str, str], bytes], "HttpResponse | Sent | Stream"]
 """From method, request target, headers and body to an answer."""
 
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
-_HOST = "127.0.0.1"
 _POLL = 0.1
 _DRAINED = 1024 * 1024
 _LENGTH = re.compile(r"[0-9]{1,9}")
+# SO_LINGER with no time to linger: closing then sends a reset.
+_NO_LINGERING = struct.pack("HH" if os.name == "nt" else "ii", 1, 0)
 
 
 class LoopbackServer:
-    """Serves a function over HTTP on 127.0.0.1, a thread for each connection.
+    """Serves a function over HTTP, a thread for each connection.
 
     The port is bound when it is made, requests are answered from `start` (or ``with``) to `close`.
     """
 
-    def __init__(self, answer: Answer, /, *, port: int = 0) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        /,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        drip_pause: float = 1.0,
+        grace: float = 2.0,
+    ) -> None:
         """Bind.
 
         Args:
             answer: Answers each request; called by many threads at a time.
+            host: Address to listen on; this machine's own by default.
             port: Port to listen on; 0 for any free one.
+            drip_pause: Seconds before each byte of an answer that comes byte by byte.
+            grace: Seconds that a client has to read its answer when the server closes.
+
+        Raises:
+            OSError: The address cannot be had.
         """
-        self._server = _Server(answer, port)
+        server = _ServerOnIPv6 if ":" in host else _Server
+        self._server = server((host, port), answer, drip_pause=drip_pause, grace=grace)
+        self._host = host
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL,), name="mpesa-stk-loopback", daemon=True
         )
 
     @property
     def origin(self) -> str:
-        """Its address: ``http://127.0.0.1:<port>``."""
-        return f"http://{_HOST}:{self._server.server_address[1]}"
+        """Its address on this machine, such as ``http://127.0.0.1:8090``."""
+        return origin_of(self._host, self._server.server_address[1])
 
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
 
     def close(self) -> None:
-        """Answer what has arrived, hang up, and end all threads."""
+        """Answer what has arrived, end streams, hang up, and end all threads."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -81,26 +106,39 @@ class LoopbackServer:
 class _Server(socketserver.ThreadingTCPServer):
     """Knows its open connections, so that an idle one does not keep `close` waiting."""
 
-    allow_reuse_address = True
+    # On Windows, the option would let two servers share a port.
+    allow_reuse_address = os.name != "nt"
     request_queue_size = 128
 
-    def __init__(self, answer: Answer, port: int) -> None:
-        super().__init__((_HOST, port), _Handler)
+    def __init__(
+        self, address: tuple[str, int], answer: Answer, *, drip_pause: float, grace: float
+    ) -> None:
         self.answer = answer
+        self.drip_pause = drip_pause
+        self.ending = threading.Event()
+        self._grace = grace
         self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
+        self._closed = threading.Condition()
+        super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
-        with self._lock:
+        with self._closed:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as socketserver has it
-        with self._lock:
+        with self._closed:
             self._open.discard(request)
-        super().shutdown_request(request)
+            self._closed.notify_all()
+        if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == _NO_LINGERING:
+            self.close_request(request)  # without the farewell that would precede the reset
+        else:
+            super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as socketserver has it
+        if isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            _LOGGER.debug("mpesa_stk.simulator.client_left")
+            return
         _LOGGER.warning(
             "mpesa_stk.simulator.connection_failed",
             exc_info=True,  # noqa: LOG014 - socketserver calls this where it caught the error
@@ -108,11 +146,22 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def hang_up(self) -> None:
         """End the reading side of each connection, then wait for the threads that answer."""
-        with self._lock:
+        self.ending.set()
+        self._shut(socket.SHUT_RD)
+        with self._closed:
+            self._closed.wait_for(lambda: not self._open, self._grace)
+        self._shut(socket.SHUT_RDWR)
+        self.server_close()
+
+    def _shut(self, side: int) -> None:
+        with self._closed:
             for connection in self._open:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RD)
-        self.server_close()
+                    connection.shutdown(side)
+
+
+class _ServerOnIPv6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,7 +181,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self._write(self.server.answer(self.command, self.path, headers, body))
+        answer = self.server.answer(self.command, self.path, headers, body)
+        if isinstance(answer, Stream):
+            self._stream(answer)
+        elif isinstance(answer, Sent):
+            self._write(answer.response, answer.manner)
+        else:
+            self._write(answer)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """Every method, however unusual, is the function's to answer: ``do_GET`` and so on."""
@@ -153,14 +208,80 @@ class _Handler(BaseHTTPRequestHandler):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return int(text)
 
-    def _write(self, response: HttpResponse) -> None:
-        self.send_response(response.status)
-        for name, value in response.headers.items():
+    # --- how answers travel ------------------------------------------------------------------------
+
+    def _write(self, response: HttpResponse, manner: Manner = Manner.WHOLE) -> None:
+        if manner is not Manner.WHOLE:
+            self.close_connection = True
+        if manner is Manner.NOTHING:
+            return
+        body = b"" if self.command == "HEAD" else response.body
+        if manner is Manner.HALF:
+            body = body[: len(body) // 2]
+        message = self._head(response) + body
+        if manner is Manner.DRIP:
+            self._drip(message)
+            return
+        self.wfile.write(message)
+        if manner is Manner.RESET:
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+
+    def _head(self, response: HttpResponse) -> bytes:
+        """Status line and header fields."""
+        collected = io.BytesIO()
+        wfile, self.wfile = self.wfile, collected
+        try:
+            self.send_response(response.status)
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            if response.status != HTTPStatus.NO_CONTENT:
+                self.send_header("content-length", str(len(response.body)))
+            self.end_headers()
+        finally:
+            self.wfile = wfile
+        return collected.getvalue()
+
+    def _drip(self, message: bytes) -> None:
+        """One byte at a time, as long as somebody wants it."""
+        for number in range(len(message)):
+            if self.server.ending.wait(self.server.drip_pause) or self._is_alone():
+                return
+            self.wfile.write(message[number : number + 1])
+            self.wfile.flush()
+
+    def _stream(self, stream: Stream) -> None:
+        """The bits as they come; without a length, so that the end of the connection ends it."""
+        self.close_connection = True
+        self.send_response(HTTPStatus.OK)
+        for name, value in stream.headers.items():
             self.send_header(name, value)
-        self.send_header("content-length", str(len(response.body)))
+        self.send_header("connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(response.body)
+        self.wfile.flush()
+        for chunk in stream.chunks:
+            if self.server.ending.is_set() or self._is_alone():
+                return
+            self.wfile.write(chunk)
+            self.wfile.flush()
+
+    def _is_alone(self) -> bool:
+        """Whether the client hung up."""
+        self.connection.settimeout(0)
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.connection.settimeout(self.timeout)
+
+    def handle_expect_100(self) -> bool:
+        """Let the client send its body now: the buffer would keep that word until it has."""
+        go_on = super().handle_expect_100()
+        self.wfile.flush()
+        return go_on
 
     def log_message(self, *_args: object) -> None:
         """Stay quiet: the path of a callback is a secret of the payment."""

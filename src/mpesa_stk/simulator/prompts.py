@@ -1,7 +1,6 @@
-"""What happens on the phone, as values: outcomes, scenarios, prompts and their callbacks. Pure.
+"""Prompts on phones and the callbacks about them, as values. Pure.
 
-Codes and texts are those of the collected wire facts, section 5; the callback of a paid prompt has the
-shape of Safaricom's own sample.
+The callback of a paid prompt has the shape of Safaricom's own sample (facts, section 6).
 """
 
 from __future__ import annotations
@@ -9,81 +8,44 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from types import MappingProxyType
+from decimal import Decimal
 
 import attrs
 
 from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.simulator.outcomes import OUTCOMES, Outcome
+from mpesa_stk.simulator.scenarios import Scenario, Shape
 
-__all__ = ["EAT", "OUTCOMES", "CallbackDelivery", "Outcome", "Prompt", "Scenario", "callback_body"]
+__all__ = [
+    "EAT",
+    "CallbackDelivery",
+    "Prompt",
+    "callback_body",
+    "payment_items",
+    "written_callback",
+]
 
 # Deliberately not the client's own constant: a mistake there must show here.
 EAT = timezone(timedelta(hours=3), "EAT")
 """East Africa Time."""
 
-_LONGEST_DELAY = 86_400.0
-
-
-@attrs.frozen(kw_only=True)
-class Outcome:
-    """How a prompt ends.
-
-    Attributes:
-        code: Daraja's ResultCode.
-        description: Daraja's ResultDesc.
-    """
-
-    code: int
-    description: str
-
-    @property
-    def paid(self) -> bool:
-        """Whether money moves."""
-        return self.code == 0
-
-
-OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
-    {
-        "paid": Outcome(code=0, description="The service request is processed successfully."),
-        "cancelled": Outcome(code=1032, description="Request cancelled by user"),
-        "wrong-pin": Outcome(code=2001, description="The initiator information is invalid."),
-        "no-funds": Outcome(code=1, description="The balance is insufficient for the transaction."),
-        "unreachable": Outcome(code=1037, description="DS timeout user cannot be reached."),
-        "expired": Outcome(code=1019, description="Transaction has expired"),
-    }
-)
-"""How a prompt can end, by name."""
-
-
-@attrs.frozen(kw_only=True)
-class Scenario:
-    """What becomes of a push that is accepted.
-
-    Attributes:
-        outcome: How its prompt ends: a name of `OUTCOMES`.
-        answer_after: Seconds from the push until then.
-    """
-
-    outcome: str = attrs.field(default="paid", validator=attrs.validators.in_(tuple(OUTCOMES)))
-    answer_after: float = attrs.field(
-        default=1.0,
-        validator=[attrs.validators.ge(0.0), attrs.validators.le(_LONGEST_DELAY)],
-    )
-
 
 @attrs.frozen(kw_only=True)
 class Prompt:
-    """A prompt on a phone, and what is already settled about its end.
+    """A prompt on a phone.
 
     Attributes:
         merchant_request_id: Id of the push.
         checkout_request_id: Id of the prompt; it ends in the phone's digits.
         phone_number: The phone, ``254`` and nine digits.
         amount: Whole shillings.
+        reference: What is paid for, as the phone shows it.
         callback_url: Where the result is posted.
-        outcome: How it ends.
-        ends: When, by the calendar.
-        ends_at: When, as a monotonic second.
+        scenario: What becomes of it.
+        opened: When the phone rang, aware.
+        ends: When it is answered, or runs out, aware.
+        ends_at: The same as a monotonic second.
+        answer: How it ends: a name of `OUTCOMES`.
         receipt_number: The receipt that a paid one gets.
     """
 
@@ -91,11 +53,19 @@ class Prompt:
     checkout_request_id: str = attrs.field(repr=masked_id_repr)
     phone_number: str = attrs.field(repr=False)
     amount: int
+    reference: str
     callback_url: str = attrs.field(repr=False)
-    outcome: Outcome
+    scenario: Scenario
+    opened: datetime
     ends: datetime
     ends_at: float
+    answer: str
     receipt_number: str
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ends, in Daraja's words."""
+        return OUTCOMES[self.answer]
 
 
 @attrs.frozen(kw_only=True)
@@ -103,36 +73,86 @@ class CallbackDelivery:
     """A callback to be posted.
 
     Attributes:
+        checkout_request_id: The prompt that it is about.
         due_at: When, as a monotonic second.
         url: Where to.
         body: What.
+        tries_left: How often it is posted again where it is not taken.
     """
 
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
     due_at: float
     url: str = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
+    tries_left: int = 0
 
 
 def callback_body(prompt: Prompt, /) -> bytes:
     """The callback about a prompt, byte for byte as Daraja writes it."""
+    items = payment_items(
+        amount=prompt.amount,
+        receipt_number=prompt.receipt_number,
+        paid_at=prompt.ends,
+        phone_number=prompt.phone_number,
+        shape=prompt.scenario.shape,
+    )
+    return written_callback(
+        merchant_request_id=prompt.merchant_request_id,
+        checkout_request_id=prompt.checkout_request_id,
+        outcome=prompt.outcome,
+        items=items if prompt.outcome.paid else None,
+    )
+
+
+def written_callback(
+    *,
+    merchant_request_id: str,
+    checkout_request_id: str,
+    outcome: Outcome,
+    items: Mapping[str, str | None] | None,
+) -> bytes:
+    """A callback as Daraja writes it; the items by name, each as JSON or None for one without a value.
+
+    Not by `json.dumps` alone, which cannot write an amount as ``1.00``.
+    """
     facts = {
-        "MerchantRequestID": prompt.merchant_request_id,
-        "CheckoutRequestID": prompt.checkout_request_id,
-        "ResultCode": prompt.outcome.code,
-        "ResultDesc": prompt.outcome.description,
+        "MerchantRequestID": merchant_request_id,
+        "CheckoutRequestID": checkout_request_id,
+        "ResultCode": outcome.code,
+        "ResultDesc": outcome.description,
     }
-    metadata = f',"CallbackMetadata":{_metadata(prompt)}' if prompt.outcome.paid else ""
     text = json.dumps(facts, separators=(",", ":"))
-    return f'{{"Body":{{"stkCallback":{text[:-1]}{metadata}}}}}}}'.encode()
+    if items is not None:
+        listed = ",".join(_item(name, value) for name, value in items.items())
+        text = f'{text[:-1]},"CallbackMetadata":{{"Item":[{listed}]}}}}'
+    return f'{{"Body":{{"stkCallback":{text}}}}}'.encode()
 
 
-def _metadata(prompt: Prompt) -> str:
-    """The items of a payment. Not by `json.dumps`, which cannot write an amount as ``1.00``."""
-    values = {
-        "Amount": f"{prompt.amount}.00",
-        "MpesaReceiptNumber": f'"{prompt.receipt_number}"',
-        "TransactionDate": f"{prompt.ends.astimezone(EAT):%Y%m%d%H%M%S}",
-        "PhoneNumber": prompt.phone_number,
+def payment_items(
+    *,
+    amount: int | Decimal,
+    receipt_number: str,
+    paid_at: datetime,
+    phone_number: str,
+    shape: Shape,
+) -> dict[str, str | None]:
+    """The items of a payment in Daraja's order, each as JSON."""
+    values: dict[str, str | None] = {
+        "Amount": f"{amount:.2f}",
+        "MpesaReceiptNumber": json.dumps(receipt_number),
+        "TransactionDate": f"{paid_at.astimezone(EAT):%Y%m%d%H%M%S}",
+        "PhoneNumber": phone_number,
     }
-    items = ",".join(f'{{"Name":"{name}","Value":{value}}}' for name, value in values.items())
-    return f'{{"Item":[{items}]}}'
+    if shape is Shape.STRING_AMOUNT:
+        values["Amount"] = f'"{amount}"'
+    elif shape is Shape.MASKED_PHONE:
+        values["PhoneNumber"] = f'"{phone_number[:6]}***{phone_number[-3:]}"'
+    elif shape is Shape.NO_PHONE:
+        del values["PhoneNumber"]
+    elif shape is Shape.BARE_BALANCE:
+        values["Balance"] = None
+    return values
+
+
+def _item(name: str, value: str | None) -> str:
+    return f'{{"Name":"{name}"}}' if value is None else f'{{"Name":"{name}","Value":{value}}}'

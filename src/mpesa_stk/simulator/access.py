@@ -1,0 +1,99 @@
+"""Who may steer the simulator. Pure.
+
+There is no login. Web pages of other sites are kept out: by the Host that their requests name, by their
+Origin, and by a content type that a browser sends nowhere without asking first.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from mpesa_stk.urls import host_of, is_loopback_url
+
+__all__ = ["HEADERS", "Refused", "check_access", "check_content_type", "policy_of"]
+
+HEADERS: Mapping[str, str] = {
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+}
+"""Header fields of each answer."""
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared with
+_SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
+
+
+@attrs.frozen
+class Refused(Exception):
+    """The request is answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        code: A word for programs.
+        message: A sentence for people.
+        field: The field that it is about, where there is one.
+    """
+
+    status: int
+    code: str
+    message: str
+    field: str | None = None
+
+
+def check_access(headers: Mapping[str, str], /, *, listening_on: str) -> None:
+    """Let in who names this machine, and pages of this server alone.
+
+    A name that somebody else's DNS lets point here is not this machine's. Where the server listens on
+    every address, each address is: no DNS is needed for one.
+
+    Args:
+        headers: Header fields, names in lower case.
+        listening_on: The address that the server was told to listen on.
+
+    Raises:
+        Refused: It is somebody else.
+    """
+    url = f"http://{headers.get('host', '')}"
+    name = host_of(url)
+    own = is_loopback_url(url) or (name != "" and name == listening_on.lower())
+    if not own and not (listening_on in _EVERYWHERE and _is_address(name)):
+        message = "the Host must name this machine: localhost, 127.0.0.1, or where it listens"
+        raise Refused(403, "foreign-host", message)
+    if headers.get("origin", url) != url:
+        raise Refused(403, "foreign-origin", "web pages of other sites are not let in")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def check_content_type(headers: Mapping[str, str], /) -> None:
+    """Let in what says that it is JSON.
+
+    Raises:
+        Refused: It says something else, or nothing.
+    """
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refused(415, "not-json", "the content type must be application/json")
+
+
+def policy_of(page: bytes, /) -> str:
+    """A Content-Security-Policy: the page's own script, and no address but its own server's."""
+    digests = [hashlib.sha256(script).digest() for script in _SCRIPT.findall(page)]
+    scripts = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+    return (
+        f"default-src 'none'; script-src {' '.join(scripts)}; "
+        "style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,266 @@
+"""The three endpoints of the simulated Daraja: what each checks, and what it answers. Pure.
+
+Codes, texts and statuses are those of the collected wire facts, sections 1 to 4.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import random
+import string
+from collections.abc import Callable, Mapping
+from typing import Literal
+from urllib.parse import parse_qs
+
+import attrs
+
+from mpesa_stk.clock import Clock
+from mpesa_stk.config import StkConfig
+from mpesa_stk.daraja import wire
+from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.simulator import validation
+from mpesa_stk.simulator.faults import LOCKED, LOCKED_CODE, refusal, too_many
+from mpesa_stk.simulator.issued import IssuedTokens
+from mpesa_stk.simulator.outcomes import OUTCOMES
+from mpesa_stk.simulator.phones import Phones
+from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
+from mpesa_stk.simulator.scenarios import Pending, Scenario
+
+__all__ = ["Endpoints", "Request", "Step", "request_id"]
+
+Step = Literal["token", "push", "query"]
+
+_ACCEPTED = "Success. Request accepted for processing"
+# Three s, as Daraja spells it.
+_QUERY_ACCEPTED = "The service request has been accepted successsfully"
+_BEING_PROCESSED = "The transaction is being processed"
+_STILL_PROCESSING = "The transaction is still under processing"
+_TOKEN_LETTERS = string.ascii_letters + string.digits
+_HEX = "0123456789abcdef"
+_RECEIPT_LETTERS = string.ascii_uppercase + string.digits
+
+
+@attrs.define(kw_only=True)
+class Request:
+    """A request on its way through Daraja, with what is learnt about it.
+
+    Attributes:
+        method: HTTP method.
+        query: The address's query.
+        headers: Header fields, names in lower case.
+        body: Body.
+        number: Its number in the journal.
+        payload: The body's JSON object, or None where it is none.
+        token_entry: The journal's number of its token.
+        checkout_request_id: The prompt that it opened or asked about.
+        callbacks_first: Callbacks that come before its answer.
+    """
+
+    method: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    number: int
+    payload: Mapping[str, object] | None = attrs.field(init=False)
+    token_entry: int | None = None
+    checkout_request_id: str | None = None
+    callbacks_first: tuple[CallbackDelivery, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            self.payload = wire.read_object(self.body)
+        except wire.WireError:
+            self.payload = None
+
+
+class Endpoints:
+    """Token, push and status query, for one app and one merchant."""
+
+    def __init__(
+        self,
+        config: StkConfig,
+        /,
+        *,
+        clock: Clock,
+        shop_clock: Clock,
+        randomness: random.Random,
+        tokens: IssuedTokens,
+        phones: Phones,
+        scenario_of: Callable[[str], Scenario],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._shop_clock = shop_clock
+        self._random = randomness
+        self._tokens = tokens
+        self._phones = phones
+        self._scenario_of = scenario_of
+        self._last_query: float | None = None
+
+    def execute(self, step: Step | None, request: Request, /) -> HttpResponse:
+        """Do what is asked, and answer."""
+        if step is None:
+            return self._refuse(404, "404.001.01", "Resource not found")
+        return self._token(request) if step == "token" else self._api_call(step, request)
+
+    def _token(self, request: Request) -> HttpResponse:
+        """The token endpoint."""
+        if request.method != "GET":
+            return self._refuse(405, "405.001", "Method Not Allowed")
+        given = validation.basic_credentials(request.headers.get("authorization", ""))
+        if given is None:
+            return self._refuse(400, "400.008.01", "Invalid authentication type passed")
+        expected = f"{self._config.consumer_key}:{self._config.consumer_secret}".encode()
+        if not hmac.compare_digest(given, expected):
+            return self._refuse(400, "400.008.01", "Invalid Authentication passed")
+        # White space around it counts, as it does for Daraja.
+        if parse_qs(request.query).get("grant_type") != ["client_credentials"]:
+            return self._refuse(400, "400.008.02", "Invalid grant type passed")
+        token = self._letters(_TOKEN_LETTERS, 28)
+        self._tokens.issue(token, self._clock.monotonic(), request.number)
+        return _json(200, {"access_token": token, "expires_in": str(self._tokens.lifetime)})
+
+    def _api_call(self, step: Step, request: Request) -> HttpResponse:
+        """The push and the query: what both check, in Daraja's order."""
+        if request.method not in ("GET", "POST"):
+            return self._refuse(405, "405.001", "Method Not Allowed")
+        token = validation.bearer_token(request.headers.get("authorization", ""))
+        if token is None or request.method == "GET":
+            return self._refuse(404, "404.001.04", "Invalid Authentication Header")
+        request.token_entry = self._tokens.entry_of(token, self._clock.monotonic())
+        if request.token_entry is None:
+            return self._refuse(404, "404.001.03", "Invalid Access Token")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            # Form-encoded bodies get this answer: Daraja finds no first field in them.
+            return self._invalid("BusinessShortCode")
+        if request.payload is None:
+            return self._refuse(400, "400.002.05", "Invalid Request Payload")
+        rules = validation.PUSH_FIELDS if step == "push" else validation.QUERY_FIELDS
+        refused = self._check(request.payload, rules)
+        if refused is not None:
+            return refused
+        if step == "push":
+            return self._push(request, request.payload)
+        return self._query(request, request.payload)
+
+    def _check(
+        self, payload: Mapping[str, object], rules: Mapping[str, validation.Rule]
+    ) -> HttpResponse | None:
+        """The refusal of a body that breaks a rule or names another merchant."""
+        if validation.unknown_fields(payload, rules):
+            return self._refuse(400, "400.002.05", "Invalid Request Payload")
+        field = validation.invalid_field(payload, rules)
+        if field is not None:
+            return self._invalid(field)
+        if not validation.is_fresh(str(payload["Timestamp"]), self._shop_clock.now()):
+            return self._invalid("Timestamp")
+        shortcode = validation.digits_of(payload["BusinessShortCode"])
+        if shortcode != self._config.account.shortcode:
+            return self._refuse(500, LOCKED_CODE, "Merchant does not exist")
+        if not validation.has_password(payload, self._config):
+            return self._refuse(500, LOCKED_CODE, "Wrong credentials")
+        return None
+
+    def _push(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
+        """The push endpoint, once the body is sound."""
+        field = validation.foreign_account_field(payload, self._config)
+        if field is not None:
+            return self._invalid(field)
+        phone_number = str(payload["PhoneNumber"])
+        if self._phones.is_busy(phone_number):
+            return self._refuse(500, LOCKED_CODE, LOCKED)
+        scenario = self._scenario_of(phone_number)
+        ends, ends_at, answer = self._phones.ends_of(scenario)
+        prompt = Prompt(
+            merchant_request_id=self._request_id(),
+            checkout_request_id=self._phones.free_id(phone_number),
+            phone_number=phone_number,
+            amount=int(str(payload["Amount"])),
+            reference=str(payload["AccountReference"]),
+            callback_url=str(payload["CallBackURL"]),
+            scenario=scenario,
+            opened=self._clock.now(),
+            ends=ends,
+            ends_at=ends_at,
+            answer=answer,
+            receipt_number=self._letters(_RECEIPT_LETTERS, 10),
+        )
+        request.checkout_request_id = prompt.checkout_request_id
+        request.callbacks_first = tuple(self._phones.ring(prompt))
+        return _json(
+            200,
+            {
+                "MerchantRequestID": prompt.merchant_request_id,
+                "CheckoutRequestID": prompt.checkout_request_id,
+                "ResponseCode": "0",
+                "ResponseDescription": _ACCEPTED,
+                "CustomerMessage": _ACCEPTED,
+            },
+        )
+
+    def _query(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
+        """The status query, once the body is sound."""
+        prompt = self._phones.get(str(payload["CheckoutRequestID"]))
+        if prompt is None:
+            return self._invalid("CheckoutRequestID")
+        request.checkout_request_id = prompt.checkout_request_id
+        if self._is_too_soon(prompt.scenario):
+            return too_many(self._request_id())
+        if not self._phones.is_open(prompt):
+            ended = OUTCOMES[prompt.scenario.query_outcome or prompt.answer]
+            return self._result(prompt, str(ended.code), ended.description)
+        if prompt.scenario.pending is Pending.CODE_4999:
+            return self._result(prompt, "4999", _STILL_PROCESSING)
+        return refusal(prompt.checkout_request_id, 500, LOCKED_CODE, _BEING_PROCESSED)
+
+    def _is_too_soon(self, scenario: Scenario) -> bool:
+        """Whether the limit of queries is passed; no two may come at once (facts, section 4)."""
+        now = self._clock.monotonic()
+        limit = scenario.queries_a_minute
+        last = self._last_query
+        if limit is not None and last is not None and now - last < 60.0 / limit:
+            return True
+        self._last_query = now
+        return False
+
+    @staticmethod
+    def _result(prompt: Prompt, code: str, description: str) -> HttpResponse:
+        return _json(
+            200,
+            {
+                "ResponseCode": "0",
+                "ResponseDescription": _QUERY_ACCEPTED,
+                "MerchantRequestID": prompt.merchant_request_id,
+                "CheckoutRequestID": prompt.checkout_request_id,
+                "ResultCode": code,
+                "ResultDesc": description,
+            },
+        )
+
+    def _letters(self, alphabet: str, length: int) -> str:
+        return "".join(self._random.choices(alphabet, k=length))
+
+    def _request_id(self) -> str:
+        return request_id(self._random)
+
+    def _invalid(self, field: str) -> HttpResponse:
+        return self._refuse(400, "400.002.02", f"Bad Request - Invalid {field}")
+
+    def _refuse(self, status: int, code: str, message: str) -> HttpResponse:
+        return refusal(self._request_id(), status, code, message)
+
+
+def request_id(randomness: random.Random, /) -> str:
+    """An id as in ``1c5b-4ba8-815c-ac45c57a3db01495926``."""
+    parts = ["".join(randomness.choices(_HEX, k=length)) for length in (4, 4, 4, 12)]
+    return "-".join(parts) + "".join(randomness.choices(string.digits, k=7))
+
+
+def _json(status: int, payload: Mapping[str, str]) -> HttpResponse:
+    return HttpResponse(
+        status=status,
+        headers={"content-type": "application/json"},
+        body=json.dumps(payload).encode(),
+    )

@@ -1,0 +1,127 @@
+"""How Daraja, its gateway and the network fail, as data. Pure.
+
+Codes, texts and statuses are those of the collected wire facts, sections 1, 3 and 4, and of the samples
+beside them. A fault takes the place of one answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import MappingProxyType
+
+import attrs
+
+from mpesa_stk.daraja.http import HttpResponse
+
+__all__ = ["FAULTS", "LOCKED", "LOCKED_CODE", "Fault", "Manner", "refusal", "too_many"]
+
+LOCKED_CODE = "500.001.1001"
+LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
+_JSON = {"content-type": "application/json"}
+
+
+class Manner(Enum):
+    """How an answer travels."""
+
+    WHOLE = "whole"
+    NOTHING = "nothing"
+    """The connection ends before a byte of it."""
+    HALF = "half"
+    """The connection ends in the middle of the body."""
+    RESET = "reset"
+    """All of it, then the connection is reset."""
+    DRIP = "drip"
+    """One byte at a time, a second for each."""
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """What happens to one request in place of its own answer.
+
+    Attributes:
+        executed: Whether Daraja does what is asked all the same.
+        answer: Makes the answer from an id for the request; None for the answer that is due.
+        manner: How the answer travels.
+        kills_tokens: Whether every token that was given out is dead, before the request is looked at.
+        passes: Whether the next try of the same push goes through: a token is refused once.
+    """
+
+    executed: bool = False
+    answer: Callable[[str], HttpResponse] | None = None
+    manner: Manner = Manner.WHOLE
+    kills_tokens: bool = False
+    passes: bool = False
+
+
+def refusal(request_id: str, status: int, code: str, message: str, /) -> HttpResponse:
+    """Daraja's error body."""
+    body = {"requestId": request_id, "errorCode": code, "errorMessage": message}
+    return HttpResponse(status=status, headers=_JSON, body=json.dumps(body).encode())
+
+
+def _refuses(status: int, code: str, message: str) -> Callable[[str], HttpResponse]:
+    return lambda request_id: refusal(request_id, status, code, message)
+
+
+def _says(status: int, body: bytes, **headers: str) -> Callable[[str], HttpResponse]:
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: HttpResponse(status=status, headers=fields, body=body)
+
+
+_SPIKE_ARREST = {
+    "fault": {
+        "faultstring": "Spike arrest violation. Allowed rate : MessageRate{messagesPerPeriod=5, "
+        "periodInMicroseconds=60000000, maxBurstMessageCount=1.0}",
+        "detail": {"errorcode": "policies.ratelimit.SpikeArrestViolation"},
+    }
+}
+_INCIDENT = "1234000560789012345-67890123456789012"
+_BLOCK_PAGE = (
+    "<html><head><title>Error</title></head><body>Request unsuccessful. "
+    f"Incapsula incident ID: {_INCIDENT}</body></html>"
+)
+
+too_many = _says(429, json.dumps(_SPIKE_ARREST).encode(), content_type="application/json")
+"""The gateway's answer to too many requests."""
+
+FAULTS: Mapping[str, Fault] = MappingProxyType(
+    {
+        "token-refused-404": Fault(
+            answer=_refuses(404, "404.001.03", "Invalid Access Token"), passes=True
+        ),
+        "token-refused-401": Fault(
+            answer=_refuses(401, "404.001.03", "Invalid Access Token"), passes=True
+        ),
+        "token-dead": Fault(executed=True, kills_tokens=True, passes=True),
+        "no-product": Fault(
+            answer=_refuses(
+                401, "401.003.01", "Error Occurred - Invalid API call as no apiproduct match found"
+            )
+        ),
+        "wrong-credentials": Fault(answer=_refuses(500, LOCKED_CODE, "Wrong credentials")),
+        "subscriber-locked": Fault(answer=_refuses(500, LOCKED_CODE, LOCKED)),
+        "busy": Fault(
+            answer=_refuses(500, "500.003.02", "System is busy. Please try again in few minutes.")
+        ),
+        "spike-arrest": Fault(
+            answer=_refuses(500, "500.003.02", "Error Occurred: Spike Arrest Violation")
+        ),
+        "quota": Fault(answer=_refuses(500, "500.003.03", "Error Occurred: Quota Violation")),
+        "rate-limited": Fault(answer=too_many),
+        "unavailable": Fault(answer=_says(503, b"")),
+        "blocked": Fault(answer=_says(403, _BLOCK_PAGE.encode(), content_type="text/html")),
+        "empty": Fault(answer=_says(200, b"")),
+        "internal-error": Fault(answer=_refuses(500, "500.003.1001", "Internal Server Error")),
+        "done-but-500": Fault(
+            executed=True, answer=_refuses(500, "500.003.1001", "Internal Server Error")
+        ),
+        "dropped": Fault(manner=Manner.NOTHING),
+        "done-but-dropped": Fault(executed=True, manner=Manner.NOTHING),
+        "done-but-cut": Fault(executed=True, manner=Manner.HALF),
+        "done-then-reset": Fault(executed=True, manner=Manner.RESET),
+        "byte-by-byte": Fault(executed=True, manner=Manner.DRIP),
+    }
+)
+"""What can be scripted for a request, by name."""

@@ -1,0 +1,151 @@
+"""The phones of the simulated Daraja: which prompts are open, and what is due when. Pure.
+
+One schedule holds all that happens by itself: prompts that end, and callbacks that are posted.
+"""
+
+from __future__ import annotations
+
+import heapq
+from datetime import datetime, timedelta
+
+import attrs
+
+from mpesa_stk.clock import Clock
+from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.simulator.outcomes import NO_RESPONSE
+from mpesa_stk.simulator.prompts import EAT, CallbackDelivery, Prompt, callback_body
+from mpesa_stk.simulator.scenarios import Scenario
+
+__all__ = ["PROMPT_LIFE", "Ended", "Phones"]
+
+PROMPT_LIFE = 60.0
+"""Seconds for which a prompt waits for its customer (facts, section 6)."""
+_AGAIN_AFTER = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """A prompt was answered, or ran out.
+
+    Attributes:
+        checkout_request_id: The prompt.
+        answer: How it ended: a name of `OUTCOMES`.
+    """
+
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
+    answer: str
+
+
+class Phones:
+    """Every prompt that was opened, and the schedule."""
+
+    def __init__(self, clock: Clock, /, *, callback_tries: int) -> None:
+        self._clock = clock
+        self._callback_tries = callback_tries
+        self._prompts: dict[str, Prompt] = {}
+        self._last: dict[str, str] = {}
+        self._schedule: list[tuple[float, int, CallbackDelivery | Ended]] = []
+        self._scheduled = 0
+
+    # --- prompts ---------------------------------------------------------------------------------
+
+    def prompts(self) -> list[Prompt]:
+        """All prompts, oldest first."""
+        return list(self._prompts.values())
+
+    def get(self, checkout_request_id: str, /) -> Prompt | None:
+        """A prompt, open or ended."""
+        return self._prompts.get(checkout_request_id)
+
+    def is_open(self, prompt: Prompt, /) -> bool:
+        """Whether the prompt still waits for its customer."""
+        return prompt.ends_at > self._clock.monotonic()
+
+    def is_busy(self, phone_number: str, /) -> bool:
+        """Whether a prompt is open on that phone."""
+        last = self._last.get(phone_number)
+        return last is not None and self.is_open(self._prompts[last])
+
+    def free_id(self, phone_number: str, /) -> str:
+        """``ws_CO_DDMMYYYYHHMMSSmmm`` and the phone's nine digits, never the same twice."""
+        moment = self._clock.now().astimezone(EAT)
+        while True:
+            stamp = f"{moment:%d%m%Y%H%M%S}{moment.microsecond // 1000:03}"
+            checkout_request_id = f"ws_CO_{stamp}{phone_number[3:]}"
+            if checkout_request_id not in self._prompts:
+                return checkout_request_id
+            moment += timedelta(milliseconds=1)
+
+    def ends_of(self, scenario: Scenario, /) -> tuple[datetime, float, str]:
+        """When a prompt that opens now ends by itself, by both clocks, and how."""
+        by_hand = scenario.answer_after is None
+        delay = PROMPT_LIFE if scenario.answer_after is None else scenario.answer_after
+        answer = NO_RESPONSE if by_hand else scenario.outcome
+        ends = self._clock.now() + timedelta(seconds=delay)
+        return ends, self._clock.monotonic() + delay, answer
+
+    def ring(self, prompt: Prompt, /) -> list[CallbackDelivery]:
+        """Show a prompt; gives the callbacks that come before the push is answered."""
+        self._prompts[prompt.checkout_request_id] = prompt
+        self._last[prompt.phone_number] = prompt.checkout_request_id
+        if not prompt.scenario.callback_first:
+            self._plan(prompt, self._deliveries(prompt))
+            return []
+        self._plan(prompt, [])
+        return self._deliveries(prompt)
+
+    def decide(self, prompt: Prompt, answer: str, /) -> None:
+        """Let the customer answer an open prompt now."""
+        now = self._clock.monotonic()
+        self._forget(prompt.checkout_request_id)
+        ended = attrs.evolve(prompt, answer=answer, ends=self._clock.now(), ends_at=now)
+        self._prompts[prompt.checkout_request_id] = ended
+        self._plan(ended, self._deliveries(ended))
+
+    def _deliveries(self, prompt: Prompt) -> list[CallbackDelivery]:
+        """The callbacks about a prompt."""
+        delivery = CallbackDelivery(
+            checkout_request_id=prompt.checkout_request_id,
+            due_at=prompt.ends_at + prompt.scenario.callback_after,
+            url=prompt.callback_url,
+            body=callback_body(prompt),
+            tries_left=self._callback_tries - 1,
+        )
+        return [delivery] * prompt.scenario.callbacks
+
+    def _plan(self, prompt: Prompt, deliveries: list[CallbackDelivery]) -> None:
+        """Put the end of a prompt and the callbacks about it on the schedule."""
+        ended = Ended(checkout_request_id=prompt.checkout_request_id, answer=prompt.answer)
+        self._put(prompt.ends_at, ended)
+        for delivery in deliveries:
+            self._put(delivery.due_at, delivery)
+
+    # --- the schedule ------------------------------------------------------------------------------
+
+    def next_due(self) -> float | None:
+        """The monotonic second at which the next thing happens by itself, or None."""
+        return self._schedule[0][0] if self._schedule else None
+
+    def take_due(self) -> CallbackDelivery | Ended | None:
+        """What is due longest, once; None where nothing is due yet."""
+        due = self.next_due()
+        if due is None or due > self._clock.monotonic():
+            return None
+        return heapq.heappop(self._schedule)[2]
+
+    def try_again(self, delivery: CallbackDelivery, /) -> None:
+        """Put a callback that was not taken on the schedule again, if tries are left."""
+        if delivery.tries_left > 0:
+            due = self._clock.monotonic() + _AGAIN_AFTER
+            again = attrs.evolve(delivery, due_at=due, tries_left=delivery.tries_left - 1)
+            self._put(due, again)
+
+    def _put(self, due: float, item: CallbackDelivery | Ended) -> None:
+        self._scheduled += 1
+        heapq.heappush(self._schedule, (due, self._scheduled, item))
+
+    def _forget(self, checkout_request_id: str) -> None:
+        self._schedule = [
+            entry for entry in self._schedule if entry[2].checkout_request_id != checkout_request_id
+        ]
+        heapq.heapify(self._schedule)

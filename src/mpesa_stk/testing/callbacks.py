@@ -1,0 +1,185 @@
+"""Callbacks as Daraja writes them, for tests of a host's own endpoint. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from datetime import datetime
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from mpesa_stk.config import StkConfig
+from mpesa_stk.daraja.models import PushAccepted
+from mpesa_stk.daraja.results import explain
+from mpesa_stk.payments.signing import signed_url
+from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.simulator.outcomes import OUTCOMES, PAID, Outcome
+from mpesa_stk.simulator.prompts import payment_items, written_callback
+from mpesa_stk.simulator.scenarios import Shape
+from mpesa_stk.testing import phones
+from mpesa_stk.testing.clock import START
+
+__all__ = [
+    "failed_callback",
+    "paid_callback",
+    "signed_path",
+    "signed_token",
+    "unproven_callback",
+]
+
+_PROOF = ("Amount", "MpesaReceiptNumber")
+_MERCHANT_REQUEST_ID = "29115-34620561-1"
+
+
+def paid_callback(
+    about: Transaction | PushAccepted | str,
+    /,
+    *,
+    amount: int | Decimal | None = None,
+    receipt_number: str | None = None,
+    phone_number: str | None = None,
+    paid_at: datetime | None = None,
+    shape: Shape = Shape.PLAIN,
+) -> bytes:
+    """The callback of a customer who paid.
+
+    Args:
+        about: The payment, the answer to its push, or a CheckoutRequestID.
+        amount: Shillings; the transaction's by default.
+        receipt_number: M-Pesa's receipt; by default one that belongs to the CheckoutRequestID.
+        phone_number: Who paid, ``254`` and nine digits; the transaction's by default.
+        paid_at: When, timezone-aware; the transaction's last change by default.
+        shape: How it is written.
+
+    Raises:
+        ValueError: There is neither a transaction nor an amount.
+    """
+    return _success(about, amount, receipt_number, phone_number, paid_at, shape, without=())
+
+
+def unproven_callback(
+    about: Transaction | PushAccepted | str,
+    /,
+    *,
+    without: Collection[str] = ("MpesaReceiptNumber",),
+    amount: int | Decimal | None = None,
+    receipt_number: str | None = None,
+) -> bytes:
+    """A callback that says paid and does not prove it.
+
+    Args:
+        about: As for `paid_callback`.
+        without: Names of the items that are missing: ``Amount``, ``MpesaReceiptNumber`` or both, and
+            any others.
+        amount: As for `paid_callback`.
+        receipt_number: As for `paid_callback`.
+
+    Raises:
+        ValueError: Nothing is missing that a proof needs, or there is neither a transaction nor an
+            amount.
+    """
+    if not set(without) & set(_PROOF):
+        raise ValueError(f"without must name one of {', '.join(_PROOF)}")
+    return _success(about, amount, receipt_number, None, None, Shape.PLAIN, without=without)
+
+
+def failed_callback(
+    about: Transaction | PushAccepted | str, /, *, outcome: str | int = "cancelled"
+) -> bytes:
+    """The callback of a customer who did not pay.
+
+    Args:
+        about: As for `paid_callback`.
+        outcome: A name of `OUTCOMES`, or a ResultCode, known or not.
+
+    Raises:
+        ValueError: The outcome is that of a paid prompt.
+    """
+    failure = _outcome(outcome)
+    if explain(failure.code) == explain(OUTCOMES[PAID].code):
+        raise ValueError("this outcome is paid: use paid_callback or unproven_callback")
+    merchant_request_id, checkout_request_id = _ids(about)
+    return written_callback(
+        merchant_request_id=merchant_request_id,
+        checkout_request_id=checkout_request_id,
+        outcome=failure,
+        items=None,
+    )
+
+
+def signed_path(transaction: Transaction, config: StkConfig, /) -> str:
+    """The path to which Daraja posts the callback of a payment: of its signed callback URL.
+
+    Args:
+        transaction: The payment.
+        config: The settings; the newest of their ``callback_secrets`` signs.
+
+    Raises:
+        ValueError: The settings have no ``callback_secrets``.
+    """
+    if not config.callback_secrets:
+        raise ValueError("callback URLs are signed only where callback_secrets are set")
+    return urlsplit(signed_url(config.callback_url, transaction, config.callback_secrets[0])).path
+
+
+def signed_token(transaction: Transaction, config: StkConfig, /) -> str:
+    """The ``token`` for `Payments.handle_callback`: the last part of `signed_path`.
+
+    Raises:
+        ValueError: The settings have no ``callback_secrets``.
+    """
+    return signed_path(transaction, config).rstrip("/").rpartition("/")[2]
+
+
+def _success(
+    about: Transaction | PushAccepted | str,
+    amount: int | Decimal | None,
+    receipt_number: str | None,
+    phone_number: str | None,
+    paid_at: datetime | None,
+    shape: Shape,
+    *,
+    without: Collection[str],
+) -> bytes:
+    merchant_request_id, checkout_request_id = _ids(about)
+    transaction = about if isinstance(about, Transaction) else None
+    if amount is None:
+        if transaction is None:
+            raise ValueError("amount must be given where there is no transaction")
+        amount = transaction.amount
+    payer = phone_number or (transaction.phone_number if transaction else phones.PAID)
+    items = payment_items(
+        amount=amount,
+        receipt_number=receipt_number or _receipt_of(checkout_request_id),
+        paid_at=paid_at or (transaction.updated if transaction else START),
+        phone_number=payer.removeprefix("+"),
+        shape=shape,
+    )
+    return written_callback(
+        merchant_request_id=merchant_request_id,
+        checkout_request_id=checkout_request_id,
+        outcome=OUTCOMES[PAID],
+        items={name: value for name, value in items.items() if name not in without},
+    )
+
+
+def _ids(about: Transaction | PushAccepted | str) -> tuple[str, str]:
+    """MerchantRequestID and CheckoutRequestID; made up where the push's answer was never learnt."""
+    if isinstance(about, str):
+        return _MERCHANT_REQUEST_ID, about
+    checkout_request_id = about.checkout_request_id
+    if isinstance(about, Transaction) and checkout_request_id is None:
+        checkout_request_id = f"ws_CO_{about.created:%d%m%Y%H%M%S}000{about.phone_number[-9:]}"
+    return about.merchant_request_id or _MERCHANT_REQUEST_ID, str(checkout_request_id)
+
+
+def _receipt_of(checkout_request_id: str) -> str:
+    """A receipt that no other prompt has."""
+    return hashlib.sha256(checkout_request_id.encode()).hexdigest()[:10].upper()
+
+
+def _outcome(outcome: str | int) -> Outcome:
+    """An outcome by its name, or by its code."""
+    text = str(outcome)
+    known = [each for name, each in OUTCOMES.items() if text in (name, str(each.code))]
+    return known[0] if known else Outcome(code=outcome, description="Failed.")

@@ -1,0 +1,441 @@
+"""What the simulated Daraja keeps: prompts and their schedule, tokens, and the journal."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from mpesa_stk import PaymentConfirmed, StkConfig, Token, parse_callback
+from mpesa_stk.daraja import protocol
+from mpesa_stk.daraja.http import HttpRequest
+from mpesa_stk.daraja.models import PushRequest
+from mpesa_stk.simulator.engine import PIN, DarajaEngine, Reply
+from mpesa_stk.simulator.faults import Fault, Manner
+from mpesa_stk.simulator.issued import IssuedTokens
+from mpesa_stk.simulator.journal import Journal
+from mpesa_stk.simulator.outcomes import OUTCOMES
+from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
+from mpesa_stk.simulator.scenarios import SCENARIOS, TEST_PHONES, Scenario
+from support import CANARIES, PASSKEY, START, ManualClock, make_config
+
+PHONE = "254718643064"
+
+
+class Desk:
+    """An engine, asked by the library's own requests."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = ManualClock()
+        self.config: StkConfig = make_config()
+        self.engine = DarajaEngine(
+            self.config, clock=self.clock, randomness=random.Random(3), **options
+        )
+
+    def send(self, request: HttpRequest) -> Reply:
+        """Ask the engine."""
+        return self.engine.answer(request.method, request.url, request.headers, request.body)
+
+    def token(self) -> Token:
+        """A token."""
+        reply = self.send(protocol.build_token(self.config))
+        return protocol.read_token(reply.response, sent_at=0.0)
+
+    def push(self, phone_number: str = PHONE, token: Token | None = None) -> Reply:
+        """Push 100 shillings."""
+        order = PushRequest.checked(
+            phone_number=phone_number,
+            amount=100,
+            reference="INV-1",
+            description="",
+            callback_url=self.config.callback_url,
+            max_amount=100,
+        )
+        return self.send(
+            protocol.build_push(
+                self.config, order, token=token or self.token(), moment=self.clock.now()
+            )
+        )
+
+    def query(self, checkout_request_id: str) -> Reply:
+        """Ask about a prompt."""
+        return self.send(
+            protocol.build_query(
+                self.config,
+                checkout_request_id,
+                token=self.token(),
+                moment=self.clock.now(),
+            )
+        )
+
+    def ring(self, phone_number: str = PHONE) -> Prompt:
+        """Push, and the prompt that appears."""
+        assert self.push(phone_number).response.status == 200
+        return self.engine.prompts()[-1]
+
+    def due(self) -> list[CallbackDelivery]:
+        """Every callback that is due now."""
+        deliveries = []
+        while (delivery := self.engine.take_due()) is not None:
+            deliveries.append(delivery)
+        return deliveries
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """An engine whose prompts wait for somebody."""
+    return Desk(scenario=SCENARIOS["by-hand"])
+
+
+# --- prompts -----------------------------------------------------------------------------------------
+
+
+def test_a_prompt_holds_what_was_asked(desk: Desk) -> None:
+    """Phone, amount, reference and address are the push's; it is open from now on."""
+    prompt = desk.ring()
+
+    assert (prompt.phone_number, prompt.amount, prompt.reference) == (PHONE, 100, "INV-1")
+    assert prompt.callback_url == desk.config.callback_url
+    assert prompt.opened == START
+    assert desk.engine.is_open(prompt)
+    assert "718643064" not in repr(prompt)
+
+
+def test_the_right_pin_pays(desk: Desk) -> None:
+    """The callback is due at once, with the receipt and the moment of the answer."""
+    prompt = desk.ring()
+    desk.clock.advance(7)
+
+    assert desk.engine.enter_pin(prompt.checkout_request_id, PIN)
+
+    ended = desk.engine.prompts()[0]
+    assert not desk.engine.is_open(ended)
+    [delivery] = desk.due()
+    paid = parse_callback(delivery.body)
+    assert isinstance(paid, PaymentConfirmed)
+    assert paid.paid_at == START + timedelta(seconds=7)
+    assert paid.receipt_number == prompt.receipt_number
+    assert desk.engine.next_due() is None
+
+
+def test_a_wrong_pin_does_not_pay(desk: Desk) -> None:
+    """Any other PIN ends the prompt with 2001."""
+    prompt = desk.ring()
+
+    assert desk.engine.enter_pin(prompt.checkout_request_id, "0000")
+
+    assert desk.engine.prompts()[0].outcome is OUTCOMES["wrong-pin"]
+
+
+def test_only_an_open_prompt_can_be_answered(desk: Desk) -> None:
+    """Neither an unknown one nor one that is answered, and only with an outcome that exists."""
+    prompt = desk.ring()
+
+    assert not desk.engine.decide("ws_CO_1", "paid")
+    with pytest.raises(KeyError):
+        desk.engine.decide(prompt.checkout_request_id, "paidd")
+    assert desk.engine.decide(prompt.checkout_request_id, "no-funds")
+    assert not desk.engine.decide(prompt.checkout_request_id, "paid")
+    assert desk.engine.prompts()[0].answer == "no-funds"
+
+
+def test_an_answer_leaves_the_other_prompts_alone(desk: Desk) -> None:
+    """Only its own schedule is made anew."""
+    first, second = desk.ring(), desk.ring("254110000001")
+
+    desk.engine.decide(first.checkout_request_id, "cancelled")
+
+    assert [delivery.checkout_request_id for delivery in desk.due()] == [first.checkout_request_id]
+    desk.clock.advance(60)
+    assert [delivery.checkout_request_id for delivery in desk.due()] == [second.checkout_request_id]
+
+
+def test_a_prompt_that_nobody_answers_runs_out(desk: Desk) -> None:
+    """After a minute it ends with "No response from user.", and the phone is free."""
+    prompt = desk.ring()
+
+    desk.clock.advance(59.9)
+    assert desk.engine.is_open(prompt)
+    assert desk.due() == []
+    desk.clock.advance(0.1)
+
+    [delivery] = desk.due()
+    assert b"No response from user." in delivery.body
+    assert desk.ring().checkout_request_id != prompt.checkout_request_id
+
+
+@pytest.mark.parametrize(
+    ("name", "times"), [("callback-lost", 0), ("callback-twice", 2), ("callback-four-times", 4)]
+)
+def test_a_callback_may_come_any_number_of_times(name: str, times: int) -> None:
+    """The same bytes each time; with none, only the end of the prompt is written down."""
+    desk = Desk()
+    desk.push(TEST_PHONES[name])
+
+    desk.clock.advance(1)
+
+    deliveries = desk.due()
+    assert len(deliveries) == times
+    assert len({delivery.body for delivery in deliveries}) <= 1
+    assert [entry.note for entry in desk.engine.journal.entries() if entry.kind == "answer"] == [
+        "paid"
+    ]
+
+
+def test_a_callback_may_come_before_the_answer() -> None:
+    """It is handed over with the answer, and not once more."""
+    desk = Desk()
+
+    reply = desk.push(TEST_PHONES["callback-first"])
+
+    [delivery] = reply.callbacks_first
+    assert isinstance(parse_callback(delivery.body), PaymentConfirmed)
+    assert desk.due() == []
+
+
+@pytest.mark.parametrize("status", [None, 199, 300, 404, 503])
+def test_a_callback_that_is_not_taken_is_posted_again(status: int | None) -> None:
+    """After ten seconds, as often as the engine was told, and then no more."""
+    desk = Desk(callback_tries=2)
+    desk.push()
+    desk.clock.advance(1)
+    [first] = desk.due()
+
+    desk.engine.note_callback(first, status=status, note="no")
+    assert desk.due() == []
+    desk.clock.advance(10)
+    [second] = desk.due()
+    desk.engine.note_callback(second, status=status)
+
+    assert second.body == first.body
+    assert desk.engine.next_due() is None
+
+
+@pytest.mark.parametrize("status", [200, 204])
+def test_a_callback_that_is_taken_is_not_posted_again(status: int) -> None:
+    """Any status of success is taken for a yes."""
+    desk = Desk(callback_tries=2)
+    desk.push()
+    desk.clock.advance(1)
+
+    desk.engine.note_callback(desk.due()[0], status=status)
+
+    assert desk.engine.next_due() is None
+
+
+# --- queries -----------------------------------------------------------------------------------------
+
+
+def test_queries_may_be_limited() -> None:
+    """Five a minute are answered, evenly spread; the others get 429."""
+    desk = Desk()
+    prompt = desk.ring(TEST_PHONES["query-limited"])
+
+    statuses = []
+    for wait in (1, 11, 1, 12):
+        desk.clock.advance(wait)
+        statuses.append(desk.query(prompt.checkout_request_id).response.status)
+
+    assert statuses == [200, 429, 200, 200]
+
+
+def test_an_open_prompt_may_be_told_of_as_4999() -> None:
+    """Where the scenario says so, a pending query is a result, not an error."""
+    desk = Desk()
+    prompt = desk.ring(TEST_PHONES["pending-4999"])
+
+    answer = desk.query(prompt.checkout_request_id).response
+
+    assert (answer.status, json.loads(answer.body)["ResultCode"]) == (200, "4999")
+
+
+def test_a_query_may_contradict_the_callback() -> None:
+    """It tells another outcome than the phone's, of an ended prompt only."""
+    desk = Desk()
+    prompt = desk.ring(TEST_PHONES["query-says-paid"])
+    assert desk.query(prompt.checkout_request_id).response.status == 500
+
+    desk.clock.advance(1)
+
+    answer = json.loads(desk.query(prompt.checkout_request_id).response.body)
+    assert answer["ResultCode"] == "0"
+    assert b'"ResultCode":1032' in desk.due()[0].body
+
+
+# --- faults ------------------------------------------------------------------------------------------
+
+
+def test_a_scripted_fault_is_used_up() -> None:
+    """One fault for one request, in order, by name or of one's own; then all is well."""
+    desk = Desk()
+    token = desk.token()
+    desk.engine.next("push", "dropped", Fault(manner=Manner.HALF), "busy")
+
+    replies = [desk.push(token=token) for _ in range(4)]
+
+    assert [reply.manner.value for reply in replies] == ["nothing", "half", "whole", "whole"]
+    assert [reply.response.status for reply in replies] == [503, 503, 500, 200]
+    assert len(desk.engine.prompts()) == 1
+
+
+def test_a_fault_that_does_not_exist_cannot_be_scripted() -> None:
+    """Neither can one for a step that does not exist."""
+    desk = Desk()
+    with pytest.raises(KeyError):
+        desk.engine.next("push", "fell")
+    with pytest.raises(KeyError):
+        desk.engine.next("pull", "busy")  # type: ignore[arg-type]  # what is tested
+
+
+def test_a_phone_plays_its_fault_for_every_push() -> None:
+    """Whoever pushes again meets it again."""
+    desk = Desk()
+    phone = TEST_PHONES["busy"]
+    assert [desk.push(phone).response.status for _ in range(3)] == [500, 500, 500]
+
+
+def test_a_phone_lets_a_token_be_refused_once_a_payment() -> None:
+    """The second try goes through; the one after that is a first try again."""
+    desk = Desk()
+    phone = TEST_PHONES["token-refused-404"]
+
+    statuses = []
+    for _ in range(4):
+        statuses.append(desk.push(phone).response.status)
+        desk.clock.advance(1)
+
+    assert statuses == [404, 200, 404, 200]
+
+
+def test_a_query_plays_its_fault_at_its_first_try() -> None:
+    """A query about an unknown prompt plays none."""
+    desk = Desk()
+    prompt = desk.ring(TEST_PHONES["query-refused"])
+    desk.clock.advance(1)
+
+    statuses = [desk.query(prompt.checkout_request_id).response.status for _ in range(4)]
+
+    assert statuses == [429, 200, 200, 200]
+    assert desk.query("ws_CO_1").response.status == 400
+
+
+# --- tokens ------------------------------------------------------------------------------------------
+
+
+def test_a_new_token_kills_the_old_one() -> None:
+    """Unless the engine was told otherwise."""
+    for one_token, status in ((True, 404), (False, 200)):
+        desk = Desk(one_token=one_token)
+        old = desk.token()
+        desk.token()
+        assert desk.push(token=old).response.status == status
+
+
+def test_tokens_can_be_revoked() -> None:
+    """All of them are refused, and the next one is good."""
+    desk = Desk(one_token=False)
+    tokens = [desk.token(), desk.token()]
+
+    desk.engine.revoke_tokens()
+
+    assert [desk.push(token=token).response.status for token in tokens] == [404, 404]
+    assert desk.push().response.status == 200
+
+
+def test_expired_tokens_are_forgotten() -> None:
+    """A token is good up to its last second; what is over is dropped when another is issued."""
+    tokens = IssuedTokens(lifetime=10, one_at_a_time=False)
+    tokens.issue("a", 0.0, 1)
+    tokens.issue("b", 9.0, 2)
+    assert tokens.entry_of("a", 9.9) == 1
+    assert tokens.entry_of("a", 10.0) is None
+
+    tokens.issue("c", 12.0, 3)
+
+    assert tokens.entry_of("b", 12.0) == 2
+    assert tokens.entry_of("a", 9.9) is None
+
+
+# --- the journal -------------------------------------------------------------------------------------
+
+
+def test_the_journal_tells_the_story_of_a_prompt() -> None:
+    """Its token, push, query, answer and callback, in order, and nothing of another prompt."""
+    desk = Desk()
+    prompt = desk.ring()
+    other = desk.ring("254110000001")
+    desk.query(prompt.checkout_request_id)
+    desk.clock.advance(1)
+    for delivery in desk.due():
+        desk.engine.note_callback(delivery, status=200, note="fine")
+
+    timeline = desk.engine.journal.timeline(prompt.checkout_request_id)
+
+    kinds = [entry.kind for entry in timeline]
+    assert kinds == ["token", "push", "token", "query", "answer", "callback"]
+    assert [entry.number for entry in timeline] == sorted(entry.number for entry in timeline)
+    assert timeline[-1].at == START + timedelta(seconds=1)
+    assert (timeline[-1].status, timeline[-1].note) == (200, "fine")
+    assert json.loads(timeline[1].answered)["CheckoutRequestID"] == prompt.checkout_request_id
+    assert not any(other.checkout_request_id in entry.asked for entry in timeline)
+
+
+def test_the_journal_holds_no_secret() -> None:
+    """Passwords and tokens are masked in what was asked and answered."""
+    desk = Desk()
+    token = desk.token()
+    desk.push(token=token)
+
+    texts = [entry.asked + entry.answered for entry in desk.engine.journal.entries()]
+
+    assert any('"Password": "***"' in text or '"Password":"***"' in text for text in texts)
+    assert any('"access_token": "***"' in text for text in texts)
+    for secret in (*CANARIES, PASSKEY, token.value):
+        assert not any(secret in text for text in texts)
+
+
+def test_the_journal_says_how_an_answer_travelled() -> None:
+    """What is no path of Daraja's is kept too."""
+    desk = Desk()
+    desk.engine.next("token", "done-but-cut")
+    desk.send(protocol.build_token(desk.config))
+    desk.engine.answer("GET", "/other", {}, None)
+
+    assert [(entry.kind, entry.note) for entry in desk.engine.journal.entries()] == [
+        ("token", "fault: done-but-cut, answer: half"),
+        ("other", ""),
+    ]
+
+
+def test_the_journal_is_bounded() -> None:
+    """It keeps the last 2000 entries, and 8192 characters of a text; the numbers go on."""
+    journal = Journal()
+    for _ in range(2001):
+        journal.write("other", START, asked=b"\xff" * 9000)
+
+    assert journal.last == 2001
+    assert [entry.number for entry in journal.entries(after=1999)] == [2000, 2001]
+    assert len(journal.entries()) == 2000
+    assert len(journal.entries()[0].asked) == 8192
+
+
+def test_the_same_seed_tells_the_same_story() -> None:
+    """Two runs write the same journal, byte for byte; another seed writes another."""
+
+    def story(seed: int) -> list[Any]:
+        desk = Desk()
+        desk.engine = DarajaEngine(
+            desk.config, clock=desk.clock, randomness=random.Random(seed), scenario=Scenario()
+        )
+        for name in ("paid", "busy", "callback-twice", "callback-first"):
+            desk.push(TEST_PHONES[name])
+            desk.clock.advance(2)
+            for delivery in desk.due():
+                desk.engine.note_callback(delivery, status=200)
+        return desk.engine.journal.entries()
+
+    assert story(1) == story(1)
+    assert story(1) != story(2)

@@ -1,0 +1,111 @@
+"""A simulated Daraja behind requests-mock, as the library's transport and as plain requests see it."""
+
+from __future__ import annotations
+
+import pytest
+import requests
+import requests_mock
+
+from mpesa_stk import OutcomeUnknown, RequestsTransport, StkClient
+from mpesa_stk.testing import SimulatedDaraja, payload, phones
+from support import START
+
+
+@pytest.fixture
+def daraja(requests_mock: requests_mock.Mocker) -> SimulatedDaraja:
+    """A Daraja that answers what is sent over requests."""
+    daraja = SimulatedDaraja()
+    daraja.mount(requests_mock)
+    return daraja
+
+
+@pytest.fixture
+def client(daraja: SimulatedDaraja) -> StkClient:
+    """A client that sends over requests."""
+    return StkClient(daraja.config, transport=RequestsTransport(), clock=daraja.clock)
+
+
+def get_token(daraja: SimulatedDaraja) -> requests.Response:
+    """Ask for a token by plain requests."""
+    config = daraja.config
+    return requests.get(
+        config.environment.token_url,
+        auth=(config.consumer_key, config.consumer_secret),
+        timeout=5,
+    )
+
+
+def test_the_transport_of_the_library_reaches_it(
+    daraja: SimulatedDaraja, client: StkClient
+) -> None:
+    """Token, push and query, with the callback in between."""
+    callbacks: list[bytes] = []
+    daraja.deliver_to(lambda _, body: callbacks.append(body))
+
+    accepted = client.push(phone_number=phones.PAID, amount=100, reference="INV-1")
+    daraja.run()
+
+    assert client.query(accepted.checkout_request_id).result_code == "0"
+    assert accepted.checkout_request_id.encode() in callbacks[0]
+    assert daraja.pushes == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("dropped", "the connection failed before the answer was complete"),
+        ("done-but-cut", "the connection failed before the answer was complete"),
+        ("byte-by-byte", "no complete answer in time"),
+    ],
+)
+def test_the_transport_meets_what_the_network_does(
+    daraja: SimulatedDaraja, client: StkClient, fault: str, reason: str
+) -> None:
+    """What requests raises is read as it is over a real network."""
+    daraja.next("push", fault)
+
+    with pytest.raises(OutcomeUnknown, match=reason):
+        client.push(phone_number="254718643064", amount=100, reference="INV-1")
+
+    assert (daraja.clock.now() > START) == (fault == "byte-by-byte")
+
+
+def test_an_answer_with_an_error_is_an_answer(daraja: SimulatedDaraja) -> None:
+    """Status, headers and body of a refusal arrive as they are."""
+    daraja.next("token", "blocked")
+    answer = get_token(daraja)
+    assert (answer.status_code, answer.headers["content-type"]) == (403, "text/html")
+    assert answer.content == payload("error-blocked").body
+
+
+def test_plain_requests_get_plain_answers(daraja: SimulatedDaraja) -> None:
+    """A token for those who know the secret; a refusal for others and for a wrong grant type."""
+    url = daraja.config.environment.token_url
+    assert get_token(daraja).json()["expires_in"] == "3599"
+    assert requests.get(url, auth=("a", "b"), timeout=5).status_code == 400
+    bare = requests.get(url.partition("?")[0], auth=("a", "b"), timeout=5)
+    assert bare.status_code == 400
+    push = requests.post(daraja.config.environment.push_url, data="{}", timeout=5)
+    assert push.json()["errorCode"] == "404.001.04"
+
+
+@pytest.mark.parametrize("fault", ["dropped", "done-but-cut"])
+def test_plain_requests_raise_their_own_error(daraja: SimulatedDaraja, fault: str) -> None:
+    """Where the connection fails, it is requests' ConnectionError."""
+    daraja.next("token", fault)
+    with pytest.raises(requests.ConnectionError, match="before the answer was complete"):
+        get_token(daraja)
+
+
+def test_a_limit_for_each_read_does_not_end_an_answer_that_drips(daraja: SimulatedDaraja) -> None:
+    """As with requests itself: a number of seconds holds for each read, so all of it is waited for."""
+    daraja.next("token", "byte-by-byte")
+    answer = get_token(daraja)
+    assert (daraja.clock.now() - START).total_seconds() == len(answer.content)
+
+
+def test_other_addresses_are_not_answered(daraja: SimulatedDaraja) -> None:
+    """Only the three of Daraja are."""
+    assert daraja.pushes == 0
+    with pytest.raises(requests_mock.NoMockAddress):
+        requests.get("https://shop.example.co.ke/", timeout=5)
