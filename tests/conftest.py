@@ -1,8 +1,17 @@
-"""Settings of the whole suite: property tests draw the same examples on every run."""
+"""Settings of the whole suite: property tests draw the same examples on every run; the servers."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+# As a store's author does: a failed assert of the contracts shows its values.
+pytest.register_assert_rewrite(
+    "mpesa_stk.testing.store_contract",
+    "mpesa_stk.testing.store_races",
+    "mpesa_stk.testing.token_contract",
+)
+pytest_plugins = ["databases"]
 
 settings.register_profile(
     "mpesa-stk",

@@ -761,6 +761,16 @@ def test_a_query_is_asked_again(
     assert sent(requests_mock, "POST") == 3
 
 
+def test_a_query_is_asked_as_often_as_told(client: StkClient, requests_mock: Mocker) -> None:
+    """One try sends one request, so that a budget of queries can be kept."""
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(QUERY_URL, [{"status_code": 503}, queried("1032")])
+
+    with pytest.raises(UnexpectedResponse):
+        client.query(CHECKOUT_ID, attempts=1)
+    assert sent(requests_mock, "POST") == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [

@@ -492,6 +492,7 @@ def test_a_payment_is_told_line_by_line(capsys: pytest.CaptureFixture[str], tmp_
         needs_review="query says paid after a callback's failure",
         history=(
             past(Signal.ACCEPTED, TransactionState.PENDING),
+            past(Signal.NOTHING_NEW, TransactionState.PENDING, "NotSent"),
             past(Signal.NOT_PAID, TransactionState.FAILED, "1037"),
         ),
     )
@@ -507,6 +508,7 @@ def test_a_payment_is_told_line_by_line(capsys: pytest.CaptureFixture[str], tmp_
         "",
         "2026-11-23 09:00:00 EAT  the intent was stored",
         "2026-11-23 09:00:00 EAT  Daraja took the push and asks the customer -> PENDING",
+        "2026-11-23 09:00:00 EAT  nothing new could be learnt (NotSent) -> PENDING",
         (
             "2026-11-23 09:00:00 EAT  the callback says that it was not paid "
             f"(1037: {unreached.meaning}) -> FAILED"

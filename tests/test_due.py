@@ -1,4 +1,7 @@
-"""`process_due`: orphans, queries, expiry, delivery; and the ledger's races."""
+"""`process_due`: orphans, queries, expiry, delivery; and the ledger's races.
+
+How it shares a budget of queries, and what many workers do to each other, is in `test_due_workers`.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,31 @@ from mpesa_stk import (
     HttpResponse,
     MemoryTransactionStore,
     OutcomeUnknown,
+    Payments,
+    QueryBudget,
     StoreError,
     Transaction,
     TransactionState,
 )
-from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback
+from mpesa_stk.payments.budget import UnlimitedQueryBudget
+from mpesa_stk.payments.due import KEEP_ASKING
+from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback, make_transaction
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
+
+
+def another_worker(host: Host, budget: QueryBudget | None = None, **changes: Any) -> Payments:
+    """A worker on the host's store, with a budget of its own, or without a limit."""
+    settings: dict[str, Any] = {"clock": host.clock, "jitter": lambda: 0.5}
+    settings["query_budget"] = budget or UnlimitedQueryBudget()
+    return Payments(host.payments.client, host.store, **(settings | changes))
+
+
+def go_to(host: Host, reference: str = "INV-1") -> None:
+    """Let time pass until a payment is due."""
+    due = host.stored(reference).due_at
+    assert due is not None
+    host.clock.advance(max((due - host.clock.now()).total_seconds(), 0.0))
 
 
 def test_nothing_is_due_at_first() -> None:
@@ -73,6 +94,92 @@ def test_expiring_payment_is_asked_about_once_more() -> None:
     report = host.payments.process_due(on_settled=lambda _: None)
     assert report == DueReport(claimed=1, queried=1, settled=1, reported=1)
     assert host.stored().state is TransactionState.SUCCEEDED
+
+
+def test_payment_does_not_expire_by_an_answer_from_before() -> None:
+    """Daraja was asked a moment too early, and answered late: it is asked once more."""
+    host = pending()
+    host.clock.advance(899)
+
+    def slow() -> HttpResponse:
+        host.clock.advance(3)
+        return result(CHECKOUT_ID, "4999")
+
+    host.daraja.query_script.extend([slow, result(CHECKOUT_ID, "0")])
+    assert host.payments.process_due().expired == 0
+    assert host.stored().state is TransactionState.PENDING
+    host.clock.advance(600)
+    assert host.payments.process_due(on_settled=lambda _: None).reported == 1
+    assert host.stored().state is TransactionState.SUCCEEDED
+
+
+OUTAGES = [
+    OutcomeUnknown("no complete answer in time"),
+    HttpResponse(status=503, headers={}, body=b""),
+    HttpResponse(status=429, headers={}, body=b""),
+    refusal("500.001.1001", "Wrong credentials", 500),
+    refusal("404.001.03", "Invalid Access Token", 404),
+]
+
+
+@pytest.mark.parametrize("outage", OUTAGES, ids=["silence", "503", "429", "passkey", "token"])
+def test_an_outage_expires_nothing_for_a_day(outage: Any) -> None:
+    """Daraja is asked ever more slowly, and the payment stays open until a day after its expiry."""
+    host = pending()
+    payments = another_worker(host)
+    asked = []
+    while not host.stored().state.settled:
+        go_to(host)
+        host.daraja.query_script.clear()
+        host.daraja.query_script.extend([outage] * 10)
+        asked.append(host.clock.now() - host.stored().expires_at)
+        report = payments.process_due()
+        assert (report.queried, report.failed) == (1, 1)
+    assert asked[-1] >= KEEP_ASKING > asked[-2]
+    assert len([moment for moment in asked if moment >= timedelta(0)]) <= 32
+    pauses = [
+        later - earlier for earlier, later in itertools.pairwise(asked) if earlier >= timedelta(0)
+    ]
+    assert pauses == sorted(pauses)
+    assert timedelta(hours=1) <= pauses[-1] < timedelta(hours=1, seconds=10)
+    assert host.stored().state is TransactionState.EXPIRED
+    events = [entry.event for entry in host.stored().history]
+    assert events == ["push accepted"] + ["nothing new"] * 8 + ["time is up"]
+
+
+def test_payment_that_daraja_refuses_to_speak_of_expires() -> None:
+    """A refusal of the very question is an answer, and no outage."""
+    host = pending()
+    host.clock.advance(900)
+    host.daraja.query_script.append(refusal("400.002.05", "Invalid Request Payload", 400))
+    assert host.payments.process_due().expired == 1
+
+
+def test_payment_whose_id_cannot_be_sent_expires() -> None:
+    """No later question can be better than this one."""
+    host = Host()
+    host.store.add(make_transaction(checkout_request_id="", state=TransactionState.PENDING))
+    host.clock.advance(900)
+    report = host.payments.process_due()
+    assert (report.failed, report.expired) == (1, 1)
+    assert host.daraja.queries == []
+
+
+@pytest.mark.parametrize(
+    ("planned", "code"),
+    [
+        (OutcomeUnknown("the payer 254718643064 hung up"), "no answer"),
+        (HttpResponse(status=503, headers={}, body=b""), "HTTP 503"),
+    ],
+)
+def test_history_tells_how_a_push_was_lost(planned: Any, code: str) -> None:
+    """In constant words, whatever a transport says."""
+    host = Host()
+    host.daraja.push_script.append(planned)
+    host.checkout()
+    assert [(entry.event, entry.code) for entry in host.stored().history] == [
+        ("push outcome lost", code)
+    ]
 
 
 def test_uncertain_payment_has_nothing_to_ask_by_and_expires_into_review() -> None:
@@ -187,21 +294,50 @@ def test_raising_handler_is_told_again_later_and_harms_no_other(
         pauses.append((due - host.clock.now()).total_seconds())
         host.clock.advance(pauses[-1])
         host.payments.process_due(on_settled=handler)
-    assert pauses[:3] == [30.0, 60.0, 120.0]
-    assert pauses[-1] == 3600.0
+    assert pauses == [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
     assert told.count("INV-2") == 1
+    events = [entry.event for entry in host.stored().history]
+    assert events == ["push accepted", "callback: not paid"] + ["host could not be told"] * 8
     assert "report_failed" in caplog.text
     assert "718643064" not in caplog.text
 
 
 def test_settled_payments_wait_for_somebody_to_tell() -> None:
-    """Without a handler nothing counts as reported."""
+    """Without a handler nothing counts as reported, and nobody who has one needs to wait."""
     host = pending()
     host.payments.handle_callback(callback())
+    before = host.stored()
     assert host.payments.process_due() == DueReport(claimed=1, unreported=1)
     assert not host.stored().reported
-    host.clock.advance(100)
+    assert host.stored().updated == before.updated
     assert host.payments.process_due(on_settled=lambda _: None).reported == 1
+
+
+def test_first_redelivery_is_soon_though_nobody_was_there_for_hours() -> None:
+    """The pause grows with the failures, not with the time that the host was away."""
+    host = pending()
+    host.payments.handle_callback(callback())
+    host.clock.advance(5 * 3600)
+    host.payments.process_due(on_settled=fail)
+    due = host.stored().due_at
+    assert due is not None
+    assert due - host.clock.now() == timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(("chance", "pause"), [(0.0, 27.0), (1.0, 33.0)])
+def test_redelivery_is_spread(chance: float, pause: float) -> None:
+    """A handler that was down does not get all its payments back in one moment."""
+    host = pending()
+    host.payments.handle_callback(callback())
+    another_worker(host, jitter=lambda: chance).process_due(on_settled=fail)
+    due = host.stored().due_at
+    assert due is not None
+    assert due - host.clock.now() == timedelta(seconds=pause)
+
+
+def fail(_transaction: Transaction) -> None:
+    """A handler that does not work."""
+    raise ValueError
 
 
 def test_payment_paid_while_its_expiry_was_told_is_reported_again() -> None:
@@ -234,13 +370,14 @@ def test_batch_ends_at_its_deadline_and_the_lease_brings_the_rest() -> None:
         host.clock.advance(seconds)
         return result(host.daraja.queries[-1]["CheckoutRequestID"], code)
 
+    payments = another_worker(host, UnlimitedQueryBudget())
     host.daraja.query_script.append(lambda: tell("4999", 30))
-    report = host.payments.process_due(deadline=25.0)
+    report = payments.process_due(deadline=25.0)
     assert (report.claimed, report.queried, report.left) == (2, 1, 1)
-    assert host.payments.process_due().claimed == 0
+    assert payments.process_due().claimed == 0
     host.clock.advance(100)
     host.daraja.query_script.extend([lambda: tell("0", 1)] * 2)
-    assert host.payments.process_due(on_settled=lambda _: None).reported == 2
+    assert payments.process_due(on_settled=lambda _: None).reported == 2
 
 
 def test_batch_takes_no_more_than_its_limit() -> None:

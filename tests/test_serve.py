@@ -165,7 +165,8 @@ def test_the_printed_examples_work_as_they_are(capsys: pytest.CaptureFixture[str
 
     told = capsys.readouterr()
     settled = sorted(told.out.splitlines())
-    assert [line.partition(", receipt ")[0] for line in settled] == [
+    # A query may settle the payment, and be told of, just before the callback brings its receipt.
+    assert [line.partition(", ")[0] for line in settled] == [
         "SUCCEEDED: KES 1",
         "SUCCEEDED: KES 100",
     ]

@@ -9,8 +9,17 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from mpesa_stk import AuthenticationFailed, MemoryTokenStore, MpesaError, NotSent, Token
+from mpesa_stk import (
+    AuthenticationFailed,
+    MemoryTokenStore,
+    MpesaError,
+    NotSent,
+    StoreError,
+    Token,
+)
 from mpesa_stk.daraja.tokens import TokenCache, TokenStore
+from mpesa_stk.testing import TokenStoreContract
+from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import ManualClock
 
 
@@ -217,15 +226,112 @@ def test_a_failure_keeps_no_traceback() -> None:
     assert kept.__traceback__ is None
 
 
+# --- a fleet -----------------------------------------------------------------------------------------
+
+
+class SlowFlights(MemoryTokenStore):
+    """Other processes hold the flight for a while; then something has happened."""
+
+    def __init__(self, clock: ManualClock, *, seconds: float, saved: Token | None = None) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+        self._saved = saved
+
+    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
+        """Wait."""
+        self._clock.advance(self._seconds)
+        if self._saved is not None:
+            self.save(app, self._saved)
+        return super().single_flight(app)
+
+
+def test_after_waiting_the_token_of_another_process_is_read() -> None:
+    """However long it took: what another one fetched is used, and nothing is fetched."""
+    clock = ManualClock()
+    store = SlowFlights(clock, seconds=100.0, saved=token("theirs"))
+    cache = make_cache(Fetcher(), store=store, clock=clock)
+
+    assert cache.get(deadline=1045.0).value == "theirs"
+
+
+def test_a_process_with_a_stale_copy_reads_the_newer_token() -> None:
+    """Nothing is kept beside the store: a token that another process saved is seen at once."""
+    store = MemoryTokenStore()
+    cache = make_cache(Fetcher(token()), store=store)
+    stale = cache.get(deadline=2000.0)
+    store.save("app", token("newer"))
+
+    assert cache.get(deadline=2000.0).value == "newer"
+    cache.drop(stale)
+    assert cache.get(deadline=2000.0).value == "newer"
+
+
+def test_workers_do_not_wait_for_each_others_failures_in_turn() -> None:
+    """Whoever waited until its time was up makes way instead of trying as well."""
+    clock = ManualClock()
+    fetch = Fetcher()
+    cache = make_cache(fetch, store=SlowFlights(clock, seconds=45.1), clock=clock)
+    with pytest.raises(NotSent, match="other workers could not get a token in time"):
+        cache.get(deadline=1045.0)
+
+    assert fetch.deadlines == []
+
+
+@pytest.mark.parametrize(("seconds", "deadline"), [(44.9, 1045.0), (0.9, 1000.0)])
+def test_one_try_is_made_where_there_is_time_or_nothing_was_waited_for(
+    seconds: float, deadline: float
+) -> None:
+    """The one try that a caller asked for, perhaps with no time at all, is made."""
+    clock = ManualClock()
+    fetch = Fetcher(token())
+    cache = make_cache(fetch, store=SlowFlights(clock, seconds=seconds), clock=clock)
+
+    assert cache.get(deadline=deadline).value == "one"
+    assert fetch.deadlines == [deadline]
+
+
+def test_a_token_that_comes_after_the_lease_gives_way_to_the_newer_one() -> None:
+    """Who fetched when our lease had run out has the living token: ours is not saved."""
+    store = MemoryTokenStore()
+
+    def fetch(_deadline: float) -> Token:
+        store.save("app", token("newer"))
+        return token("dead")
+
+    cache = make_cache(fetch, store=store)
+
+    assert cache.get(deadline=2000.0).value == "newer"
+    assert store.load("app") == token("newer")
+
+
+def test_a_store_that_fails_is_told() -> None:
+    """Nothing is fetched behind the back of the other workers: it would kill their token."""
+
+    class Lost(MemoryTokenStore):
+        def load(self, app: str, /) -> Token | None:
+            raise StoreError(f"lost {app}")
+
+    fetch = Fetcher()
+    with pytest.raises(StoreError, match="lost app"):
+        make_cache(fetch, store=Lost()).get(deadline=2000.0)
+
+    assert fetch.deadlines == []
+
+
 # --- the store in memory -------------------------------------------------------------------------------
 
 
-def test_the_memory_store_starts_empty() -> None:
-    """Nothing is there, and dropping nothing is no error."""
-    store = MemoryTokenStore()
-    store.drop("app", token())
+class TestMemoryTokens(TokenStoreContract):
+    """A flight ends with the process, and so does the store."""
 
-    assert store.load("app") is None
+    lease = None
+
+    @pytest.fixture
+    def make_store(self) -> MakeTokenStore:
+        """Always the same store."""
+        store = MemoryTokenStore()
+        return lambda: store
 
 
 def test_the_memory_store_drops_by_value() -> None:

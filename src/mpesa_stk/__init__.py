@@ -50,6 +50,7 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
+from mpesa_stk.payments.budget import MemoryQueryBudget, QueryBudget, QueryPace
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.flow import Payments, PaymentStatus
 from mpesa_stk.payments.intake import CallbackOutcome, CallbackReceipt
@@ -97,6 +98,7 @@ __all__ = [
     "InvalidPhoneNumber",
     "InvalidRequest",
     "KeptCallback",
+    "MemoryQueryBudget",
     "MemoryTokenStore",
     "MemoryTransactionStore",
     "MpesaError",
@@ -112,6 +114,8 @@ __all__ = [
     "PhoneNumber",
     "PushAccepted",
     "PushRequest",
+    "QueryBudget",
+    "QueryPace",
     "QueryResult",
     "QueryStatus",
     "RateLimited",

@@ -15,11 +15,12 @@ from mpesa_stk.commands import (
     serve,
     simulate,
     trigger,
+    worker,
 )
 
 __all__ = ["main"]
 
-_COMMANDS = (demo, simulate, serve, trigger, replay, payment, codes, doctor)
+_COMMANDS = (demo, simulate, serve, worker, trigger, replay, payment, codes, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -55,6 +55,10 @@ class StkClient:
     """Talks to Daraja: token, push, status query.
 
     Safe to share between threads. Use it as a context manager, or call `close`.
+
+    Attributes:
+        config: The settings.
+        app: Names the app where workers share something, without its key in clear.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class StkClient:
             hooks: Receive an `Event` for each token, push and query.
         """
         self.config = config
+        self.app = _app_id(config)
         self._clock = clock if clock is not None else SystemClock()
         self._retry = retry if retry is not None else RetryPolicy()
         self._notify = Notifier(tuple(hooks))
@@ -86,7 +91,7 @@ class StkClient:
             transport if transport is not None else _default_transport(config, self._clock)
         )
         self._tokens = TokenCache(
-            app=_app_id(config),
+            app=self.app,
             store=token_store if token_store is not None else MemoryTokenStore(),
             clock=self._clock,
             fetch=self._fetch_token,
@@ -209,12 +214,20 @@ class StkClient:
         )
         return accepted
 
-    def query(self, checkout_request_id: str, /, *, timeout: float | None = None) -> QueryResult:
+    def query(
+        self,
+        checkout_request_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        attempts: int | None = None,
+    ) -> QueryResult:
         """Ask Daraja what became of a push. It never tells a receipt; the callback does.
 
         Args:
             checkout_request_id: From `PushAccepted`.
             timeout: Seconds within which tries are made; ``config.total_timeout`` by default.
+            attempts: Most tries; those of the retry policy by default.
 
         Raises:
             InvalidRequest: The id cannot be one.
@@ -223,6 +236,7 @@ class StkClient:
         check_checkout_id(checkout_request_id)
         started = self._clock.monotonic()
         deadline = self._deadline(timeout)
+        retry = self._retry if attempts is None else attrs.evolve(self._retry, attempts=attempts)
 
         def ask(token: Token) -> QueryResult:
             left = max(deadline - self._clock.monotonic(), _LEAST_TIMEOUT)
@@ -233,7 +247,7 @@ class StkClient:
             return protocol.read_query(self._transport.send(request), checkout_request_id)
 
         def query(token: Token) -> QueryResult:
-            return self._retry.run(
+            return retry.run(
                 lambda: ask(token), again=may_ask_again, clock=self._clock, deadline=deadline
             )
 

@@ -29,6 +29,7 @@ from mpesa_stk import (
     InvalidCallback,
     InvalidRequest,
     KeptCallback,
+    MemoryQueryBudget,
     MemoryTokenStore,
     MemoryTransactionStore,
     MpesaError,
@@ -42,6 +43,8 @@ from mpesa_stk import (
     PaymentUnproven,
     PhoneNumber,
     PushAccepted,
+    QueryBudget,
+    QueryPace,
     QueryResult,
     QueryStatus,
     RequestsTransport,
@@ -278,7 +281,27 @@ def remember(payments: Payments) -> None:
     def deliver(settled: Transaction) -> None:
         print(settled.transaction_no)  # noqa: T201 - never run
 
-    assert_type(payments.process_due(on_settled=deliver, limit=10, deadline=5.0), DueReport)
+    report = payments.process_due(on_settled=deliver, limit=10, deadline=5.0, stop=lambda: False)
+    assert_type(report, DueReport)
+    assert_type((report.deferred, report.more), tuple[int, bool])
+
+
+class HostsBudget:
+    """A budget without any base class."""
+
+    def take(self, app: str, now: datetime, /) -> float:
+        """Ask."""
+        raise NotImplementedError
+
+    def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
+        """Slow down."""
+
+
+def limit(client: StkClient, transactions: TransactionStore, moment: datetime) -> None:
+    """A budget of status queries."""
+    budget: QueryBudget = MemoryQueryBudget(QueryPace(per_minute=30, slowest=2, recovery=600))
+    assert_type(budget.take("app", moment), float)
+    Payments(client, transactions, query_budget=HostsBudget())
 
 
 def store(transactions: TransactionStore, transaction: Transaction, moment: datetime) -> None:

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from mpesa_stk.client import StkClient
+from mpesa_stk.commands.due_loop import do_batches
 from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
 from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.commands.signals import stop_signals
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
 from mpesa_stk.payments.signing import signed_url
@@ -70,10 +72,10 @@ def _port(text: str) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with stop_signals() as wait:
+    with stop_signals() as wish:
         try:
             config = None if arguments.simulate else _settings()
-            return run(config, host=arguments.host, port=arguments.port, wait=wait)
+            return run(config, host=arguments.host, port=arguments.port, wait=wish.wait)
         except ConfigurationError as error:
             _say(f"mpesa-stk serve: {error}")
             return BAD_ARGUMENTS
@@ -156,11 +158,12 @@ def _following(payments: Payments, every: float) -> Iterator[None]:
     """Do what is due, again and again in a thread, and once more at the end."""
     ended = threading.Event()
 
+    def batch() -> DueReport:
+        return payments.process_due(on_settled=_tell, deadline=_DEADLINE)
+
     def follow() -> None:
-        last = False
-        while not last:
-            last = ended.wait(every)
-            payments.process_due(on_settled=_tell, deadline=_DEADLINE)
+        do_batches(batch, pause=ended.wait, every=every)
+        batch()
 
     thread = threading.Thread(target=follow, name="mpesa-stk-due", daemon=True)
     thread.start()

@@ -108,8 +108,8 @@ def _whole(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    with stop_signals() as wait:
-        return run(arguments, environ=os.environ, wait=wait)
+    with stop_signals() as wish:
+        return run(arguments, environ=os.environ, wait=wish.wait)
 
 
 def run(

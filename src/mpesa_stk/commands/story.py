@@ -77,8 +77,9 @@ def _line(entry: Mapping[str, Any]) -> str:
     words = _EVENTS.get(event, event)
     if code is not None:
         # The code of a refused push is no result code: some have another meaning there.
-        known = not event.startswith("push")
-        words += f" ({code}: {explain(code).meaning})" if known else f" ({code})"
+        result = explain(code)
+        known = not event.startswith("push") and result.evidence != "unknown"
+        words += f" ({code}: {result.meaning})" if known else f" ({code})"
     return f"{_moment(entry, 'at')}  {words} -> {_state(entry, 'state').value}"
 
 

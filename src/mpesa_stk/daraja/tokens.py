@@ -1,7 +1,7 @@
-"""The token cache: one token an app, one fetch at a time.
+"""The token cache: one token an app, one fetch at a time, for a whole fleet of workers.
 
-A new token may kill the old one (facts, section 1), so processes share a `TokenStore`, and a refused
-token is dropped only if it is still the one that failed.
+A new token may kill the old one (facts, section 1). So workers share a `TokenStore`, one of them fetches
+while the others wait, and a refused token is dropped only if it is still the one that failed.
 """
 
 from __future__ import annotations
@@ -14,28 +14,69 @@ from typing import Protocol
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.daraja.models import Token
-from mpesa_stk.errors import MpesaError
+from mpesa_stk.errors import MpesaError, NotSent
 
 __all__ = ["MemoryTokenStore", "TokenCache", "TokenStore"]
 
+# A wait shorter than this is no wait for others: the one try that was asked for is still made.
+_LONG_WAIT = 1.0
+
 
 class TokenStore(Protocol):
-    """Where tokens are kept, for all workers that share it."""
+    """Where tokens are kept, for all workers that share it.
+
+    A store for several processes keeps four rules more:
+
+    - `Token.renew_at` is a monotonic second of one process. Keep a moment of wall time instead, and
+      make it a monotonic second of the reading process in `load`; a `Clock` tells both.
+    - A token is known by its `value` alone: the other two fields change from process to process.
+    - A flight belongs to its holder for a lease, and ends with it: a worker that was killed must
+      not block the others for longer. It is given back only by the one that still holds it.
+    - What fails raises `StoreError`, without the token in its text.
+
+    `load` is called once for each push and query, and its answer is kept nowhere else: so each
+    worker sees a new token at once. It should cost one look-up.
+    """
 
     def load(self, app: str, /) -> Token | None:
-        """The app's token, fresh or not."""
+        """The app's token as last saved by anybody, or None.
+
+        One whose `renew_at` has passed may be returned or not: it is not used.
+
+        Raises:
+            StoreError: The store cannot be reached.
+        """
         ...
 
     def save(self, app: str, token: Token, /) -> None:
-        """Keep the app's new token."""
+        """Keep the app's new token, in place of the one before.
+
+        A token that came late, from a holder whose lease had run out, is dead. The cache looks for a
+        newer one before it saves; a store may as well keep the one that is renewed later.
+
+        Raises:
+            StoreError: It could not be kept.
+        """
         ...
 
     def drop(self, app: str, token: Token, /) -> None:
-        """Forget the app's token if it is still this one, in one atomic step."""
+        """Forget the app's token if it still has this one's `value`, in one atomic step.
+
+        Raises:
+            StoreError: The store cannot be reached.
+        """
         ...
 
     def single_flight(self, app: str, /) -> AbstractContextManager[object]:
-        """Hold the right to fetch the app's token; others wait until it is given back."""
+        """Hold the right to fetch the app's token; others wait until it is given back.
+
+        Entering waits, for one holder no longer than its lease. Nothing of the store may stay
+        locked meanwhile: `load`, `save` and `drop` are called while it is held, by anybody.
+        Leaving never raises `StoreError`: a flight that cannot be given back ends with its lease.
+
+        Raises:
+            StoreError: When entering, the store cannot be reached.
+        """
         ...
 
 
@@ -70,7 +111,7 @@ class MemoryTokenStore:
 
 
 class TokenCache:
-    """One app's token: kept, renewed in time, fetched once however many threads ask."""
+    """One app's token: kept, renewed in time, fetched once however many workers ask."""
 
     def __init__(
         self, *, app: str, store: TokenStore, clock: Clock, fetch: Callable[[float], Token]
@@ -89,31 +130,47 @@ class TokenCache:
             deadline: Monotonic second after which no new try to fetch one starts.
 
         Raises:
-            MpesaError: It could not be fetched. Threads that waited for the same fetch get a copy
-                of the same error instead of trying one after the other.
+            NotSent: Others tried to fetch one until the time was up.
+            MpesaError: It could not be fetched, or the store failed. Threads that waited for the
+                same fetch get a copy of the same error instead of trying one after the other.
         """
         token = self._usable()
         if token is not None:
             return token
         failures = self._failures
+        asked = self._clock.monotonic()
         with self._store.single_flight(self._app):
             token = self._usable()
             if token is not None:
                 return token
             if self._failures != failures and self._last_failure is not None:
                 raise copy.copy(self._last_failure)
-            try:
-                token = self._fetch(deadline)
-            except MpesaError as error:
-                self._failures += 1
-                self._last_failure = copy.copy(error)
-                raise
-            self._store.save(self._app, token)
-            return token
+            # While Daraja is down, the workers of a fleet must not wait for each other's failures in
+            # turn: whoever has no time left makes way.
+            now = self._clock.monotonic()
+            if now > deadline and now - asked > _LONG_WAIT:
+                raise NotSent("other workers could not get a token in time")
+            return self._fetch_one(deadline)
 
     def drop(self, token: Token, /) -> None:
         """Forget a token that was refused, unless a newer one took its place already."""
         self._store.drop(self._app, token)
+
+    def _fetch_one(self, deadline: float) -> Token:
+        """Fetch and save."""
+        try:
+            token = self._fetch(deadline)
+        except MpesaError as error:
+            self._failures += 1
+            self._last_failure = copy.copy(error)
+            raise
+        # The flight's lease may have run out meanwhile. Whoever fetched after us has the newer token,
+        # and ours is dead.
+        newer = self._usable()
+        if newer is not None:
+            return newer
+        self._store.save(self._app, token)
+        return token
 
     def _usable(self) -> Token | None:
         token = self._store.load(self._app)

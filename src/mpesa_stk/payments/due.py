@@ -1,38 +1,54 @@
 """The work that is due: orphaned intents, open payments to ask about, outcomes to report.
 
 `due_at` is the only schedule. One batch is bounded in number and time, and a payment that fails harms
-no other: its lease brings it back.
+no other: its lease brings it back. Many workers may do batches at once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import attrs
 
 from mpesa_stk.client import StkClient
-from mpesa_stk.errors import MpesaError
+from mpesa_stk.errors import (
+    AuthenticationFailed,
+    DarajaError,
+    InvalidRequest,
+    MpesaError,
+    RateLimited,
+    StoreError,
+)
 from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.budget import QueryBudget
 from mpesa_stk.payments.events import (
     Deferred,
     QuerySeen,
     Reported,
     ReportFailed,
+    Signal,
     TimeUp,
     WorkerDied,
 )
 from mpesa_stk.payments.intake import CallbackIntake
-from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.ledger import SLOWEST_QUERY, Ledger
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.transaction import Transaction
 
 __all__ = ["DueReport", "DueWork"]
 
+KEEP_ASKING = timedelta(hours=24)
+"""How long after its expiry a payment is kept open while every query about it fails."""
 _FIRST_REDELIVERY = 30.0
 _SLOWEST_REDELIVERY = 3600.0
+_LONGEST_RETRY_AFTER = 3600.0
 _LEASE_MARGIN = 30.0
+_LEAST_QUERY = 5.0
+_PATIENCE = 2.0
 
 
 @attrs.frozen(kw_only=True)
@@ -42,17 +58,23 @@ class DueReport:
     Attributes:
         claimed: Taken from the store.
         queried: Daraja was asked about.
+        deferred: Not asked about, since the budget of queries was used up; asked about later.
+        throttled: Of the queries, refused by Daraja because of too many.
         settled: Got an outcome.
         expired: Of those, given up as EXPIRED.
         reported: The host was told.
         report_failed: The host's handler raised; it is told again later.
-        unreported: Settled, but nobody to tell.
+        unreported: Settled, but nobody to tell; due at once for whoever brings a handler.
         failed: The store or Daraja failed; their time comes again.
-        left: Not begun before the deadline; their lease brings them back.
+        left: Not begun before the deadline, where their lease brings them back; not begun since the
+            batch was stopped; or not told since another worker has them by now.
+        more: Whether the batch was full, so that more may be due now; not where all of it is unreported.
     """
 
     claimed: int = 0
     queried: int = 0
+    deferred: int = 0
+    throttled: int = 0
     settled: int = 0
     expired: int = 0
     reported: int = 0
@@ -60,15 +82,47 @@ class DueReport:
     unreported: int = 0
     failed: int = 0
     left: int = 0
+    more: bool = False
+
+
+@attrs.define(kw_only=True)
+class _Batch:
+    """One batch while it is done.
+
+    Attributes:
+        on_settled: The host's handler.
+        lease: For how long payments are claimed.
+        ends: Monotonic second after which no payment is begun.
+        tally: What was done.
+        untold: Settled payments that nobody can be told of.
+        closed_until: When the budget allows the next query, where it was used up.
+    """
+
+    on_settled: Callable[[Transaction], object] | None
+    lease: timedelta
+    ends: float
+    tally: Counter[str] = attrs.Factory(Counter)
+    untold: list[Transaction] = attrs.Factory(list)
+    closed_until: datetime | None = None
 
 
 class DueWork:
     """Does what is due."""
 
-    def __init__(self, *, ledger: Ledger, intake: CallbackIntake, client: StkClient) -> None:
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        intake: CallbackIntake,
+        client: StkClient,
+        budget: QueryBudget,
+        app: str,
+    ) -> None:
         self._ledger = ledger
         self._intake = intake
         self._client = client
+        self._budget = budget
+        self._app = app
 
     def process(
         self,
@@ -76,32 +130,54 @@ class DueWork:
         on_settled: Callable[[Transaction], object] | None,
         limit: int,
         deadline: float,
+        stop: Callable[[], bool],
     ) -> DueReport:
         """Do one batch; see `Payments.process_due`."""
         clock = self._ledger.clock
-        ends = clock.monotonic() + deadline
-        tally: Counter[str] = Counter()
         # No payment of the batch may be taken by another worker before this one is through.
         lease = timedelta(seconds=deadline + self._client.config.total_timeout + _LEASE_MARGIN)
-        for transaction in self._ledger.store.claim_due(clock.now(), limit, lease):
-            tally["claimed"] += 1
-            if clock.monotonic() >= ends:
-                tally["left"] += 1
-                continue
-            try:
-                after = self._follow(transaction, ends, tally)
-                if after.state.settled and not after.reported:
-                    self._deliver(after, on_settled, tally)
-            except MpesaError as error:
-                tally["failed"] += 1
-                log_trouble(
-                    "due_failed",
-                    transaction_no=transaction.transaction_no,
-                    error=type(error).__name__,
-                )
-        return DueReport(**tally)
+        batch = _Batch(on_settled=on_settled, lease=lease, ends=clock.monotonic() + deadline)
+        tally = batch.tally
+        rest = _in_order(self._ledger.store.claim_due(clock.now(), limit, lease))
+        tally["claimed"] = len(rest)
+        try:
+            while rest and not stop():
+                transaction = rest.pop(0)
+                if clock.monotonic() >= batch.ends:
+                    tally["left"] += 1
+                else:
+                    self._do(transaction, batch)
+        finally:
+            # Stopped, or taken down by the handler: nobody needs to wait until our leases end.
+            tally["left"] += len(rest)
+            self._release([*rest, *batch.untold])
+        # A batch that is due again as a whole would come for ever.
+        more = tally["claimed"] >= limit and tally["claimed"] > tally["unreported"]
+        return DueReport(more=more, **tally)
 
-    def _follow(self, transaction: Transaction, ends: float, tally: Counter[str]) -> Transaction:
+    def _release(self, transactions: list[Transaction]) -> None:
+        now = self._ledger.clock.now()
+        for transaction in transactions:
+            with contextlib.suppress(StoreError):  # its lease brings it back
+                self._ledger.put_back(transaction, now)
+
+    def _do(self, transaction: Transaction, batch: _Batch) -> None:
+        """Do what is due for one payment; whatever fails, the others are done."""
+        try:
+            after = self._follow(transaction, batch)
+            if after.state.settled and not after.reported:
+                self._deliver(after, batch, ours=after is transaction)
+        except MpesaError as error:
+            batch.tally["failed"] += 1
+            log_trouble(
+                "due_failed",
+                transaction_no=transaction.transaction_no,
+                error=type(error).__name__,
+            )
+
+    # --- open payments --------------------------------------------------------------------------
+
+    def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
         """Bring an open payment forward: kept callbacks, the query, its expiry."""
         if transaction.state.settled:
             return transaction
@@ -111,56 +187,147 @@ class DueWork:
             transaction = ledger.advance(transaction, died)
         transaction = self._intake.apply_kept(transaction)
         if not transaction.state.settled:
-            transaction = self._ask(transaction, ends, tally)
-        if not transaction.state.settled and ledger.clock.now() >= transaction.expires_at:
-            transaction = ledger.advance(transaction, TimeUp())
-            tally["expired"] += transaction.state is TransactionState.EXPIRED
-        tally["settled"] += transaction.state.settled
+            overdue = ledger.clock.now() >= transaction.expires_at
+            transaction, heard = self._look(transaction, batch)
+            if overdue and heard and not transaction.state.settled:
+                transaction = ledger.advance(transaction, TimeUp())
+                batch.tally["expired"] += transaction.state is TransactionState.EXPIRED
+        batch.tally["settled"] += transaction.state.settled
         return transaction
 
-    def _ask(self, transaction: Transaction, ends: float, tally: Counter[str]) -> Transaction:
-        """Ask Daraja, where there is an id to ask by; say when to look again."""
+    def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, bool]:
+        """Ask Daraja where that is possible and the budget allows it; say when to look again.
+
+        Returns:
+            The payment, and whether all was heard that Daraja will tell, so that it may expire.
+        """
         ledger = self._ledger
         if transaction.checkout_request_id is None:
             nothing = Deferred(reason="no id to ask by", next_due=ledger.next_query(transaction))
-            return ledger.advance(transaction, nothing)
-        tally["queried"] += 1
-        left = ends - ledger.clock.monotonic()
+            return ledger.advance(transaction, nothing), True
+        wait = self._wait_for_budget(batch)
+        if wait > 0:
+            # Those behind it wait longer, or all would come back for each single query: half of their
+            # place in the line, since others may settle without a query.
+            place = 1 + batch.tally["deferred"] / 2
+            batch.tally["deferred"] += 1
+            seconds = min(wait * place, max(wait, SLOWEST_QUERY))
+            ledger.put_back(transaction, ledger.clock.now() + timedelta(seconds=seconds))
+            return transaction, False
+        return self._ask(transaction, transaction.checkout_request_id, batch)
+
+    def _wait_for_budget(self, batch: _Batch) -> float:
+        """Seconds until a query may be asked; 0.0 where one may be asked now, which is counted.
+
+        Between two queries of a batch a short pause is waited for, or a batch could ask once and no more;
+        not before the first, for which an older payment may be waiting elsewhere, and not so long that
+        there is no time left to defer the rest.
+        """
+        clock = self._ledger.clock
+        if batch.closed_until is not None and clock.now() < batch.closed_until:
+            return (batch.closed_until - clock.now()).total_seconds()
+        wait = self._budget.take(self._app, clock.now())
+        patience = _PATIENCE if batch.tally["queried"] else 0.0
+        while 0 < wait <= patience and clock.monotonic() + wait + _PATIENCE <= batch.ends:
+            clock.sleep(wait)
+            wait = self._budget.take(self._app, clock.now())
+        batch.closed_until = clock.now() + timedelta(seconds=wait)
+        return wait
+
+    def _ask(
+        self, transaction: Transaction, checkout_request_id: str, batch: _Batch
+    ) -> tuple[Transaction, bool]:
+        """Ask Daraja; returns as `_look` does."""
+        ledger = self._ledger
+        batch.tally["queried"] += 1
+        left = batch.ends - ledger.clock.monotonic()
         try:
-            result = self._client.query(transaction.checkout_request_id, timeout=max(left, 1.0))
+            # One try: the budget counts questions that are sent, and the schedule asks again.
+            result = self._client.query(
+                checkout_request_id, timeout=max(left, _LEAST_QUERY), attempts=1
+            )
         except MpesaError as error:
-            tally["failed"] += 1
-            asked = timedelta(seconds=getattr(error, "retry_after", None) or 0)
+            batch.tally["failed"] += 1
+            asked = timedelta(seconds=self._pause_after(error, batch))
             next_due = max(ledger.next_query(transaction), ledger.clock.now() + asked)
             deferred = Deferred(reason=type(error).__name__, next_due=next_due)
-            return ledger.advance(transaction, deferred)
+            transaction = ledger.advance(transaction, deferred)
+            long_over = ledger.clock.now() >= transaction.expires_at + KEEP_ASKING
+            return transaction, long_over or _is_about_the_payment(error)
         seen = QuerySeen(result=result, next_due=ledger.next_query(transaction))
-        return ledger.advance(transaction, seen)
+        return ledger.advance(transaction, seen), True
 
-    def _deliver(
-        self,
-        transaction: Transaction,
-        on_settled: Callable[[Transaction], object] | None,
-        tally: Counter[str],
-    ) -> None:
-        """Tell the host, then write that it was told: at least once, never not at all."""
-        if on_settled is None:
-            tally["unreported"] += 1  # its lease brings it back
+    def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
+        """Seconds that Daraja asks for; where it says that we ask too much, all workers hear of it."""
+        seconds: float = getattr(error, "retry_after", None) or 0.0
+        if isinstance(error, RateLimited):
+            batch.tally["throttled"] += 1
+            self._budget.throttled(self._app, self._ledger.clock.now(), seconds)
+        return min(seconds, _LONGEST_RETRY_AFTER)
+
+    # --- settled payments -----------------------------------------------------------------------
+
+    def _deliver(self, transaction: Transaction, batch: _Batch, *, ours: bool) -> None:
+        """Tell the host, then write that it was told: at least once, never not at all.
+
+        A payment that was settled when it was claimed is ours while its lease lasts. One that settled
+        since is due for everybody, so it has to be taken first.
+        """
+        if batch.on_settled is None:
+            batch.tally["unreported"] += 1
+            batch.untold.append(transaction)
             return
-        now = self._ledger.clock.now()
+        ledger = self._ledger
+        held: Transaction | None = transaction
+        if not ours or transaction.due_at is None or transaction.due_at <= ledger.clock.now():
+            held = ledger.hold(transaction, batch.lease)
+        if held is None:
+            batch.tally["left"] += 1
+            return
         try:
-            on_settled(transaction)
+            batch.on_settled(held)
         except Exception as error:  # noqa: BLE001 - the host's handler may raise anything; no other payment may suffer
-            tally["report_failed"] += 1
-            log_trouble(
-                "report_failed",
-                transaction_no=transaction.transaction_no,
-                error=type(error).__name__,
-            )
-            age = (now - transaction.updated).total_seconds()
-            wait = min(max(2 * age, _FIRST_REDELIVERY), _SLOWEST_REDELIVERY)
-            again = ReportFailed(state=transaction.state, next_due=now + timedelta(seconds=wait))
-            self._ledger.advance(transaction, again)
-            return
-        self._ledger.advance(transaction, Reported(state=transaction.state))
-        tally["reported"] += 1
+            self._tell_again(held, error, batch)
+        except BaseException as error:
+            # The host wants to stop, so it does; but not at the same payment again and again.
+            with contextlib.suppress(StoreError):
+                self._tell_again(held, error, batch)
+            raise
+        else:
+            ledger.advance(held, Reported(state=held.state))
+            batch.tally["reported"] += 1
+
+    def _tell_again(self, transaction: Transaction, error: BaseException, batch: _Batch) -> None:
+        """Write that the host could not be told, and when to try again: ever more slowly."""
+        batch.tally["report_failed"] += 1
+        log_trouble(
+            "report_failed",
+            transaction_no=transaction.transaction_no,
+            error=type(error).__name__,
+        )
+        pause = min(_FIRST_REDELIVERY * 2.0 ** _failures(transaction), _SLOWEST_REDELIVERY)
+        again = ReportFailed(state=transaction.state, next_due=self._ledger.spread(pause))
+        self._ledger.advance(transaction, again)
+
+
+def _in_order(claimed: list[Transaction]) -> list[Transaction]:
+    """Settled payments as claimed, the longest due first; then open ones, the oldest and largest first."""
+    settled = [transaction for transaction in claimed if transaction.state.settled]
+    still_open = [transaction for transaction in claimed if not transaction.state.settled]
+    still_open.sort(key=lambda transaction: (transaction.expires_at, -transaction.amount))
+    return settled + still_open
+
+
+def _is_about_the_payment(error: MpesaError) -> bool:
+    """Whether an error is Daraja's answer to this very question, and no outage or lack of credentials."""
+    if isinstance(error, DarajaError) and not isinstance(
+        error, (AuthenticationFailed, RateLimited)
+    ):
+        return error.http_status < 500  # noqa: PLR2004 - server errors
+    return isinstance(error, InvalidRequest)
+
+
+def _failures(transaction: Transaction) -> int:
+    """How many reports failed in a row."""
+    events = [entry.event for entry in reversed(transaction.history)]
+    return sum(1 for _ in itertools.takewhile(Signal.REPORT_FAILED.value.__eq__, events))

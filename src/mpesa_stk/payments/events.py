@@ -46,7 +46,12 @@ class PushRefused:
 
 @attrs.frozen(kw_only=True)
 class OutcomeLost:
-    """The push was sent and no answer tells what became of it."""
+    """The push was sent and no answer tells what became of it.
+
+    Attributes:
+        reason: Constant words, which the history shows: ``HTTP 503``, ``no answer``.
+        next_due: When to look at it.
+    """
 
     reason: str
     next_due: datetime
@@ -84,7 +89,12 @@ class QuerySeen:
 
 @attrs.frozen(kw_only=True)
 class Deferred:
-    """Nothing could be learnt now; look again at `next_due`."""
+    """Nothing could be learnt now; look again at `next_due`.
+
+    Attributes:
+        reason: Constant words, which the history shows.
+        next_due: When to look at it.
+    """
 
     reason: str
     next_due: datetime

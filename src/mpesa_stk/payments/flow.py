@@ -24,10 +24,13 @@ from mpesa_stk.errors import (
     IdempotencyConflict,
     InvalidRequest,
     MpesaError,
+    NotSent,
     OutcomeUnknown,
+    RateLimited,
     StoreError,
 )
 from mpesa_stk.hooks import Hook, Notifier, log_trouble
+from mpesa_stk.payments.budget import QueryBudget, budget_for
 from mpesa_stk.payments.due import DueReport, DueWork
 from mpesa_stk.payments.events import (
     OutcomeLost,
@@ -82,6 +85,7 @@ class Payments:
         clock: Clock | None = None,
         hooks: tuple[Hook, ...] = (),
         jitter: Callable[[], float] = random.random,
+        query_budget: QueryBudget | None = None,
     ) -> None:
         """Make the flow over a client and a store.
 
@@ -90,7 +94,10 @@ class Payments:
             store: Remembers the payments.
             clock: Tells the time.
             hooks: Receive an `Event` for each callback and each settled payment.
-            jitter: Returns a random number from 0 to 1; spreads status queries.
+            jitter: Returns a random number from 0 to 1; spreads status queries and repeated reports.
+            query_budget: Limits the status queries of `process_due`. By default one in this process, at
+                the environment's pace: 5 a minute in the sandbox, 60 elsewhere, no limit for a Daraja
+                on this machine. Several processes need one that they share.
         """
         self.client = client
         self.store = store
@@ -99,7 +106,16 @@ class Payments:
             store=store, clock=self.clock, notify=Notifier(tuple(hooks)), jitter=jitter
         )
         self._intake = CallbackIntake(self._ledger, client.config.callback_secrets)
-        self._due = DueWork(ledger=self._ledger, intake=self._intake, client=client)
+        self._budget = (
+            query_budget if query_budget is not None else budget_for(client.config.environment)
+        )
+        self._due = DueWork(
+            ledger=self._ledger,
+            intake=self._intake,
+            client=client,
+            budget=self._budget,
+            app=client.app,
+        )
 
     # --- checkout ------------------------------------------------------------------------------
 
@@ -155,9 +171,11 @@ class Payments:
             url = signed_url(self.client.config.callback_url, transaction, secrets[0])
             request = attrs.evolve(request, callback_url=url)
         try:
-            answer = self.client.send_push(request)
+            answer = self._push(transaction, request)
         except OutcomeUnknown as error:
-            lost = OutcomeLost(reason=error.reason, next_due=self._ledger.next_query(transaction))
+            # Not the reason's own text, which a transport of the host's may have written.
+            reason = f"HTTP {error.http_status}" if error.http_status else "no answer"
+            lost = OutcomeLost(reason=reason, next_due=self._ledger.next_query(transaction))
             return self._after_push(transaction, lost)
         except MpesaError as error:
             error.transaction_no = transaction.transaction_no
@@ -165,6 +183,12 @@ class Payments:
             self._after_push(transaction, PushRefused(code=code, reason=type(error).__name__))
             raise
         return self._accepted(transaction, answer)
+
+    def _push(self, transaction: Transaction, request: PushRequest) -> PushAccepted:
+        """Push, unless storing the intent took so long that others may have given the payment up."""
+        if transaction.due_at is not None and self.clock.now() >= transaction.due_at:
+            raise NotSent("storing the payment took too long")
+        return self.client.send_push(request)
 
     def _intent(self, request: PushRequest, description: str, key: str | None) -> Transaction:
         now = self.clock.now()
@@ -249,6 +273,10 @@ class Payments:
     def query(self, checkout_request_id: str, /) -> PaymentStatus:
         """Ask Daraja about a payment, join it with ours, and settle ours where it is final.
 
+        A person asks: the budget of `process_due` does not hold this back, and it is not counted there,
+        or a page that asks every second would keep `process_due` from ever asking. Where Daraja answers
+        that it is too much, `process_due` slows down.
+
         Raises:
             InvalidRequest: The id cannot be one.
             StoreError: The store failed.
@@ -261,6 +289,8 @@ class Payments:
             raise
         except MpesaError as error:
             failure = error
+            if isinstance(error, RateLimited):
+                self._budget.throttled(self.client.app, self.clock.now(), error.retry_after or 0.0)
         local = self.store.find(checkout_request_id=checkout_request_id)
         if local is not None and remote is not None:
             local = self._ledger.advance(local, QuerySeen(result=remote))
@@ -291,10 +321,14 @@ class Payments:
         on_settled: Callable[[Transaction], object] | None = None,
         limit: int = 100,
         deadline: float = 25.0,
+        stop: Callable[[], bool] | None = None,
     ) -> DueReport:
         """Do one bounded batch of what is due: ask about open payments, report settled ones.
 
-        Call it from cron, a task queue or a thread, by as many workers as you like.
+        Call it from cron, a task queue or a thread, by as many workers as you like. Settled payments come
+        first, the longest due before the others; then open ones, the oldest before the younger ones and,
+        of the same age, the larger amount before the smaller. Where the budget of status queries is
+        used up, the rest is deferred until it allows more.
 
         Args:
             on_settled: Told of each settled payment at least once; `transaction_no` is the stable
@@ -302,11 +336,21 @@ class Payments:
                 it nothing is reported, and the payments stay due for a caller that brings one.
             limit: Most payments to take.
             deadline: Seconds after which no further payment is begun.
+            stop: Asked before each payment; once it says True, no further payment is begun, and those
+                not begun are due for other workers at once.
 
         Raises:
             StoreError: The store failed when asked for what is due.
+            BaseException: What `on_settled` raised, if it is no `Exception`, such as `SystemExit`. The
+                payment is told again later all the same.
         """
-        return self._due.process(on_settled=on_settled, limit=limit, deadline=deadline)
+        return self._due.process(
+            on_settled=on_settled, limit=limit, deadline=deadline, stop=stop or _never
+        )
+
+
+def _never() -> bool:
+    return False
 
 
 def _checked_key(idempotency_key: object) -> str | None:

@@ -1,7 +1,7 @@
 """Changes stored payments: every change is a compare-and-set of the pure `apply`.
 
-Shared by the parts of the flow. Tells the hooks when a payment settles, and says when an open payment
-is looked at again.
+Shared by the parts of the flow. Tells the hooks when a payment settles, says when an open payment is
+looked at again, and keeps the leases of claimed ones.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction, apply
 from mpesa_stk.secrecy import mask_checkout_id
 
-__all__ = ["FIRST_QUERY", "Ledger"]
+__all__ = ["FIRST_QUERY", "SLOWEST_QUERY", "Ledger"]
 
 FIRST_QUERY = 20.0
 """Seconds after which an open payment is asked about for the first time (facts, section 0)."""
-_SLOWEST_QUERY = 300.0
+SLOWEST_QUERY = 300.0
+"""Most seconds between two looks at an open payment that has not expired."""
+_SLOWEST_LATE_QUERY = 3600.0
 _MOST_RACES = 20
 
 
@@ -87,12 +89,55 @@ class Ledger:
             raise StoreError("a stored transaction is gone")
         return transaction
 
+    # --- the schedule ---------------------------------------------------------------------------
+
     def next_query(self, transaction: Transaction, /) -> datetime:
-        """When to ask about an open payment again: ever more slowly, spread, by its expiry at last."""
+        """When to ask about an open payment again: ever more slowly, spread, and when it expires.
+
+        One that outlived its expiry because Daraja could not be asked is asked about more slowly still.
+        """
         now = self.clock.now()
-        age = (now - transaction.created).total_seconds()
-        wait = min(max(age / 2, FIRST_QUERY), _SLOWEST_QUERY) * (0.9 + 0.2 * self._jitter())
-        return min(now + timedelta(seconds=wait), max(transaction.expires_at, now))
+        pause = max((now - transaction.created).total_seconds() / 2, FIRST_QUERY)
+        if now >= transaction.expires_at:
+            return self.spread(min(pause, _SLOWEST_LATE_QUERY))
+        return min(self.spread(min(pause, SLOWEST_QUERY)), transaction.expires_at)
+
+    def spread(self, seconds: float, /) -> datetime:
+        """That many seconds from now, give or take a tenth by chance."""
+        return self.clock.now() + timedelta(seconds=seconds * (0.9 + 0.2 * self._jitter()))
+
+    # --- leases -----------------------------------------------------------------------------------
+
+    def put_back(self, transaction: Transaction, due_at: datetime, /) -> None:
+        """End our lease of a claimed payment: it is due at `due_at`, and nothing else changes.
+
+        Where another writer was first, what he wrote stands.
+
+        Raises:
+            StoreError: The store failed; the lease runs out by itself.
+        """
+        self.store.replace(attrs.evolve(transaction, due_at=due_at))
+
+    def hold(self, transaction: Transaction, lease: timedelta, /) -> Transaction | None:
+        """Take a payment that has just settled, unless another worker has it by now.
+
+        Returns:
+            The payment as now stored, or None where another worker has it or has told of it.
+
+        Raises:
+            StoreError: The store failed, or others were first too many times.
+        """
+        for _ in range(_MOST_RACES):
+            now = self.clock.now()
+            if transaction.due_at is None or transaction.due_at > now:
+                return None
+            until = now + lease
+            held = attrs.evolve(transaction, due_at=until)
+            # Where the write itself outlasted the lease, others may have told more by now.
+            if self.store.replace(held) and self.clock.now() < until:
+                return attrs.evolve(held, version=held.version + 1)
+            transaction = self.stored(transaction.transaction_no)
+        raise StoreError("other writers were first too many times")
 
     def _tell_settled(self, transaction: Transaction) -> None:
         self.notify(

@@ -58,6 +58,7 @@ __all__ = [
 _DOUBT = "callback reports success without proof"
 MAX_HISTORY = 40
 _FIRST_KEPT = 4
+_MOST_ALIKE = 8
 
 
 @attrs.frozen(kw_only=True)
@@ -67,7 +68,8 @@ class HistoryEntry:
     Attributes:
         at: When.
         event: What happened, a constant word.
-        code: The result or error code, where there was one.
+        code: The result or error code, where there was one; of a lost push, in a constant word or
+            two, what came instead of an answer.
         state: The state after it.
     """
 
@@ -238,15 +240,27 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
     entry = HistoryEntry(at=now, event=signal.value, code=_code_of(event), state=state)
     if not facts and not _is_new_evidence(transaction, event, entry):
         return transaction
-    return attrs.evolve(
-        transaction, **facts, updated=now, history=_bounded((*transaction.history, entry))
-    )
+    history = transaction.history
+    if isinstance(event, (Deferred, ReportFailed)):
+        history = _without_repetition(history, entry)
+    return attrs.evolve(transaction, **facts, updated=now, history=_bounded((*history, entry)))
 
 
 def _is_new_evidence(before: Transaction, event: PaymentEvent, entry: HistoryEntry) -> bool:
     """Whether a callback says something that is written nowhere yet (invariant I4)."""
     said = {(past.event, past.code) for past in before.history}
     return isinstance(event, CallbackSeen) and (entry.event, entry.code) not in said
+
+
+def _without_repetition(
+    history: tuple[HistoryEntry, ...], entry: HistoryEntry
+) -> tuple[HistoryEntry, ...]:
+    """Make room for an entry that says only that it failed again: of a long row, the last one goes."""
+    row = history[-_MOST_ALIKE:]
+    alike = len(row) == _MOST_ALIKE and all(
+        attrs.evolve(past, at=entry.at) == entry for past in row
+    )
+    return history[:-1] if alike else history
 
 
 def _bounded(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
@@ -261,6 +275,8 @@ def _code_of(event: PaymentEvent) -> str | None:
         return event.result.result.code
     if isinstance(event, QuerySeen):
         return event.result.result_code
+    if isinstance(event, (OutcomeLost, Deferred)):
+        return event.reason
     return event.code if isinstance(event, PushRefused) else None
 
 

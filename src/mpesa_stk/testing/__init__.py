@@ -1,9 +1,12 @@
 """What hosts use in their own tests: a Daraja in their process, a clock, callbacks, test phones.
 
-Importing it imports neither pytest nor requests.
+Importing it imports neither pytest nor requests: the contracts of stores are loaded when asked for.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mpesa_stk.simulator.engine import PIN
 from mpesa_stk.simulator.faults import FAULTS, Fault
@@ -21,6 +24,10 @@ from mpesa_stk.testing.clock import ManualClock
 from mpesa_stk.testing.daraja import SimulatedDaraja, simulated_config
 from mpesa_stk.testing.payloads import PAYLOADS, Payload, payload
 
+if TYPE_CHECKING:
+    from mpesa_stk.testing.store_contract import StoreContract
+    from mpesa_stk.testing.token_contract import TokenStoreContract
+
 __all__ = [
     "FAULTS",
     "OUTCOMES",
@@ -35,6 +42,8 @@ __all__ = [
     "Scenario",
     "Shape",
     "SimulatedDaraja",
+    "StoreContract",
+    "TokenStoreContract",
     "failed_callback",
     "paid_callback",
     "payload",
@@ -44,3 +53,12 @@ __all__ = [
     "simulated_config",
     "unproven_callback",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
+    """Load a contract when it is first used."""
+    if name == "StoreContract":
+        return importlib.import_module("mpesa_stk.testing.store_contract").StoreContract
+    if name == "TokenStoreContract":
+        return importlib.import_module("mpesa_stk.testing.token_contract").TokenStoreContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,120 @@
+"""A stored payment as a row of plain values, and back. Pure; shared by stores that keep rows.
+
+A row is a dict with the names of the fields of `Transaction` or `KeptCallback`. What no database can hold
+as it is becomes a `StoreError` here, before it is sent: some databases cut a text that is too long, one
+refuses NUL, and drivers raise errors of their own for half of a surrogate pair.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import attrs
+
+from mpesa_stk.errors import StoreError
+from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.payments.store import KeptCallback
+from mpesa_stk.payments.transaction import HistoryEntry, Transaction
+
+__all__ = [
+    "LENGTHS",
+    "UNIQUE",
+    "checked",
+    "kept_of",
+    "row_of",
+    "row_of_kept",
+    "storable",
+    "transaction_of",
+]
+
+UNIQUE = ("transaction_no", "idempotency_key", "checkout_request_id", "receipt_number")
+"""The values that only one payment may have, in the order in which a conflict is named."""
+
+LENGTHS = dict.fromkeys((*UNIQUE, "reference", "callback_id", "app"), 255) | dict.fromkeys(
+    ("account", "phone_number", "state", "result_code", "settled_by"), 64
+)
+"""The most characters that a field may have; the others may have any number."""
+
+_MOST = 2**63 - 1
+# Daraja's words, which nothing depends on: a strange character in one must not keep a paid payment open.
+_WORDS = ("merchant_request_id", "response_description", "customer_message", "result_desc")
+
+
+def storable(text: str, /) -> bool:
+    """Whether every database can hold a text: no NUL, no half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def checked(row: dict[str, Any], /) -> dict[str, Any]:
+    """The row itself.
+
+    Raises:
+        StoreError: A value cannot be held as it is. The text names the field, not the value.
+    """
+    for name, value in row.items():
+        if isinstance(value, str):
+            good = storable(value) and len(value) <= LENGTHS.get(name, len(value))
+        elif isinstance(value, int):
+            good = -_MOST <= value <= _MOST
+        else:
+            good = not isinstance(value, datetime) or value.tzinfo is not None
+        if not good:
+            raise StoreError(f"{name} holds a value that cannot be stored")
+    return row
+
+
+def row_of(transaction: Transaction, /) -> dict[str, Any]:
+    """The row of a payment.
+
+    A NUL in Daraja's words is stored as U+2400, the sign for it.
+
+    Raises:
+        StoreError: A value cannot be held as it is.
+    """
+    row = {name: getattr(transaction, name) for name in attrs.fields_dict(Transaction)}
+    row |= {name: row[name].replace("\0", "\u2400") for name in _WORDS if row[name] is not None}
+    row["state"] = transaction.state.value
+    row["history"] = json.dumps([_line(entry) for entry in transaction.history])
+    return checked(row)
+
+
+def transaction_of(row: Mapping[str, Any], /) -> Transaction:
+    """The payment of a row.
+
+    Raises:
+        StoreError: It is no row of this version of the library.
+    """
+    try:
+        history = tuple(_entry(line) for line in json.loads(row["history"]))
+        state = TransactionState(row["state"])
+        return Transaction(**{**row, "state": state, "history": history})
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise StoreError("a stored payment cannot be read")
+
+
+def row_of_kept(kept: KeptCallback, /) -> dict[str, Any]:
+    """The row of a kept callback.
+
+    Raises:
+        StoreError: A value cannot be held as it is.
+    """
+    return checked(attrs.asdict(kept))
+
+
+def kept_of(row: Mapping[str, Any], /) -> KeptCallback:
+    """The kept callback of a row."""
+    return KeptCallback(**row)
+
+
+def _line(entry: HistoryEntry) -> dict[str, Any]:
+    at = entry.at.astimezone(timezone.utc).isoformat()
+    return {"at": at, "event": entry.event, "code": entry.code, "state": entry.state.value}
+
+
+def _entry(line: Mapping[str, Any]) -> HistoryEntry:
+    at = datetime.fromisoformat(line["at"])
+    return HistoryEntry(**{**line, "at": at, "state": TransactionState(line["state"])})

@@ -1,0 +1,85 @@
+"""The payments and callbacks that the contracts store. Values only."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import attrs
+
+from mpesa_stk.payments.store import KeptCallback
+from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
+
+__all__ = ["LEASE", "START", "TICK", "full_payment", "kept_callback", "number_of", "payment"]
+
+START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
+"""When it all begins."""
+TICK = timedelta(microseconds=1)
+"""The shortest time that a store tells apart."""
+LEASE = timedelta(seconds=60)
+"""How long a claim lasts."""
+
+
+def number_of(ordinal: int, /) -> str:
+    """A UUID4, the same for the same ordinal."""
+    return str(uuid.UUID(int=ordinal, version=4))
+
+
+def payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - any field
+    """One of many payments, whose intent was just stored."""
+    facts: dict[str, Any] = {
+        "transaction_no": number_of(ordinal),
+        "account": "paybill 600000",
+        "phone_number": "+254718643064",
+        "amount": 100,
+        "reference": "INV-1",
+        "created": START,
+        "updated": START,
+        "expires_at": START + timedelta(minutes=15),
+        "due_at": START + timedelta(minutes=3),
+    }
+    return Transaction(**(facts | changes))
+
+
+def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - any field
+    """A payment with a value of its own in every field, and text of several scripts."""
+    entry = HistoryEntry(at=START + TICK, event="push accepted", state=TransactionState.PENDING)
+    facts: dict[str, Any] = {
+        "idempotency_key": f"order-{ordinal}",
+        "account": "till 5000001 (6000001)",
+        "amount": 16_777_217,  # not exact as a float of 32 bits
+        "reference": "Viatu \u2713 \U0001f45f",
+        "description": "Ngozi e\u0301 \u00e9",  # the same letter, composed and not
+        "state": TransactionState.SUCCEEDED,
+        "created": START + 2 * TICK,
+        "updated": START + 3 * TICK,
+        "expires_at": START + timedelta(minutes=15, microseconds=999_999),
+        "due_at": START + timedelta(minutes=3, microseconds=1),
+        "merchant_request_id": f"29115-34620561-{ordinal}",
+        "checkout_request_id": f"ws_CO_23112026090000{ordinal:09}",
+        "response_description": "Imepokelewa \u2013 tunashughulikia \U0001f1f0\U0001f1ea",
+        "customer_message": "Asante sana \U0001f64f\U0001f3fe '\"\\%_\t\n;--",
+        "result_code": "SFC_IC0003",
+        "result_desc": "\u1240\u1308\u1230 \u4e2d\u6587 \u0627\u0644\u0639\u0631\u0628\u064a\u0629",
+        "receipt_number": f"NLJ7RT{ordinal}",
+        "paid_at": START + timedelta(seconds=13, microseconds=7),
+        "settled_by": "callback",
+        "needs_review": "callback has another amount \u2013 angalia \U0001f440",
+        "reported": True,
+        "history": (entry, attrs.evolve(entry, at=START + LEASE, code="1032 \U0001f6ab")),
+        "version": 7,
+    }
+    return payment(ordinal, **(facts | changes))
+
+
+def kept_callback(ordinal: int, /, **changes: Any) -> KeptCallback:  # noqa: ANN401 - any field
+    """One of many kept callbacks, each received a microsecond after the one before."""
+    facts: dict[str, Any] = {
+        "callback_id": number_of(1_000_000 + ordinal),
+        "body": b'{"Body": {}}',
+        "reason": "no payment has this checkout_request_id yet",
+        "received": START + ordinal * TICK,
+        "checkout_request_id": "ws_CO_1",
+    }
+    return KeptCallback(**(facts | changes))

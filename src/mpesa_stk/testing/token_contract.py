@@ -1,0 +1,166 @@
+"""`TokenStoreContract`: what every `TokenStore` must do, as tests that a store's author inherits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.daraja.models import Token
+from mpesa_stk.daraja.tokens import TokenStore
+
+__all__ = ["MakeTokenStore", "TokenStoreContract"]
+
+MakeTokenStore = Callable[[], TokenStore]
+"""Opens another handle on the same tokens."""
+
+_WORKERS = 8
+_PATIENCE = 60.0
+_DRIFT = 0.1
+
+
+class TokenStoreContract:
+    """Inherit it, name the class ``Test...``, give it `make_store`, and let pytest run it.
+
+    Every test is part of the contract: overriding one is not supported.
+
+    Attributes:
+        lease: Seconds that a flight of `make_store`'s handles lasts when its holder is gone. Keep it
+            short, since a test waits for it. A store that several processes share has one; None
+            skips the test.
+    """
+
+    lease: float | None = 1.0
+
+    @pytest.fixture
+    def make_store(self) -> MakeTokenStore:
+        """A function that opens ANOTHER handle on the same tokens; none is there at first."""
+        raise NotImplementedError("override the fixture make_store")
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        """The clock that the handles were given."""
+        return SystemClock()
+
+    def test_starts_empty(self, make_store: MakeTokenStore, clock: Clock) -> None:
+        """Nothing is there, and dropping nothing is no error."""
+        store = make_store()
+        store.drop("app", _token(clock, "one"))
+        assert store.load("app") is None, "no token was saved yet"
+
+    def test_every_handle_reads_what_one_saved(
+        self, make_store: MakeTokenStore, clock: Clock
+    ) -> None:
+        """Value, life and moment of renewal; the newest one at once, in every handle."""
+        first, second = make_store(), make_store()
+        for value in ("one", "two" * 400, "three"):
+            token = _token(clock, value)
+            first.save("app", token)
+            _same(first.load("app"), token)
+            _same(second.load("app"), token)
+
+    def test_apps_do_not_share_tokens(self, make_store: MakeTokenStore, clock: Clock) -> None:
+        """One store serves several apps."""
+        store = make_store()
+        one, two = _token(clock, "one"), _token(clock, "two")
+        store.save("a", one)
+        store.save("A", two)
+        store.drop("a", one)
+        assert store.load("a") is None, "its token was dropped"
+        _same(store.load("A"), two)
+
+    def test_drop_compares_the_value(self, make_store: MakeTokenStore, clock: Clock) -> None:
+        """Only the very token that failed is dropped, by whichever worker; a newer one stays."""
+        first, second = make_store(), make_store()
+        token = _token(clock, "One")
+        first.save("app", token)
+        for other in ("one", "One ", "On", "Two"):
+            second.drop("app", _token(clock, other))
+            _same(first.load("app"), token)
+        second.drop("app", Token(value="One", expires_in=1.0, renew_at=0.0))
+        assert first.load("app") is None, "a token is known by its value alone"
+
+    def test_flights_are_one_at_a_time(self, make_store: MakeTokenStore) -> None:
+        """However many ask at once, with a handle each: nobody is in a flight beside another."""
+        barrier = threading.Barrier(_WORKERS)
+        flying: list[object] = []
+        seen: list[int] = []
+
+        def fly() -> None:
+            me = object()
+            store = make_store()
+            barrier.wait(_PATIENCE)
+            with store.single_flight("app"):
+                flying.append(me)
+                store.load("app")  # others get their chance
+                seen.append(len(flying))
+                flying.remove(me)
+
+        workers = [_start(fly) for _ in range(_WORKERS)]
+        for worker in workers:
+            worker.join(_PATIENCE)
+        assert seen == [1] * _WORKERS, f"so many were in a flight at once: {seen}"
+
+    def test_flight_blocks_nothing_else(self, make_store: MakeTokenStore, clock: Clock) -> None:
+        """While one worker fetches, all others load, save and drop, and another app flies."""
+        first, second = make_store(), make_store()
+        token = _token(clock, "one")
+        with first.single_flight("a"), second.single_flight("b"):
+            second.save("a", token)
+            _same(first.load("a"), token)
+            first.drop("a", token)
+            assert second.load("a") is None, "its token was dropped"
+
+    def test_flight_is_given_back_after_an_error(self, make_store: MakeTokenStore) -> None:
+        """What is raised in a flight comes out as it is, and the next worker may fetch."""
+        store = make_store()
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError), store.single_flight("app"):
+                raise ZeroDivisionError
+
+    def test_lost_flight_ends_with_its_lease(
+        self, make_store: MakeTokenStore, clock: Clock
+    ) -> None:
+        """A holder that is gone blocks nobody for longer, and gives back nobody else's flight."""
+        if self.lease is None:
+            pytest.skip("lease = None: a flight of this store ends with its process")
+        gone = make_store().single_flight("app")
+        gone.__enter__()
+        second = make_store().single_flight("app")
+        _in_time(second.__enter__, "a flight whose holder is gone must end with its lease")
+        began = clock.monotonic()
+        gone.__exit__(None, None, None)
+        third = make_store().single_flight("app")
+        _in_time(third.__enter__, "the second flight must end with its lease too")
+        waited = clock.monotonic() - began
+        third.__exit__(None, None, None)
+        assert waited > self.lease / 2, "the one that came too late gave back another one's flight"
+
+
+def _start(function: Callable[[], object]) -> threading.Thread:
+    """A thread that does not keep the process alive, should the store never let it go."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+def _in_time(function: Callable[[], object], message: str) -> None:
+    worker = _start(function)
+    worker.join(_PATIENCE)
+    assert not worker.is_alive(), message
+
+
+def _token(clock: Clock, value: str) -> Token:
+    """A token that is used for an hour."""
+    return Token(value=value, expires_in=3599.0, renew_at=clock.monotonic() + 3539.0)
+
+
+def _same(found: Token | None, wanted: Token) -> None:
+    assert found is not None, "the token was not found"
+    assert found.value == wanted.value, "another token was found"
+    assert found.expires_in == wanted.expires_in, "expires_in must come back as it was"
+    assert abs(found.renew_at - wanted.renew_at) < _DRIFT, (
+        "renew_at must come back as the same moment, by the monotonic clock of the reader"
+    )

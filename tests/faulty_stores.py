@@ -1,0 +1,252 @@
+"""Stores with one fault each, which the contracts must find.
+
+Not collected by itself: `test_store_contract.py` runs it in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Any
+
+import attrs
+import pytest
+
+from mpesa_stk import (
+    DuplicateTransaction,
+    KeptCallback,
+    MemoryTokenStore,
+    MemoryTransactionStore,
+    Token,
+    Transaction,
+)
+from mpesa_stk.testing import StoreContract, TokenStoreContract
+from mpesa_stk.testing.store_contract import MakeStore
+from mpesa_stk.testing.token_contract import MakeTokenStore
+
+
+class RacyStore(MemoryTransactionStore):
+    """Checks, and then acts, as if nobody could come between: two threads are made to meet there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._between = threading.Barrier(2)
+
+    def _meet(self) -> None:
+        """Wait for another thread that has checked, too, but has not acted."""
+        if threading.current_thread() is not threading.main_thread():
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self._between.wait(2.0)
+                return
+            self._between.reset()
+
+    def add(self, transaction: Transaction, /) -> None:
+        """Insert."""
+        if self.get(transaction.transaction_no) is not None:
+            raise DuplicateTransaction("transaction_no")
+        self._check_unique(transaction)
+        self._meet()
+        with self._lock:
+            numbers = self._by_reference.setdefault(transaction.reference, [])
+            numbers.append(transaction.transaction_no)
+            self._write(None, transaction)
+
+    def replace(self, transaction: Transaction, /) -> bool:
+        """Compare, then set."""
+        before = self.get(transaction.transaction_no)
+        if before is None or before.version != transaction.version:
+            return False
+        self._check_unique(transaction)
+        self._meet()
+        with self._lock:
+            self._write(before, attrs.evolve(transaction, version=transaction.version + 1))
+        return True
+
+    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+        """Look, then take."""
+        due = [(one.due_at, one) for one in list(self._transactions.values()) if one.due_at]
+        found = [one for at, one in sorted(due, key=lambda pair: pair[0]) if at <= now][:limit]
+        if found:
+            self._meet()
+        with self._lock:
+            return [self._write_lease(before, now + lease) for before in found]
+
+
+class WholeSecondsStore(MemoryTransactionStore):
+    """A column for moments without a fraction."""
+
+    def add(self, transaction: Transaction, /) -> None:
+        """Insert what is left of it."""
+        super().add(attrs.evolve(transaction, created=transaction.created.replace(microsecond=0)))
+
+
+class CaselessStore(MemoryTransactionStore):
+    """A collation that takes capitals for small letters."""
+
+    def add(self, transaction: Transaction, /) -> None:
+        """Insert."""
+        for other in list(self._transactions.values()):
+            if (other.idempotency_key or "").lower() == (
+                transaction.idempotency_key or "-"
+            ).lower():
+                raise DuplicateTransaction("idempotency_key")
+        super().add(transaction)
+
+
+class LateStore(MemoryTransactionStore):
+    """Takes what is due before now, and not what is due now."""
+
+    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+        """Claim a little late."""
+        taken = super().claim_due(now - timedelta(microseconds=1), limit, lease)
+        return [attrs.evolve(one, due_at=now + lease) for one in taken]
+
+
+class UpsertingStore(MemoryTransactionStore):
+    """Writes whatever it is given."""
+
+    def replace(self, transaction: Transaction, /) -> bool:
+        """Write, and compare nothing."""
+        before = self.get(transaction.transaction_no)
+        if before is None:
+            self.add(transaction)
+            return True
+        return super().replace(attrs.evolve(transaction, version=before.version))
+
+
+class ForgetfulStore(MemoryTransactionStore):
+    """Hands a kept callback out once."""
+
+    def kept_callbacks(self, **names: Any) -> list[KeptCallback]:
+        """Read, and drop."""
+        found = super().kept_callbacks(**names)
+        for kept in found:
+            self.drop_callback(kept.callback_id)
+        return found
+
+
+def of_store(kind: type[MemoryTransactionStore]) -> type[StoreContract]:
+    """The contract of one kind of store."""
+
+    class Contract(StoreContract):
+        durable = False
+        many = 500
+
+        @pytest.fixture
+        def make_store(self) -> MakeStore:
+            """Always the same store."""
+            store = kind()
+            return lambda: store
+
+    return Contract
+
+
+class TestFaultless(of_store(MemoryTransactionStore)):  # type: ignore[misc] # noqa: D101 - named by what they test
+    pass
+
+
+class TestRacy(of_store(RacyStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestWholeSeconds(of_store(WholeSecondsStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestCaseless(of_store(CaselessStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestLate(of_store(LateStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestUpserting(of_store(UpsertingStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestForgetful(of_store(ForgetfulStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+# --- stores of tokens --------------------------------------------------------------------------------
+
+
+class CarelessTokenStore(MemoryTokenStore):
+    """Drops whatever is there."""
+
+    def drop(self, app: str, token: Token, /) -> None:
+        """Forget the newer token too."""
+        kept = self.load(app)
+        super().drop(app, kept if kept is not None else token)
+
+
+class CrowdedTokenStore(MemoryTokenStore):
+    """Lets everybody fetch at once: two workers are made to meet in the flight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside = threading.Barrier(2)
+
+    def single_flight(self, _app: str, /) -> AbstractContextManager[object]:
+        """Come in."""
+        return contextlib.nullcontext()
+
+    def load(self, app: str, /) -> Token | None:
+        """Wait for another worker that is in the flight, too."""
+        if threading.current_thread() is not threading.main_thread():
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self._inside.wait(2.0)
+        return super().load(app)
+
+
+class StubbornTokenStore(MemoryTokenStore):
+    """Gives a flight back that is another's: its lease is over, and it does not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._free = threading.Event()
+        self._free.set()
+
+    @contextlib.contextmanager
+    def _flight(self) -> Iterator[None]:
+        self._free.wait(1.0)
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
+
+    def single_flight(self, _app: str, /) -> AbstractContextManager[object]:
+        """Wait for a second, then go."""
+        return self._flight()
+
+
+def of_token_store(kind: type[MemoryTokenStore]) -> type[TokenStoreContract]:
+    """The contract of one kind of token store."""
+
+    class Contract(TokenStoreContract):
+        lease = 1.0 if kind is StubbornTokenStore else None
+
+        @pytest.fixture
+        def make_store(self) -> MakeTokenStore:
+            """Always the same store."""
+            store = kind()
+            return lambda: store
+
+    return Contract
+
+
+class TestCareless(of_token_store(CarelessTokenStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestCrowded(of_token_store(CrowdedTokenStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestStubborn(of_token_store(StubbornTokenStore)):  # type: ignore[misc] # noqa: D101
+    pass
