@@ -1,0 +1,84 @@
+"""A shop over a Daraja that answers at once: what is measured is the library and the database."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import deque
+
+import attrs
+
+from daraja_double import answer, result
+from mpesa_stk import (
+    HttpRequest,
+    HttpResponse,
+    Payments,
+    StkClient,
+    Transaction,
+    TransactionStore,
+)
+from mpesa_stk.payments.budget import UnlimitedQueryBudget
+from mpesa_stk.payments.signing import signed_url
+from support import CALLBACK_SECRET, TOKEN, accepted, callback, make_config
+
+
+class InstantDaraja:
+    """A `Transport`: accepts every push, with ids of its own; of every payment it knows nothing yet."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._numbers = itertools.count()
+
+    def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Answer one request."""
+        if request.method == "GET":
+            return answer({"access_token": TOKEN, "expires_in": "3599"})
+        asked = json.loads(request.body or b"").get("CheckoutRequestID")
+        if asked is not None:
+            return result(asked, "4999", "The transaction is still under processing")
+        return answer(accepted(f"ws_CO_{self._name}{next(self._numbers):09}718643064"))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@attrs.define
+class Shop:
+    """Payments over a store, and the callbacks that Daraja still owes."""
+
+    name: str
+    payments: Payments
+    owed: deque[tuple[bytes, str]] = attrs.Factory(deque)
+    _orders: itertools.count[int] = attrs.Factory(itertools.count)
+
+    def checkout(self) -> Transaction:
+        """One customer is asked; the callback is owed from now on."""
+        order = f"{self.name}{next(self._orders):07}"
+        payment = self.payments.checkout(
+            phone_number="0718643064",
+            amount=100,
+            reference=order,
+            idempotency_key=f"order-{order}",
+        )
+        assert payment.checkout_request_id is not None
+        body = callback(receipt=order, checkout_request_id=payment.checkout_request_id)
+        token = signed_url("", payment, CALLBACK_SECRET).strip("/")
+        self.owed.append((body, token))
+        return payment
+
+    def take_callback(self) -> bool:
+        """Daraja calls back about the oldest payment; whether there was one."""
+        if not self.owed:
+            return False
+        body, token = self.owed.popleft()
+        receipt = self.payments.handle_callback(body, token=token)
+        assert receipt.outcome.value == "settled"
+        return True
+
+
+def open_shop(store: TransactionStore, name: str) -> Shop:
+    """A shop with signed callbacks that may ask Daraja as often as it likes."""
+    client = StkClient(
+        make_config(callback_secrets=(CALLBACK_SECRET,)), transport=InstantDaraja(name)
+    )
+    return Shop(name, Payments(client, store, query_budget=UnlimitedQueryBudget()))
