@@ -153,6 +153,28 @@ def test_two_receipts_at_the_same_moment_keep_both() -> None:
     assert [each.body for each in kept] == [callback()]
 
 
+def test_second_receipt_under_review_is_kept_too() -> None:
+    """A payment that is under review already: the receipt that loses the race is evidence all the same."""
+
+    class Raced(BrokenStore):
+        raced = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            if transaction.receipt_number == "NLJ7RT61SV" and not self.raced:
+                self.raced = True
+                host.payments.handle_callback(callback(receipt="FASTER1234"))
+            return super().replace(transaction)
+
+    host = pending(store=Raced())
+    host.payments.handle_callback(callback(amount=99, receipt="NLJ7RT61S0"))
+    host.payments.handle_callback(callback())
+    assert host.stored().needs_review == "callback has another amount"
+    kept = host.store.kept_callbacks(checkout_request_id=CHECKOUT_ID)
+    assert [(each.body, each.reason) for each in kept[1:]] == [
+        (callback(), "callback has another receipt")
+    ]
+
+
 def test_only_one_of_two_callbacks_at_the_same_moment_settles() -> None:
     """Where a duplicate wins the race, ours is told as what it then is: a repetition."""
 

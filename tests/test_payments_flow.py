@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -203,6 +204,41 @@ def test_rejected_payment_is_tried_again_under_its_key() -> None:
     assert transaction.result_code is None
     assert transaction.settled_by is None
     assert len(host.daraja.pushes) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(callback(0, receipt=None), id="success without proof"),
+        pytest.param(callback(0, amount=101), id="another amount"),
+        pytest.param(callback(1032), id="cancelled"),
+    ],
+)
+def test_rejected_payment_whose_prompt_appeared_is_not_pushed_again(body: bytes) -> None:
+    """Daraja refused the push, and a callback shows that the phone was asked all the same."""
+    host = Host(callback_secrets=(CALLBACK_SECRET,))
+    host.daraja.push_script.append(refusal("500.003.02", "System is busy", 500))
+    with pytest.raises(RateLimited):
+        host.checkout(idempotency_key="order-1")
+    host.payments.handle_callback(body, token=host.daraja.token)
+
+    again = host.checkout(idempotency_key="order-1")
+
+    assert again.state is TransactionState.REJECTED
+    assert len(host.daraja.pushes) == 1
+
+
+def test_rejected_payment_that_is_tried_later_is_asked_about_as_a_new_one() -> None:
+    """The schedule begins with the push that was taken, not with the one that was refused."""
+    host = Host()
+    host.daraja.push_script.append(refusal("400.002.02", "Bad Request - Invalid Amount", 400))
+    with pytest.raises(DarajaError):
+        host.checkout(idempotency_key="order-1")
+    host.clock.advance(3600)
+
+    transaction = host.checkout(idempotency_key="order-1")
+
+    assert transaction.due_at == host.clock.now() + timedelta(seconds=20)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from mpesa_stk.payments.events import (
     TryAgain,
 )
 from mpesa_stk.payments.intake import CallbackIntake, CallbackReceipt
-from mpesa_stk.payments.ledger import FIRST_QUERY, Ledger
+from mpesa_stk.payments.ledger import EXPIRE_AFTER, FIRST_QUERY, Ledger
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.store import TransactionStore
@@ -50,8 +50,6 @@ from mpesa_stk.phone import PhoneNumber
 
 __all__ = ["PaymentStatus", "Payments"]
 
-EXPIRE_AFTER = timedelta(minutes=15)
-"""How long an open payment is followed. A prompt lives about a minute (facts, section 6)."""
 _KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -132,8 +130,8 @@ class Payments:
         """Ask a customer to pay, once.
 
         The intent is stored before the push. The same `idempotency_key` with the same payload
-        returns its transaction and pushes nothing, except that a REJECTED one, which never reached
-        the phone, is tried again.
+        returns its transaction and pushes nothing, except that a REJECTED one is tried again: it never
+        reached the phone, unless a callback says that it did.
 
         Args:
             phone_number: Who pays.
@@ -230,7 +228,9 @@ class Payments:
         )
         if differing:
             raise IdempotencyConflict(differing)
-        if known.state is TransactionState.REJECTED:
+        # A callback came about the refused push: its prompt did appear, and may be paid.
+        reached = known.checkout_request_id is not None or known.needs_review is not None
+        if known.state is TransactionState.REJECTED and not reached:
             return self._start_again(known, intent)
         return known, False
 

@@ -162,10 +162,11 @@ class CallbackIntake:
                 event = Doubted(reason=reason)
             else:
                 # Doubtful all the same where another callback was faster, and they disagree.
-                doubt = after.needs_review if after.needs_review != known.needs_review else None
-                if doubt is not None:
-                    self._keep(body, result, known.transaction_no, doubt)
-                return _Judgement(before=before, after=after, doubtful=doubt is not None)
+                doubtful = signal_of(before, event) in _DOUBTFUL
+                if doubtful:
+                    reason = contradiction(before, result) or reason
+                    self._keep(body, result, known.transaction_no, reason)
+                return _Judgement(before=before, after=after, doubtful=doubtful)
         self._keep(body, result, known.transaction_no, reason)
         before, after = self._ledger.step(known, event)
         return _Judgement(before=before, after=after, doubtful=True)

@@ -19,8 +19,10 @@ from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction, apply
 from mpesa_stk.secrecy import mask_checkout_id
 
-__all__ = ["FIRST_QUERY", "SLOWEST_QUERY", "Ledger"]
+__all__ = ["EXPIRE_AFTER", "FIRST_QUERY", "SLOWEST_QUERY", "Ledger"]
 
+EXPIRE_AFTER = timedelta(minutes=15)
+"""How long an open payment is followed. A prompt lives about a minute (facts, section 6)."""
 FIRST_QUERY = 20.0
 """Seconds after which an open payment is asked about for the first time (facts, section 0)."""
 SLOWEST_QUERY = 300.0
@@ -97,7 +99,9 @@ class Ledger:
         One that outlived its expiry because Daraja could not be asked is asked about more slowly still.
         """
         now = self.clock.now()
-        pause = max((now - transaction.created).total_seconds() / 2, FIRST_QUERY)
+        # Not from `created`: a REJECTED payment that is tried again begins anew.
+        age = now - (transaction.expires_at - EXPIRE_AFTER)
+        pause = max(age.total_seconds() / 2, FIRST_QUERY)
         if now >= transaction.expires_at:
             return self.spread(min(pause, _SLOWEST_LATE_QUERY))
         return min(self.spread(min(pause, SLOWEST_QUERY)), transaction.expires_at)
