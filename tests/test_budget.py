@@ -118,6 +118,18 @@ def test_complaints_of_queries_under_way_together_count_once() -> None:
     assert third.next_at == after(39)
 
 
+def test_complaints_without_end_do_not_stop_the_queries() -> None:
+    """A page that asks all the time, and is refused each time, does not keep the workers from asking."""
+    pace = QueryPace(per_minute=5)
+    budget = MemoryQueryBudget(pace)
+    asked = 0
+    for second in range(3600):
+        asked += budget.take(APP, after(second)) == 0.0
+        if second % 2:
+            budget.throttled(APP, after(second), 0.0)
+    assert asked >= 30
+
+
 def test_the_pace_recovers_by_the_clock() -> None:
     """What was halved twice is itself again after two recoveries, and never faster."""
     pace = QueryPace(per_minute=60, recovery=300)
@@ -162,7 +174,10 @@ def test_no_two_queries_are_closer_than_the_pace(
         if complains:
             state = slowed(state, pace, after(seconds), retry_after)
             assert state.interval <= 60 / pace.slowest
-            free_at = max(free_at, seconds + max(retry_after, 60 / per_minute))
+            # Complaints that come together make one pause, or as long a one as they ask for.
+            first = state.slowed_at == after(seconds)
+            pause_of_it = max(retry_after, 60 / per_minute if first else 0.0)
+            free_at = max(free_at, seconds + pause_of_it)
             continue
         state, wait = taken(state, pace, after(seconds))
         assert 0 <= wait <= 3600

@@ -805,6 +805,24 @@ def test_a_query_with_a_refused_token(client: StkClient, requests_mock: Mocker) 
     assert tokens_of(requests_mock) == ["first", "second"]
 
 
+def test_queries_that_are_always_refused_spare_the_tokens(
+    client: StkClient, requests_mock: Mocker, clock: ManualClock
+) -> None:
+    """It is not the token then, and a new one for each query would kill the one that pushes use."""
+    requests_mock.get(TOKEN_URL, [bearer("first"), bearer("second"), bearer("third")])
+    requests_mock.post(QUERY_URL, **REFUSED_TOKEN)
+
+    for _ in range(5):
+        with pytest.raises(AuthenticationFailed):
+            client.query(CHECKOUT_ID)
+    assert sent(requests_mock, "GET") == 2
+
+    clock.advance(300)
+    with pytest.raises(AuthenticationFailed):
+        client.query(CHECKOUT_ID)
+    assert sent(requests_mock, "GET") == 3
+
+
 class Hanging:
     """A transport on which every query takes its whole time limit, or some seconds, and fails."""
 

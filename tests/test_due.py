@@ -6,6 +6,7 @@ How it shares a budget of queries, and what many workers do to each other, is in
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -300,6 +301,26 @@ def test_raising_handler_is_told_again_later_and_harms_no_other(
     assert events == ["push accepted", "callback: not paid"] + ["host could not be told"] * 8
     assert "report_failed" in caplog.text
     assert "718643064" not in caplog.text
+
+
+def test_handler_that_does_not_run_has_told_nobody() -> None:
+    """An ``async def`` or a generator only begins when somebody runs it, which nobody does here."""
+
+    async def later(transaction: Transaction) -> None:
+        told.append(transaction)
+
+    def pieces(transaction: Transaction) -> Iterator[None]:
+        told.append(transaction)
+        yield
+
+    told: list[Transaction] = []
+    for handler in (later, pieces):
+        host = pending()
+        host.payments.handle_callback(callback())
+        report = host.payments.process_due(on_settled=handler)
+        assert (report.reported, report.report_failed) == (0, 1)
+        assert not host.stored().reported
+    assert told == []
 
 
 def test_settled_payments_wait_for_somebody_to_tell() -> None:

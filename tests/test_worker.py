@@ -279,13 +279,16 @@ GOOD = "def deliver(paid): ...\ndef nothing(): return 3\ndef broken(): raise OSE
         (["--handler", "shop_a:missing"], "'shop_a' has no function 'missing'"),
         (["--handler", "shop_a:deliver.missing"], "'shop_a' has no function 'deliver.missing'"),
         (["--handler", "shop_a:__doc__"], "'shop_a' has no function '__doc__'"),
+        (["--handler", "shop_a:later"], "'shop_a:later' is no plain function"),
+        (["--handler", "shop_a:pieces"], "'shop_a:pieces' is no plain function"),
     ],
 )
 def test_handler_that_is_not_there_is_told_before_anything_is_claimed(
     arguments: list[str], text: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 2, a clear message, and not even the database is made."""
-    with module(folder, "shop_a", GOOD), module(folder, "bad_b", "1 / 0\n"):
+    more = "async def later(transaction): pass\ndef pieces(transaction): yield\n"
+    with module(folder, "shop_a", GOOD + more), module(folder, "bad_b", "1 / 0\n"):
         assert worker(*arguments, "--database", "sqlite:///payments.db", "--once") == 2
     assert text in capsys.readouterr().err
     assert not (folder / "payments.db").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from types import TracebackType
@@ -49,6 +50,8 @@ T = TypeVar("T")
 _POLL_EVERY = 15.0
 _POLL_SPREAD = 5.0
 _LEAST_TIMEOUT = 1.0
+# A product that is not enabled yet refuses every token in the words of a dead one (facts, section 1).
+_SPARE_TOKENS = 300.0
 
 
 class StkClient:
@@ -87,6 +90,7 @@ class StkClient:
         self._clock = clock if clock is not None else SystemClock()
         self._retry = retry if retry is not None else RetryPolicy()
         self._notify = Notifier(tuple(hooks))
+        self._spare_until = -math.inf
         self._transport = (
             transport if transport is not None else _default_transport(config, self._clock)
         )
@@ -252,7 +256,9 @@ class StkClient:
             )
 
         try:
-            result = self._with_token(query, token=lambda: self._tokens.get(deadline=deadline))
+            result = self._with_token(
+                query, token=lambda: self._tokens.get(deadline=deadline), spare=True
+            )
         except MpesaError as error:
             self._report("query", started, error)
             raise
@@ -318,16 +324,28 @@ class StkClient:
         """The monotonic second after which no new try starts."""
         return self._clock.monotonic() + (self.config.total_timeout if timeout is None else timeout)
 
-    def _with_token(self, call: Callable[[Token], T], *, token: Callable[[], Token]) -> T:
-        """Call with a token; with a new one, once, where Daraja refused it before doing anything."""
+    def _with_token(
+        self, call: Callable[[Token], T], *, token: Callable[[], Token], spare: bool = False
+    ) -> T:
+        """Call with a token; with a new one, once, where Daraja refused it before doing anything.
+
+        With `spare`, not for a while after a new one was refused too: then it is not the token, and each
+        new one would kill the one that pushes use.
+        """
         first = token()
         try:
             return call(first)
         except AuthenticationFailed as error:
-            if error.reason != "token_refused":
+            spared = spare and self._clock.monotonic() < self._spare_until
+            if error.reason != "token_refused" or spared:
                 raise
         self._tokens.drop(first)
-        return call(token())
+        try:
+            return call(token())
+        except AuthenticationFailed as again:
+            if spare and again.reason == "token_refused":
+                self._spare_until = self._clock.monotonic() + _SPARE_TOKENS
+            raise
 
     def _token_before_push(self) -> Token:
         """A token for a push; whatever goes wrong here, no push was sent."""

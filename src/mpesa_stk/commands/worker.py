@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import inspect
 import logging
 import math
 import sys
@@ -100,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
         try:
             # The module of the factory first: it may set up what the handler's module needs.
             factory = _named(arguments.payments) if arguments.payments else None
-            handler = _named(arguments.handler)
+            handler = _handler(arguments.handler)
             source = (
                 _from_factory(factory) if factory else _from_database(arguments.database, stack)
             )
@@ -174,6 +175,18 @@ def _contained(handler: Handler) -> Handler:
 
 
 # --- what the arguments name -----------------------------------------------------------------------------
+
+
+def _handler(spec: str) -> Callable[..., Any]:
+    """The handler of that name.
+
+    Raises:
+        _CannotStart: There is none, or calling it would not run it.
+    """
+    handler = _named(spec)
+    if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
+        raise _CannotStart(f"{spec!r} is no plain function: it would never run")
+    return handler
 
 
 def _named(spec: str) -> Callable[..., Any]:

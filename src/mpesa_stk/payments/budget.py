@@ -112,8 +112,8 @@ def slowed(
 ) -> BudgetState:
     """Daraja complained: nobody asks until it allows it, and the pace is halved.
 
-    Complaints within one interval, or within ten seconds, answer queries that were under way
-    together, so the pace is halved once for all of them.
+    Complaints within two intervals, or within ten seconds, count as one: queries that were under way
+    together halve the pace once, and a page that asks all the time does not stop all others.
 
     Args:
         state: As stored; None for an app that is not known yet.
@@ -125,12 +125,13 @@ def slowed(
         The state to store.
     """
     interval = _interval(state, pace, now)
-    if state is None or not _just_slowed(state, now, interval):
+    wait = max(_wait(state, now), min(retry_after, _LONGEST_WAIT))
+    if state is None or not _just_slowed(state, now, 2 * interval):
         interval = min(2 * interval, 60.0 / pace.slowest)
         slowed_at: datetime | None = now
+        wait = max(wait, interval)
     else:
         interval, slowed_at = state.interval, state.slowed_at
-    wait = max(_wait(state, now), interval, min(retry_after, _LONGEST_WAIT))
     return BudgetState(
         next_at=now + timedelta(seconds=wait), interval=interval, slowed_at=slowed_at
     )

@@ -7,6 +7,7 @@ no other: its lease brings it back. Many workers may do batches at once.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 from collections import Counter
 from collections.abc import Callable
@@ -285,7 +286,7 @@ class DueWork:
             batch.tally["left"] += 1
             return
         try:
-            batch.on_settled(held)
+            _refuse_unrun(batch.on_settled(held))
         except Exception as error:  # noqa: BLE001 - the host's handler may raise anything; no other payment may suffer
             self._tell_again(held, error, batch)
         except BaseException as error:
@@ -308,6 +309,13 @@ class DueWork:
         pause = min(_FIRST_REDELIVERY * 2.0 ** _failures(transaction), _SLOWEST_REDELIVERY)
         again = ReportFailed(state=transaction.state, next_due=self._ledger.spread(pause))
         self._ledger.advance(transaction, again)
+
+
+def _refuse_unrun(returned: object) -> None:
+    """What ``async def`` and generator functions return when they are called has done nothing yet."""
+    if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+        returned.close()
+        raise TypeError("the handler did not run: it must be a plain function")
 
 
 def _in_order(claimed: list[Transaction]) -> list[Transaction]:
