@@ -75,6 +75,42 @@ class RacyStore(MemoryTransactionStore):
             return [self._write_lease(before, now + lease) for before in found]
 
 
+class OverwritingStore(MemoryTransactionStore):
+    """Claims whole documents: reads them, and writes them back over what was changed meanwhile.
+
+    Those who claim take turns. A change is made when a claim has read, and before it writes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._claims = threading.Lock()
+        self._inside = threading.Barrier(2)
+
+    def _meet(self) -> None:
+        """Wait for the other side; where it does not come once, never again."""
+        if threading.current_thread() is not threading.main_thread():
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self._inside.wait(2.0)
+
+    def replace(self, transaction: Transaction, /) -> bool:
+        """Compare and set at once, while somebody claims."""
+        self._meet()
+        replaced = super().replace(transaction)
+        self._meet()
+        return replaced
+
+    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+        """Read, and write later."""
+        with self._claims:
+            with self._lock:
+                due = [(one.due_at, one) for one in self._transactions.values() if one.due_at]
+            found = [one for at, one in sorted(due, key=lambda pair: pair[0]) if at <= now][:limit]
+            for _ in range(2 if found else 0):  # until a change begins, and until it is made
+                self._meet()
+            with self._lock:
+                return [self._write_lease(before, now + lease) for before in found]
+
+
 class WholeSecondsStore(MemoryTransactionStore):
     """A column for moments without a fraction."""
 
@@ -149,6 +185,10 @@ class TestFaultless(of_store(MemoryTransactionStore)):  # type: ignore[misc] # n
 
 
 class TestRacy(of_store(RacyStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestOverwriting(of_store(OverwritingStore)):  # type: ignore[misc] # noqa: D101
     pass
 
 

@@ -20,17 +20,20 @@ import pytest
 import sqlalchemy as sa
 
 import mpesa_stk.payments.sql
+from daraja_double import ScriptedDaraja, make_client
 from mpesa_stk import (
+    CallbackOutcome,
     ConfigurationError,
     DuplicateTransaction,
     HistoryEntry,
     KeptCallback,
+    Payments,
     StoreError,
     Transaction,
     TransactionState,
 )
 from mpesa_stk.payments.sql import SqlTransactionStore, due_statement
-from support import CHECKOUT_ID, START, ManualClock, make_transaction
+from support import CHECKOUT_ID, START, ManualClock, callback, make_transaction
 from test_exports import in_fresh_interpreter
 
 LEASE = timedelta(seconds=60)
@@ -191,8 +194,12 @@ def test_tables_that_cannot_be_made_are_a_store_error(
 
 @pytest.mark.parametrize(
     "engine",
-    [object(), sa.create_engine("mssql+pymssql://host", module=sqlite3)],
-    ids=["no engine", "another database"],
+    [
+        object(),
+        sa.create_engine("mssql+pymssql://host", module=sqlite3),
+        sa.create_engine("postgresql+psycopg_async://host"),
+    ],
+    ids=["no engine", "another database", "an asynchronous driver"],
 )
 def test_engines_that_cannot_work_are_refused(engine: Any) -> None:
     """No promise is made for a database that was not thought of."""
@@ -248,6 +255,22 @@ def test_strange_characters_in_darajas_words_harm_no_payment(
     stored = store.get("no-1")
     assert stored is not None
     assert (stored.result_desc, stored.state) == ("paid\u2400", TransactionState.SUCCEEDED)
+
+
+def test_callback_with_a_nul_in_its_code_settles(url: str, make_engine: MakeEngine) -> None:
+    """The code is stored with the sign for NUL, and the callback is not sent again and again."""
+    store = new_store(make_engine(url))
+    daraja, clock = ScriptedDaraja(), ManualClock()
+    payments = Payments(make_client(daraja, clock), store, clock=clock)
+    checkout_id = payments.checkout(
+        phone_number="0718643064", amount=100, reference="INV-1"
+    ).checkout_request_id
+    assert checkout_id is not None
+    receipt = payments.handle_callback(callback("10\0", checkout_request_id=checkout_id))
+    assert receipt.outcome is CallbackOutcome.SETTLED
+    stored = store.find(checkout_request_id=checkout_id)
+    assert stored is not None
+    assert (stored.result_code, stored.state) == ("10\u2400", TransactionState.FAILED)
 
 
 def test_history_and_every_look_up_work(sqlite_url: str, make_engine: MakeEngine) -> None:
@@ -382,6 +405,24 @@ def test_two_workers_share_what_is_due(
     assert [payment.transaction_no for payment in ours] == ["no-0", "no-1"]
     assert [payment.transaction_no for payment in theirs] == ["no-2", "no-3"]
     assert [store.get(payment.transaction_no) for payment in ours + theirs] == ours + theirs
+
+
+def test_engine_whose_listener_runs_sql_can_claim(server_url: str, make_engine: MakeEngine) -> None:
+    """The host's statement begins the transaction; it has the claim's isolation already."""
+    engine = make_engine(server_url, isolation_level="REPEATABLE READ")
+    levels: list[str] = []
+
+    @sa.event.listens_for(engine, "engine_connect")
+    def _greet(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SELECT 1")
+        levels.append(connection.get_isolation_level())
+
+    store = new_store(engine)
+    store.add(numbered(1, due_at=START))
+    levels.clear()
+    assert len(store.claim_due(START, 1, LEASE)) == 1
+    assert store.replace(numbered(1, version=1))
+    assert levels == ["READ COMMITTED", "REPEATABLE READ"]
 
 
 def test_claim_of_more_than_one_statement_holds(url: str, make_engine: MakeEngine) -> None:

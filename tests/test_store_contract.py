@@ -161,10 +161,12 @@ RACES = {
     "test_race_to_change_loses_no_change",
     "test_race_for_one_receipt",
     "test_race_to_claim",
+    "test_race_to_claim_and_change",
 }
 FAULTS = {
     "TestFaultless": set[str](),
     "TestRacy": RACES,
+    "TestOverwriting": {"test_race_to_claim_and_change"},
     "TestWholeSeconds": {
         "test_add_names_the_value_that_is_taken",
         "test_find_by_each_value",
@@ -179,6 +181,7 @@ FAULTS = {
     },
     "TestUpserting": {
         "test_claim_makes_an_older_replace_late",
+        "test_race_to_claim_and_change",
         "test_race_to_replace_one_version",
         "test_replace_of_an_unknown_number_is_false",
         "test_replace_with_nothing_new_counts_too",

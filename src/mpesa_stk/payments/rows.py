@@ -40,7 +40,13 @@ LENGTHS = dict.fromkeys((*UNIQUE, "reference", "callback_id", "app"), 255) | dic
 
 _MOST = 2**63 - 1
 # Daraja's words, which nothing depends on: a strange character in one must not keep a paid payment open.
-_WORDS = ("merchant_request_id", "response_description", "customer_message", "result_desc")
+_WORDS = (
+    "merchant_request_id",
+    "response_description",
+    "customer_message",
+    "result_code",
+    "result_desc",
+)
 
 
 def storable(text: str, /) -> bool:

@@ -144,7 +144,7 @@ class SqlTransactionStore:
     def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
         """Take up to `limit` due transactions and move each one's `due_at` to ``now + lease``.
 
-        A row that cannot be read is logged and left out: it harms no other payment.
+        A row whose history or state cannot be read is logged and left out: it harms no other payment.
         """
         if limit < 1:
             return []

@@ -19,6 +19,7 @@ from sqlalchemy.dialects import mysql
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.errors import ConfigurationError, StoreError
+from mpesa_stk.hooks import log_trouble
 
 __all__ = ["Database", "ExactText", "LongBytes", "LongText", "Moment", "make_table"]
 
@@ -153,12 +154,18 @@ class Database:
         """
         if not isinstance(engine, sa.Engine):
             raise ConfigurationError((("engine", "must be an SQLAlchemy Engine"),))
+        if engine.dialect.is_async:
+            raise ConfigurationError((("engine", "must not have an asynchronous driver"),))
         if engine.dialect.name not in _DATABASES:
             raise ConfigurationError(
                 (("engine", "must be of PostgreSQL, MySQL, MariaDB or SQLite"),)
             )
-        self._engine = engine
         self._sqlite = engine.dialect.name == "sqlite"
+        self._engine = self._isolated = engine
+        if not self._sqlite:
+            # Also where the engine is in autocommit. In MySQL the default would lock gaps, too. An option
+            # of the engine is set before an event handler of the host's can begin a transaction.
+            self._isolated = engine.execution_options(isolation_level="READ COMMITTED")
         self._clock = clock
         self._jitter = jitter
 
@@ -243,6 +250,8 @@ class Database:
         look = {_Kind.REFUSED: refused, _Kind.UNSURE: unsure}.get(outcome.kind)
         found = look() if look is not None else None
         if found is None:
+            # Those who catch a StoreError log its class alone: its text may be a host's.
+            log_trouble("database_failed", error=outcome.name)
             raise StoreError(f"the database failed: {outcome.name}")
         return found
 
@@ -276,8 +285,9 @@ class Database:
         """Do the work once. Nothing of an error is left but its class and the database's code."""
         reached = False
         try:
-            with self._engine.connect() as connection:
-                self._begin(connection, writes=writes, isolated=isolated)
+            with (self._isolated if isolated else self._engine).connect() as connection:
+                if self._sqlite:
+                    _begin_sqlite(connection, writes=writes)
                 reached = True
                 result = work(connection)
                 if writes:
@@ -286,14 +296,6 @@ class Database:
             kind = _kind(error) if reached else _Kind.NOT_REACHED
             return _Failure(kind=kind, name=_name(error))
         return _Done(result=result)
-
-    def _begin(self, connection: sa.Connection, *, writes: bool, isolated: bool) -> None:
-        """Begin a transaction that fits the database, whatever the host's engine begins by itself."""
-        if self._sqlite:
-            _begin_sqlite(connection, writes=writes)
-        elif isolated:
-            # Also where the engine is in autocommit. In MySQL the default would lock gaps, too.
-            connection.execution_options(isolation_level="READ COMMITTED")
 
     def _commit(self, connection: sa.Connection) -> None:
         try:
@@ -309,7 +311,7 @@ class Database:
 
 
 def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
-    """Wait for other writers, and take the write lock first.
+    """Wait for other writers, and take the write lock first, whatever the engine begins by itself.
 
     A transaction that has read cannot take it while another one writes: it fails at once then.
     """

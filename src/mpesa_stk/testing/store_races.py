@@ -28,6 +28,8 @@ T = TypeVar("T")
 _WORKERS = 8
 _ROUNDS = 3
 _CHANGES = 5
+_CLAIMERS = 3
+_DUE = 50
 _PATIENCE = 120.0
 
 
@@ -215,6 +217,30 @@ class StoreRaces:
         assert len(claimed) == len(set(claimed)), "a payment was claimed by two workers at once"
         assert claimed == [number_of(n) for n in range(200)], "a due payment was claimed by nobody"
 
+    def test_race_to_claim_and_change(
+        self, make_store: MakeStore, race: Callable[..., list[list[str]]]
+    ) -> None:
+        """One worker settles due payments while others claim them: no claim undoes a change."""
+        store = make_store()
+        for turn in range(_ROUNDS):
+            due = [
+                payment(n, due_at=START + n * TICK) for n in range(turn * _DUE, (turn + 1) * _DUE)
+            ]
+            for one in due:
+                store.add(one)
+            changed, *shares = race(_settler(due), *[_claim_one_by_one] * _CLAIMERS)
+            for number in changed:
+                stored = store.get(number)
+                assert stored is not None, "the payment is gone"
+                assert (stored.result_code, stored.due_at) == ("0", None), (
+                    "a claim overwrote a change: its replace returned True, but it is not there"
+                )
+            taken = changed + [number for share in shares for number in share]
+            assert len(taken) == len(set(taken)), (
+                "a payment was claimed after its due time was taken away, or changed after a claim "
+                "by a replace that should have been late"
+            )
+
 
 # --- what one worker does ----------------------------------------------------------------------------
 
@@ -258,6 +284,17 @@ def _claim_all(store: TransactionStore) -> list[str]:
     while batch := store.claim_due(START + LEASE, 7, LEASE):
         mine += [claimed.transaction_no for claimed in batch]
     return mine
+
+
+def _settler(due: list[Transaction]) -> Callable[[TransactionStore], list[str]]:
+    # Each one is written twice: the second time is too late for sure.
+    after = [attrs.evolve(one, due_at=None, result_code="0") for one in due] * 2
+    return lambda store: [one.transaction_no for one in after if store.replace(one)]
+
+
+def _claim_one_by_one(store: TransactionStore) -> list[str]:
+    shares = [store.claim_due(START + LEASE, 1, LEASE) for _ in range(_DUE)]
+    return [claimed.transaction_no for share in shares for claimed in share]
 
 
 # --- what is compared --------------------------------------------------------------------------------
