@@ -194,6 +194,7 @@ def test_listening_for_others_is_warned_of(host: str, capsys: pytest.CaptureFixt
         (["--port=65536"], "--port: must be a number from 0 to 65535"),
         (["--port=x"], "--port: must be a number from 0 to 65535"),
         (["--host="], "--host: must be an address of this machine"),
+        (["--host=ä..b"], "--host: must be an address of this machine"),
         (["--scenario=rich"], "--scenario: invalid choice: 'rich'"),
         (["--seed=-1"], "--seed: must be a number from 0 to"),
         ([f"--seed={'9' * 5000}"], "--seed: must be a number from 0 to"),

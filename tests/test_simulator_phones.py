@@ -18,11 +18,13 @@ from mpesa_stk.simulator.faults import Fault, Manner
 from mpesa_stk.simulator.issued import IssuedTokens
 from mpesa_stk.simulator.journal import Journal
 from mpesa_stk.simulator.outcomes import OUTCOMES
+from mpesa_stk.simulator.phones import Phones
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
 from mpesa_stk.simulator.scenarios import SCENARIOS, TEST_PHONES, Scenario
 from support import CANARIES, PASSKEY, START, ManualClock, make_config
 
 PHONE = "254718643064"
+ORIGIN = "http://127.0.0.1:8090"
 
 
 class Desk:
@@ -290,6 +292,30 @@ def test_a_fault_that_does_not_exist_cannot_be_scripted() -> None:
         desk.engine.next("pull", "busy")  # type: ignore[arg-type]  # what is tested
 
 
+def test_a_list_with_a_wrong_fault_scripts_nothing() -> None:
+    """What stands before the wrong name is not played either."""
+    desk = Desk()
+    with pytest.raises(KeyError):
+        desk.engine.next("push", "dropped", "tpyo")
+    assert desk.push().response.status == 200
+
+
+def test_a_fault_waits_for_a_request_that_counts() -> None:
+    """One by a method that the step does not have gets its refusal, and leaves the fault."""
+    desk = Desk()
+    token = desk.token()
+    desk.engine.next("push", "busy")
+    desk.engine.next("token", "unavailable")
+    push, fetch = f"{ORIGIN}/mpesa/stkpush/v1/processrequest", f"{ORIGIN}/oauth/v1/generate"
+
+    assert desk.engine.answer("OPTIONS", push, {}, None).response.status == 405
+    assert desk.engine.answer("GET", push, {}, None).response.status == 404
+    assert desk.engine.answer("POST", fetch, {}, None).response.status == 405
+
+    assert b"busy" in desk.push(token=token).response.body
+    assert desk.send(protocol.build_token(desk.config)).response.status == 503
+
+
 def test_a_phone_plays_its_fault_for_every_push() -> None:
     """Whoever pushes again meets it again."""
     desk = Desk()
@@ -420,6 +446,128 @@ def test_the_journal_is_bounded() -> None:
     assert [entry.number for entry in journal.entries(after=1999)] == [2000, 2001]
     assert len(journal.entries()) == 2000
     assert len(journal.entries()[0].asked) == 8192
+
+
+def test_a_shop_that_polls_pushes_nothing_else_out_of_the_journal() -> None:
+    """Queries and unknown requests have 2000 places of their own; the order stays."""
+    journal = Journal()
+    journal.write("token", START)
+    journal.write("push", START, checkout_request_id="ws_CO_1", token_entry=1)
+    for _ in range(2000):
+        journal.write("query", START, checkout_request_id="ws_CO_1")
+    journal.write("callback", START, checkout_request_id="ws_CO_1")
+    journal.write("other", START)
+
+    numbers = [entry.number for entry in journal.entries()]
+    assert numbers == [1, 2, *range(4, 2005)]
+    assert [entry.number for entry in journal.timeline("ws_CO_1")] == numbers[:-1]
+
+
+# --- the bound of prompts ----------------------------------------------------------------------------
+
+
+def put_on(phones: Phones, clock: ManualClock, number: int, **scenario: Any) -> Prompt:
+    """A prompt on the phone of that number, opened and shown now."""
+    played = Scenario(**({"answer_after": 0.0, "callbacks": 0} | scenario))
+    ends, ends_at, answer = phones.ends_of(played)
+    phone_number = f"2547{number:08}"
+    prompt = Prompt(
+        merchant_request_id="m",
+        checkout_request_id=phones.free_id(phone_number),
+        phone_number=phone_number,
+        amount=1,
+        reference="INV-1",
+        callback_url="http://127.0.0.1:9/",
+        scenario=played,
+        opened=clock.now(),
+        ends=ends,
+        ends_at=ends_at,
+        answer=answer,
+        receipt_number="R",
+    )
+    phones.ring(prompt)
+    return prompt
+
+
+def take_all(phones: Phones) -> list[CallbackDelivery]:
+    """All that is due now; the callbacks of it."""
+    taken = []
+    while (due := phones.take_due()) is not None:
+        taken += [due] if isinstance(due, CallbackDelivery) else []
+    return taken
+
+
+def fill(phones: Phones, clock: ManualClock) -> None:
+    """As many prompts as are kept, the newest all answered just now."""
+    for number in range(10_000 - len(phones.prompts())):
+        put_on(phones, clock, 1000 + number)
+    take_all(phones)
+
+
+def test_prompts_that_are_long_over_make_room() -> None:
+    """Beyond 10,000 the oldest goes, with all that is known of its phone and of queries about it."""
+    clock = ManualClock()
+    phones = Phones(clock, callback_tries=1)
+    first = put_on(phones, clock, 1)
+    second = put_on(phones, clock, 1)
+    assert phones.is_first_query(first.checkout_request_id)
+    assert not phones.is_first_query(first.checkout_request_id)
+    take_all(phones)
+    clock.advance(60)
+    fill(phones, clock)
+
+    third = put_on(phones, clock, 2)
+    assert len(phones.prompts()) == 10_000
+    assert (phones.prompts()[0], phones.prompts()[-1]) == (second, third)
+    assert phones.is_first_query(first.checkout_request_id)
+    put_on(phones, clock, 3)
+    assert phones.get(second.checkout_request_id) is None
+    assert not phones.is_busy(second.phone_number)
+    put_on(phones, clock, 4)  # the oldest that is left has only just ended
+    assert len(phones.prompts()) == 10_001
+
+
+def test_a_prompt_stays_while_something_is_to_come() -> None:
+    """An open one, one whose callback is late, and one whose callback is tried again."""
+    clock = ManualClock()
+    phones = Phones(clock, callback_tries=2)
+    kept = [
+        put_on(phones, clock, 1, answer_after=3600.0),
+        put_on(phones, clock, 2, callbacks=1, callback_after=3600.0),
+        put_on(phones, clock, 3, callbacks=1),
+    ]
+    (delivery,) = take_all(phones)
+    clock.advance(60)
+    phones.try_again(delivery)
+    fill(phones, clock)
+
+    put_on(phones, clock, 4)
+    assert phones.prompts()[:3] == kept
+    clock.advance(60)
+    assert len(take_all(phones)) == 1
+    clock.advance(60)
+    for number in range(5, 10_005):
+        put_on(phones, clock, number)
+    assert phones.prompts()[:2] == kept[:2]
+    assert phones.get(kept[2].checkout_request_id) is None
+
+
+def test_a_prompt_that_was_over_twice_is_forgotten_once() -> None:
+    """Its callback was tried again before there was need for room."""
+    clock = ManualClock()
+    phones = Phones(clock, callback_tries=2)
+    put_on(phones, clock, 1, callbacks=1)
+    (delivery,) = take_all(phones)
+    phones.try_again(delivery)
+    clock.advance(60)
+    take_all(phones)
+    fill(phones, clock)
+
+    put_on(phones, clock, 2)
+    put_on(phones, clock, 3)
+
+    assert len(phones.prompts()) == 10_001
+    assert not phones.is_busy("254700000001")
 
 
 def test_the_same_seed_tells_the_same_story() -> None:

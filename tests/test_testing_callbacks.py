@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mpesa_stk import (
+    InvalidPhoneNumber,
     PaymentConfirmed,
     PaymentFailed,
     PaymentUnproven,
@@ -114,6 +115,15 @@ def test_a_paid_callback_may_be_written_in_any_shape(
     assert (result.amount, result.phone_number) == (Decimal(100), phone_number)
 
 
+def test_a_paid_callback_takes_a_phone_number_as_people_type_it() -> None:
+    """It is written as Daraja writes it; one that is masked, or none at all, is refused."""
+    assert paid(PENDING, phone_number="0718643064").phone_number == "254718643064"
+    assert paid(PENDING, phone_number="+254 718 643 064").phone_number == "254718643064"
+    for wrong in ("254718***064", "twelve"):
+        with pytest.raises(InvalidPhoneNumber):
+            paid_callback(PENDING, phone_number=wrong)
+
+
 # --- unproven and failed -----------------------------------------------------------------------------
 
 
@@ -167,6 +177,19 @@ def test_a_failed_callback_cannot_be_paid(outcome: str | int) -> None:
     """That is another builder's business."""
     with pytest.raises(ValueError, match="this outcome is paid"):
         failed_callback(PENDING, outcome=outcome)
+
+
+@pytest.mark.parametrize("outcome", ["canceled", "", "cancelled ", "10.5", -1, True, "SFC-1"])
+def test_a_failed_callback_is_of_a_known_name_or_of_a_code(outcome: str | int) -> None:
+    """A slip of the pen makes no code that nobody would ever see."""
+    with pytest.raises(ValueError, match="a name of OUTCOMES or a ResultCode"):
+        failed_callback(PENDING, outcome=outcome)
+
+
+def test_a_failed_callback_may_have_a_code_of_letters() -> None:
+    """Daraja writes some codes that way."""
+    body = json.loads(failed_callback(PENDING, outcome="SFC_IC0004"))["Body"]["stkCallback"]
+    assert body["ResultCode"] == "SFC_IC0004"
 
 
 # --- signed callback URLs ------------------------------------------------------------------------------

@@ -185,6 +185,19 @@ def test_an_overdue_callback_comes_as_soon_as_time_is_looked_at(daraja: Simulate
     assert daraja.clock.now() == START + timedelta(seconds=500)
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), 1e12])
+def test_time_neither_goes_back_nor_ends(daraja: SimulatedDaraja, seconds: float) -> None:
+    """Such an `advance` is refused before anything has moved or come."""
+    daraja.payments().checkout(phone_number=phones.PAID, **ORDER)
+    last, monotonic = daraja.journal.last, daraja.clock.monotonic()
+
+    with pytest.raises(ValueError, match="0 or more seconds"):
+        daraja.advance(seconds)
+
+    assert (daraja.clock.now(), daraja.clock.monotonic()) == (START, monotonic)
+    assert daraja.journal.last == last
+
+
 def test_a_receiver_may_push_again(daraja: SimulatedDaraja) -> None:
     """Whoever takes a callback may ask something of Daraja in turn."""
     client = daraja.client()

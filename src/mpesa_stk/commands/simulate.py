@@ -66,7 +66,7 @@ def add_to(commands: Commands, /) -> None:
         "the simulator's page in the documentation (%(default)s)",
     )
     command.add_argument(
-        "--seed", type=_whole(0, _SEEDS), metavar="N", help="make ids, tokens and receipts alike"
+        "--seed", type=_whole(0, _SEEDS), metavar="N", help="make tokens and receipts alike"
     )
     command.add_argument(
         "--callback-tries",
@@ -92,7 +92,8 @@ def add_to(commands: Commands, /) -> None:
 
 
 def _host(text: str) -> str:
-    if not text.strip():
+    # Beyond ASCII there is no URL to tell, and a name that cannot be looked up is no OSError.
+    if not text.strip() or not text.isascii():
         raise argparse.ArgumentTypeError("must be an address of this machine")
     return text
 

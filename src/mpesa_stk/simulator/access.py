@@ -16,7 +16,14 @@ import attrs
 
 from mpesa_stk.urls import host_of, is_loopback_url
 
-__all__ = ["HEADERS", "Refused", "check_access", "check_content_type", "policy_of"]
+__all__ = [
+    "HEADERS",
+    "Refused",
+    "check_access",
+    "check_content_type",
+    "is_foreign_page",
+    "policy_of",
+]
 
 HEADERS: Mapping[str, str] = {
     "cache-control": "no-store",
@@ -75,6 +82,15 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_foreign_page(headers: Mapping[str, str], /) -> bool:
+    """Whether a web page asks that is not of this machine; what is no browser names no Origin.
+
+    Args:
+        headers: Header fields, names in lower case.
+    """
+    return "origin" in headers and not is_loopback_url(headers["origin"])
 
 
 def check_content_type(headers: Mapping[str, str], /) -> None:

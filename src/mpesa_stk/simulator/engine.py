@@ -103,7 +103,7 @@ class DarajaEngine:
             scenario_of=self._scenario,
         )
         self._scripts: dict[Step, deque[Fault]] = {step: deque() for step in _STEPS.values()}
-        self._met: set[tuple[Step, str]] = set()
+        self._met: set[str] = set()  # phones whose token was refused, and that may try again
 
     # --- what a test, the page or a worker does --------------------------------------------------
 
@@ -115,18 +115,17 @@ class DarajaEngine:
             faults: Names of `FAULTS`, or faults of your own.
 
         Raises:
-            KeyError: There is no such step or fault.
+            KeyError: There is no such step or fault; nothing is scripted then.
         """
-        self._scripts[step].extend(
-            FAULTS[fault] if isinstance(fault, str) else fault for fault in faults
-        )
+        script = self._scripts[step]
+        script.extend([FAULTS[fault] if isinstance(fault, str) else fault for fault in faults])
 
     def revoke_tokens(self) -> None:
         """Let every token that was given out be refused, as if a newer one had been issued elsewhere."""
         self._tokens.revoke_all()
 
     def prompts(self) -> list[Prompt]:
-        """All prompts, oldest first."""
+        """The kept prompts, oldest first: see `Phones`."""
         return self._phones.prompts()
 
     def is_open(self, prompt: Prompt, /) -> bool:
@@ -252,30 +251,38 @@ class DarajaEngine:
         )
 
     def _fault(self, step: Step, request: Request) -> Fault | None:
-        """What is scripted for this request, or played by its phone at the first try."""
+        """What is scripted for this request, or played by its phone."""
+        if request.method != ("GET" if step == "token" else "POST"):
+            return None  # refused without a fault, which is kept for one that counts
         if self._scripts[step]:
             return self._scripts[step].popleft()
         payload = request.payload or {}
         if step == "push":
-            who = str(payload.get("PhoneNumber"))
-            name = self._scenario(who).push_fault
-        elif step == "query":
-            who = str(payload.get("CheckoutRequestID"))
-            prompt = self._phones.get(who)
-            name = None if prompt is None else prompt.scenario.query_fault
-        else:
-            return None
+            return self._push_fault(str(payload.get("PhoneNumber")))
+        if step == "query":
+            return self._query_fault(str(payload.get("CheckoutRequestID")))
+        return None
+
+    def _push_fault(self, phone_number: str) -> Fault | None:
+        """What a phone plays for every push, but a refused token at the first try only."""
+        name = self._scenario(phone_number).push_fault
         if name is None:
             return None
         fault = FAULTS[name]
-        if step == "push" and not fault.passes:
-            return fault
-        if (step, who) not in self._met:
-            self._met.add((step, who))
-            return fault
-        if step == "push":
-            self._met.discard((step, who))
-        return None
+        if fault.passes and phone_number in self._met:
+            self._met.remove(phone_number)
+            return None
+        if fault.passes:
+            self._met.add(phone_number)
+        return fault
+
+    def _query_fault(self, checkout_request_id: str) -> Fault | None:
+        """What a prompt's phone plays for the first query about it."""
+        prompt = self._phones.get(checkout_request_id)
+        name = None if prompt is None else prompt.scenario.query_fault
+        if name is None or not self._phones.is_first_query(checkout_request_id):
+            return None
+        return FAULTS[name]
 
     def _scenario(self, phone_number: str) -> Scenario:
         return scenario_of(phone_number) or self.scenario

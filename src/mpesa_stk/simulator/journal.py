@@ -5,6 +5,7 @@ Bodies are kept as they were, except for the two secrets in them: a push's Passw
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import deque
 from datetime import datetime
@@ -19,6 +20,7 @@ __all__ = ["Entry", "Journal", "Kind"]
 Kind = Literal["token", "push", "query", "other", "answer", "callback"]
 
 _MOST_ENTRIES = 2000
+_ASKED = ("query", "other")
 _MOST_TEXT = 8192
 _SECRETS = re.compile(r'("(?:Password|access_token)"\s*:\s*)"[^"]*"')
 
@@ -52,10 +54,12 @@ class Entry:
 
 
 class Journal:
-    """Keeps the last entries."""
+    """Keeps the last entries: of status queries and other requests, and of all else."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
+        # Apart, so that a shop that asks often pushes out no push and no callback.
+        self._asked: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
+        self._told: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
         self._last = 0
 
     @property
@@ -89,22 +93,23 @@ class Journal:
             note=note,
             token_entry=token_entry,
         )
-        self._entries.append(entry)
+        kept = self._asked if kind in _ASKED else self._told
+        kept.append(entry)
         return entry
 
     def entries(self, *, after: int = 0) -> list[Entry]:
         """The kept entries with a higher number, oldest first."""
-        return [entry for entry in self._entries if entry.number > after]
+        merged = heapq.merge(self._asked, self._told, key=lambda entry: entry.number)
+        return [entry for entry in merged if entry.number > after]
 
     def timeline(self, checkout_request_id: str, /) -> list[Entry]:
         """What belongs to one prompt, from its token on, oldest first."""
-        about = [
-            entry for entry in self._entries if entry.checkout_request_id == checkout_request_id
-        ]
+        entries = self.entries()
+        about = [entry for entry in entries if entry.checkout_request_id == checkout_request_id]
         tokens = {entry.token_entry for entry in about}
         return [
             entry
-            for entry in self._entries
+            for entry in entries
             if entry.checkout_request_id == checkout_request_id or entry.number in tokens
         ]
 

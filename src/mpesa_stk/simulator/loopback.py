@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import re
@@ -34,6 +35,11 @@ Answer = Callable[[str, str, Mapping[str, str], bytes], "HttpResponse | Sent | S
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 _POLL = 0.1
 _DRAINED = 1024 * 1024
+_UNREAD = {
+    HTTPStatus.BAD_REQUEST: "the Content-Length must be a whole number",
+    HTTPStatus.LENGTH_REQUIRED: "send a Content-Length: chunked bodies are not read",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body may have {MAX_BODY} bytes at most",
+}
 _LENGTH = re.compile(r"[0-9]{1,9}")
 # SO_LINGER with no time to linger: closing then sends a reset.
 _NO_LINGERING = struct.pack("HH" if os.name == "nt" else "ii", 1, 0)
@@ -177,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(self) -> None:
         length = self._body_length()
         if isinstance(length, HTTPStatus):
-            self._write(HttpResponse(status=length, headers={"connection": "close"}, body=b""))
+            self._write(_unread(length))
             return
         body = self.rfile.read(length)
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -285,3 +291,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: object) -> None:
         """Stay quiet: the path of a callback is a secret of the payment."""
+
+
+def _unread(status: HTTPStatus) -> HttpResponse:
+    """The refusal of a request whose body is not read."""
+    told = {"code": "unread-body", "message": _UNREAD[status], "field": None}
+    headers = {"connection": "close", "content-type": "application/json"}
+    return HttpResponse(status=status, headers=headers, body=json.dumps({"error": told}).encode())

@@ -6,6 +6,7 @@ One schedule holds all that happens by itself: prompts that end, and callbacks t
 from __future__ import annotations
 
 import heapq
+from collections import Counter, deque
 from datetime import datetime, timedelta
 
 import attrs
@@ -21,6 +22,7 @@ __all__ = ["PROMPT_LIFE", "Ended", "Phones"]
 PROMPT_LIFE = 60.0
 """Seconds for which a prompt waits for its customer (facts, section 6)."""
 _AGAIN_AFTER = 10.0
+_MOST_PROMPTS = 10_000
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +39,11 @@ class Ended:
 
 
 class Phones:
-    """Every prompt that was opened, and the schedule."""
+    """The prompts that were opened, and the schedule.
+
+    Beyond 10,000 prompts, those that ended first are forgotten: a minute after their end at the
+    earliest, so that no id comes twice, and never while something of them is on the schedule.
+    """
 
     def __init__(self, clock: Clock, /, *, callback_tries: int) -> None:
         self._clock = clock
@@ -46,11 +52,14 @@ class Phones:
         self._last: dict[str, str] = {}
         self._schedule: list[tuple[float, int, CallbackDelivery | Ended]] = []
         self._scheduled = 0
+        self._to_come: Counter[str] = Counter()
+        self._over: deque[str] = deque()
+        self._queried: set[str] = set()
 
     # --- prompts ---------------------------------------------------------------------------------
 
     def prompts(self) -> list[Prompt]:
-        """All prompts, oldest first."""
+        """The kept prompts, oldest first."""
         return list(self._prompts.values())
 
     def get(self, checkout_request_id: str, /) -> Prompt | None:
@@ -65,6 +74,12 @@ class Phones:
         """Whether a prompt is open on that phone."""
         last = self._last.get(phone_number)
         return last is not None and self.is_open(self._prompts[last])
+
+    def is_first_query(self, checkout_request_id: str, /) -> bool:
+        """Whether this was not asked about that prompt before."""
+        first = checkout_request_id not in self._queried
+        self._queried.add(checkout_request_id)
+        return first
 
     def free_id(self, phone_number: str, /) -> str:
         """``ws_CO_DDMMYYYYHHMMSSmmm`` and the phone's nine digits, never the same twice."""
@@ -86,6 +101,7 @@ class Phones:
 
     def ring(self, prompt: Prompt, /) -> list[CallbackDelivery]:
         """Show a prompt; gives the callbacks that come before the push is answered."""
+        self._make_room()
         self._prompts[prompt.checkout_request_id] = prompt
         self._last[prompt.phone_number] = prompt.checkout_request_id
         if not prompt.scenario.callback_first:
@@ -97,10 +113,28 @@ class Phones:
     def decide(self, prompt: Prompt, answer: str, /) -> None:
         """Let the customer answer an open prompt now."""
         now = self._clock.monotonic()
-        self._forget(prompt.checkout_request_id)
+        self._unplan(prompt.checkout_request_id)
         ended = attrs.evolve(prompt, answer=answer, ends=self._clock.now(), ends_at=now)
         self._prompts[prompt.checkout_request_id] = ended
         self._plan(ended, self._deliveries(ended))
+
+    def _make_room(self) -> None:
+        """Forget prompts that are over, while there is no room for one more."""
+        long_over = self._clock.monotonic() - PROMPT_LIFE
+        while len(self._prompts) >= _MOST_PROMPTS and self._over:
+            prompt = self._prompts.get(self._over[0])
+            if prompt is not None and prompt.ends_at > long_over:
+                return
+            self._over.popleft()
+            # One whose callback is tried again is over later; it comes here once more.
+            if prompt is not None and not self._to_come[prompt.checkout_request_id]:
+                self._forget(prompt)
+
+    def _forget(self, prompt: Prompt) -> None:
+        del self._prompts[prompt.checkout_request_id]
+        self._queried.discard(prompt.checkout_request_id)
+        if self._last.get(prompt.phone_number) == prompt.checkout_request_id:
+            del self._last[prompt.phone_number]
 
     def _deliveries(self, prompt: Prompt) -> list[CallbackDelivery]:
         """The callbacks about a prompt."""
@@ -131,7 +165,12 @@ class Phones:
         due = self.next_due()
         if due is None or due > self._clock.monotonic():
             return None
-        return heapq.heappop(self._schedule)[2]
+        item = heapq.heappop(self._schedule)[2]
+        self._to_come[item.checkout_request_id] -= 1
+        if not self._to_come[item.checkout_request_id]:
+            del self._to_come[item.checkout_request_id]
+            self._over.append(item.checkout_request_id)
+        return item
 
     def try_again(self, delivery: CallbackDelivery, /) -> None:
         """Put a callback that was not taken on the schedule again, if tries are left."""
@@ -142,9 +181,11 @@ class Phones:
 
     def _put(self, due: float, item: CallbackDelivery | Ended) -> None:
         self._scheduled += 1
+        self._to_come[item.checkout_request_id] += 1
         heapq.heappush(self._schedule, (due, self._scheduled, item))
 
-    def _forget(self, checkout_request_id: str) -> None:
+    def _unplan(self, checkout_request_id: str) -> None:
+        del self._to_come[checkout_request_id]
         self._schedule = [
             entry for entry in self._schedule if entry[2].checkout_request_id != checkout_request_id
         ]

@@ -14,8 +14,14 @@ from mpesa_stk.simulator.outcomes import OUTCOMES
 __all__ = ["BY_HAND", "SCENARIOS", "TEST_PHONES", "Pending", "Scenario", "Shape", "scenario_of"]
 
 _DELAY = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.le(86_400.0))
+_MOST_CALLBACKS = 10
 _SOON: float | None = 1.0
 _FEW_QUERIES = 5
+
+
+def _check_callbacks(_scenario: object, _attribute: object, value: object) -> None:
+    if type(value) is not int or not 0 <= value <= _MOST_CALLBACKS:
+        raise ValueError(f"callbacks must be a whole number from 0 to {_MOST_CALLBACKS}")
 
 
 class Shape(Enum):
@@ -59,9 +65,7 @@ class Scenario:
     answer_after: float | None = attrs.field(
         default=_SOON, validator=attrs.validators.optional(_DELAY)
     )
-    callbacks: int = attrs.field(
-        default=1, validator=[attrs.validators.ge(0), attrs.validators.le(10)]
-    )
+    callbacks: int = attrs.field(default=1, validator=_check_callbacks)
     callback_after: float = attrs.field(default=0.0, validator=_DELAY)
     callback_first: bool = False
     shape: Shape = attrs.field(default=Shape.PLAIN, converter=Shape)

@@ -16,6 +16,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.environment import Environment
+from mpesa_stk.simulator.access import HEADERS, is_foreign_page
 from mpesa_stk.simulator.answers import Sent, Stream
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.control import Control
@@ -35,6 +36,12 @@ __all__ = ["SimulatorServer"]
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 # So that a receiver that is slow keeps the callbacks of others waiting only if it is asked so often.
 _POSTED_AT_ONCE = 8
+_FOREIGN_PAGE = HttpResponse(
+    status=403,
+    headers={**HEADERS, "content-type": "application/json"},
+    body=b'{"error": {"code": "foreign-origin", '
+    b'"message": "web pages of other sites are not let in", "field": null}}',
+)
 
 
 class SimulatorServer:
@@ -202,7 +209,7 @@ class SimulatorServer:
             self._changes.tell()
 
     def prompts(self) -> Sequence[Prompt]:
-        """All prompts, oldest first."""
+        """The kept prompts, oldest first; beyond 10,000, those that ended first are forgotten."""
         with self._changes:
             return self._engine.prompts()
 
@@ -227,6 +234,9 @@ class SimulatorServer:
                 if method == "POST":
                     self._changes.tell()
             return answer
+        if is_foreign_page(headers):
+            # Its push could have a callback posted to any port of this machine.
+            return _FOREIGN_PAGE
         with self._changes:
             engine = self._engine
             reply = engine.answer(method, target, headers, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from datetime import datetime
 from decimal import Decimal
@@ -13,6 +14,7 @@ from mpesa_stk.daraja.models import PushAccepted
 from mpesa_stk.daraja.results import explain
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.phone import normalize_phone
 from mpesa_stk.simulator.outcomes import OUTCOMES, PAID, Outcome
 from mpesa_stk.simulator.prompts import payment_items, written_callback
 from mpesa_stk.simulator.scenarios import Shape
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _PROOF = ("Amount", "MpesaReceiptNumber")
+_CODE = re.compile(r"[0-9]+|[A-Z]{2,}_[A-Z0-9]+")
 _MERCHANT_REQUEST_ID = "29115-34620561-1"
 
 
@@ -47,11 +50,12 @@ def paid_callback(
         about: The payment, the answer to its push, or a CheckoutRequestID.
         amount: Shillings; the transaction's by default.
         receipt_number: M-Pesa's receipt; by default one that belongs to the CheckoutRequestID.
-        phone_number: Who paid, ``254`` and nine digits; the transaction's by default.
+        phone_number: Who paid, as `normalize_phone` reads it; the transaction's by default.
         paid_at: When, timezone-aware; the transaction's last change by default.
-        shape: How it is written.
+        shape: How it is written, masked among others.
 
     Raises:
+        InvalidPhoneNumber: The phone number is none, or is masked.
         ValueError: There is neither a transaction nor an amount.
     """
     return _success(about, amount, receipt_number, phone_number, paid_at, shape, without=())
@@ -93,7 +97,7 @@ def failed_callback(
         outcome: A name of `OUTCOMES`, or a ResultCode, known or not.
 
     Raises:
-        ValueError: The outcome is that of a paid prompt.
+        ValueError: The outcome is that of a paid prompt, or neither a name nor shaped like a code.
     """
     failure = _outcome(outcome)
     if explain(failure.code) == explain(OUTCOMES[PAID].code):
@@ -152,7 +156,7 @@ def _success(
         amount=amount,
         receipt_number=receipt_number or _receipt_of(checkout_request_id),
         paid_at=paid_at or (transaction.updated if transaction else START),
-        phone_number=payer.removeprefix("+"),
+        phone_number=normalize_phone(payer),
         shape=shape,
     )
     return written_callback(
@@ -182,4 +186,8 @@ def _outcome(outcome: str | int) -> Outcome:
     """An outcome by its name, or by its code."""
     text = str(outcome)
     known = [each for name, each in OUTCOMES.items() if text in (name, str(each.code))]
-    return known[0] if known else Outcome(code=outcome, description="Failed.")
+    if known:
+        return known[0]
+    if not _CODE.fullmatch(text):
+        raise ValueError("outcome must be a name of OUTCOMES or a ResultCode")
+    return Outcome(code=outcome, description="Failed.")

@@ -28,6 +28,7 @@ from mpesa_stk.simulator.faults import Fault, Manner
 from mpesa_stk.simulator.journal import Journal
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
 from mpesa_stk.simulator.scenarios import SCENARIOS, Scenario
+from mpesa_stk.simulator.shifted import FURTHEST
 from mpesa_stk.testing.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class SimulatedDaraja:
             faults: Names of `FAULTS`, or faults of your own.
 
         Raises:
-            KeyError: There is no such step or fault.
+            KeyError: There is no such step or fault; nothing is scripted then.
         """
         with self._lock:
             self._engine.next(step, *faults)
@@ -246,8 +247,13 @@ class SimulatedDaraja:
         """Let time pass; each callback is handed over at its own moment.
 
         Args:
-            seconds: How long.
+            seconds: How long, at least 0.
+
+        Raises:
+            ValueError: Time would go back, or on by more than ten years at once; nothing has moved.
         """
+        if not 0 <= seconds <= FURTHEST:
+            raise ValueError("must be 0 or more seconds, and ten years at most")
         ends = self.clock.monotonic() + seconds
         while (delivery := self._next_callback(ends)) is not None:
             self._deliver(delivery)
@@ -291,7 +297,7 @@ class SimulatedDaraja:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """All prompts that appeared, oldest first."""
+        """The prompts that appeared, oldest first; beyond 10,000, those that ended first are forgotten."""
         with self._lock:
             return self._engine.prompts()
 
