@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import runpy
 import signal
@@ -354,10 +355,52 @@ def test_a_success_without_a_receipt_is_not_as_asked(capsys: pytest.CaptureFixtu
     assert steps(told.err)[-1] == "settled and reported: SUCCEEDED"
 
 
+class StopsReading(io.StringIO):
+    """A terminal whose user presses Ctrl-C as soon as the page would only stay for its reader."""
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        count = super().write(text)
+        if "the page stays for" in text:
+            signal.raise_signal(signal.SIGINT)
+        return count
+
+
+@pytest.mark.parametrize(("answer", "code"), [({"pin": "1234"}, 0), (None, 1)])
+def test_ctrl_c_while_the_page_stays_changes_nothing(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: dict[str, str] | None,
+    code: int,
+) -> None:
+    """The payment is told before, and its exit code is kept; no thread is left."""
+    monkeypatch.setattr(sys, "stderr", StopsReading())
+    show, _ = opening(lambda page: answer_on(page, answer) if answer else None)
+    patience = PATIENCE if answer else 0.0
+    before = set(threading.enumerate())
+
+    ended = demo.run(order(), scenario=BY_HAND, show_page=show, patience=patience, linger=600.0)
+
+    assert ended == code
+    assert json.loads(capsys.readouterr().out)["state"] == ("SUCCEEDED" if answer else "PENDING")
+    assert set(threading.enumerate()) == before
+
+
+def test_the_page_stays_as_long_as_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """Then the demo ends by itself."""
+    show, _ = opening(lambda page: answer_on(page, {"outcome": "cancelled"}))
+
+    assert demo.run(order(), scenario=BY_HAND, show_page=show, linger=0.01) == 0
+
+    told = steps(capsys.readouterr().err)
+    assert told[-1] == "the page stays for 0 seconds; Ctrl-C ends it"
+
+
 def test_the_command_opens_the_page(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's browser shows it; one that fails, or returns late, holds nothing up."""
+    monkeypatch.setattr(sys, "stderr", StopsReading())
 
     def shows_and_fails(page: str) -> None:
         answer_on(page, {"pin": "1234"})
@@ -370,10 +413,10 @@ def test_the_command_opens_the_page(
     assert json.loads(capsys.readouterr().out)["state"] == "SUCCEEDED"
 
 
-def test_no_browser_opens_nothing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_browser_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """``--no-browser`` only tells the address."""
+    terminal = StopsReading()
+    monkeypatch.setattr(sys, "stderr", terminal)
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     monkeypatch.setenv("DISPLAY", ":0")
@@ -383,7 +426,7 @@ def test_no_browser_opens_nothing(
 
     assert set(threading.enumerate()) == before
     assert opened == []
-    told = steps(capsys.readouterr().err)
+    told = steps(terminal.getvalue())
     assert told[1].startswith("answer the prompt on this page: http://127.0.0.1:")
 
 
@@ -410,15 +453,25 @@ def test_ctrl_c_stops_everything(
     assert left == before
 
 
+@posix
 def test_the_page_can_be_answered_from_another_process() -> None:
-    """``demo --page --no-browser`` tells the page's address and waits; then it ends with code 0."""
+    """``demo --page`` tells the payment while the page still shows it; Ctrl-C ends it with code 0."""
     with demo_process("--page", "--no-browser") as (process, page):
         assert b"<html" in call("GET", page)
         answer_on(page, {"pin": "1234"})
-        out, _ = process.communicate(timeout=PATIENCE)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out = "".join(iter(process.stdout.readline, "}\n"))
+        assert any("the page stays for 60 seconds" in line for line in process.stderr)
+        (prompt,) = call("GET", f"{page}_sim/state")["prompts"]
+        process.send_signal(signal.SIGINT)
+        rest, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 0
-    assert json.loads(out)["state"] == "SUCCEEDED"
+    assert json.loads(out + "}")["state"] == "SUCCEEDED"
+    assert prompt["answer"] == "paid"
+    assert rest == ""
+    assert "Traceback" not in err
 
 
 @posix

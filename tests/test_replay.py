@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +29,7 @@ TRANSACTION = make_transaction()
 TOKEN_OF_IT = f"{TRANSACTION.transaction_no}.{'a' * 32}"
 PAID = callback()
 CANCELLED = callback(1032, checkout_request_id="ws_CO_1")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other pipes")
 
 
 def run(*argv: str, file: bytes = b"", environ: dict[str, str] | None = None, **given: Any) -> int:
@@ -332,6 +336,58 @@ def test_what_is_not_taken(replay: Replay) -> None:
     )
 
 
+def test_a_refused_token_is_explained_in_words_of_this_command(replay: Replay) -> None:
+    """The hint to a 403 names what signs here, and no option that there is not."""
+    met = replay(PAID, script=(answer(403),))
+
+    assert met.code == 1
+    assert "or the token (callback_secret, --account, and `token`, or `transaction_no`" in met.err
+    assert "--transaction-no" not in met.err
+    assert "--amount" not in met.err
+
+
+@posix
+@pytest.mark.parametrize("script", [(TAKEN,), (answer(500), TAKEN)])
+def test_a_reader_who_left_ends_it(
+    capsys: pytest.CaptureFixture[str], script: tuple[Act, ...]
+) -> None:
+    """Where stdout is closed nothing more is sent: exit code 1, and nothing is kept to be written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Server(*script) as shop, os.fdopen(writing, "w") as stdout:
+        code = run("--to", shop.origin, file=lines(PAID, CANCELLED), stdout=stdout)
+
+    assert (code, len(shop.received)) == (1, 1)
+    assert capsys.readouterr().err == ""
+
+
+@posix
+@pytest.mark.parametrize("left", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_a_process_whose_reader_left_is_quiet(tmp_path: Path, left: tuple[str, ...]) -> None:
+    """``mpesa-stk replay ... | head -1`` ends without a traceback, with ``2>&1`` too."""
+    file = tmp_path / "callbacks.jsonl"
+    file.write_bytes(lines(PAID, CANCELLED))
+    environ = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        with Server(answer(500)) as shop:
+            command = [sys.executable, "-m", "mpesa_stk", "replay", str(file), "--to", shop.origin]
+            done = subprocess.run(  # noqa: S603 - this very interpreter
+                command,
+                env=environ,
+                stdout=writing if "stdout" in left else subprocess.PIPE,
+                stderr=writing if "stderr" in left else subprocess.PIPE,
+                check=False,
+                timeout=20,
+            )
+    finally:
+        os.close(writing)
+
+    assert (done.returncode, len(shop.received)) == (1, 1)
+    assert not done.stderr
+
+
 def test_what_is_unknown(replay: Replay) -> None:
     """Silence is exit code 3, and the next one is sent all the same."""
     met = replay(lines(PAID, CANCELLED), "--timeout", "0.2", script=(stays_silent, TAKEN))
@@ -376,7 +432,7 @@ def test_what_a_callback_holds_cannot_hurt_a_terminal(replay: Replay) -> None:
         (b"", (), "FILE: holds nothing"),
         (b" \n\n", (), "FILE: holds nothing"),
         (PAID, ("--only", "2"), "FILE: has nothing in line 2"),
-        (PAID, ("--to", "shop.example"), "to: must be an https URL with a host"),
+        (PAID, ("--to", "shop.example"), "to: must be an http or https URL with a host"),
     ],
 )
 def test_nothing_to_send_is_one_line(

@@ -26,11 +26,12 @@ import pytest
 
 from loopback import Act, Exchange, Server, answer_json, closed_port
 from mpesa_stk import cli
+from mpesa_stk.commands.posting import secrets_of
 from mpesa_stk.commands.serve import run
 from mpesa_stk.commands.server import PaymentServer
-from mpesa_stk.simulator import Scenario, SimulatorServer
+from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.urls import origin_of
-from support import CANARIES, TOKEN, accepted, loopback_config, make_config
+from support import CALLBACK_SECRET, CANARIES, TOKEN, accepted, loopback_config, make_config
 
 LOCAL = "127.0.0.1"
 PATIENCE = 10.0
@@ -53,7 +54,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a proce
 @pytest.fixture(autouse=True)
 def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings in the environment, except those that a test puts there."""
-    for name in VARIABLES:
+    for name in (*VARIABLES, "callback_secret"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
@@ -173,6 +174,35 @@ def test_the_printed_examples_work_as_they_are(capsys: pytest.CaptureFixture[str
     assert "718643064" not in told.out
     assert told.err == "Stopping: requests in flight are finished.\n"
     assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("scenario", ["paid", "cancelled"])
+def test_a_callback_can_be_triggered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, scenario: str
+) -> None:
+    """With the same callback_secret `trigger` settles a payment of the simulated shop: 200."""
+    monkeypatch.setenv("callback_secret", f"{CALLBACK_SECRET}, and-an-older-one-of-before")
+    asked = CHECKOUT | {"phone_number": TEST_PHONES["by-hand"]}
+
+    def trigger_it() -> None:
+        told = capsys.readouterr()
+        assert "Callbacks are signed with callback_secret, for paybill 600000." in told.err
+        assert CALLBACK_SECRET not in told.out + told.err
+        origin = origin_in(told.out.splitlines())
+        status, answer = post(f"{origin}/payments/checkout/", json.dumps(asked).encode())
+        assert status == 200
+        argv = ["trigger", scenario, "--to", f"{origin}/payments/callback"]
+        argv += ["--transaction-no", answer["transaction_no"], "--account", "paybill 600000"]
+        argv += ["--checkout-request-id", answer["CheckoutRequestID"]]
+        assert cli.main(argv) == 0
+        assert cli.main([*argv, "--amount", "99"]) == 1
+
+    secrets = secrets_of(os.environ)
+    code = run(None, host=LOCAL, port=0, wait=trigger_it, every=0.05, callback_secrets=secrets)
+
+    assert code == 0
+    told = capsys.readouterr().out
+    assert ("SUCCEEDED" if scenario == "paid" else "FAILED") + ": KES 100, " in told
 
 
 def test_a_large_body_gets_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,6 +376,36 @@ def test_some_credentials_are_not_enough(
         "mpesa-stk serve: consumer_secret: is not set; pass_key: is not set; "
         "c2b_callback: is not set\n"
     )
+
+
+@pytest.mark.parametrize("argv", [["--simulate"], []])
+def test_a_callback_secret_that_cannot_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    """It is refused for a simulated Daraja as for the other: exit code 2, and it is not repeated."""
+    monkeypatch.setenv("CALLBACK_SECRET", "short")
+
+    assert cli.main(["serve", "--port", "0", *argv]) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1] == (
+        "mpesa-stk serve: callback_secret: each must be printable text of at least 16 characters"
+    )
+
+
+@posix
+def test_a_process_signs_with_the_secret_of_its_environment() -> None:
+    """``serve --simulate`` reads callback_secret, and no other setting."""
+    with process("--simulate", callback_secret=CALLBACK_SECRET) as started:
+        lines = printed(started)
+        assert checkout(origin_in(lines))[0] == 200
+        started.send_signal(signal.SIGTERM)
+        out, err = started.communicate(timeout=PATIENCE)
+
+    assert started.returncode == 0
+    assert "Callbacks are signed with callback_secret, for paybill 600000." in err
+    assert CALLBACK_SECRET not in "".join(lines) + out + err
 
 
 def test_a_simulated_daraja_stays_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,11 @@ import json
 import random
 import re
 import shlex
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from doctest import ELLIPSIS, OutputChecker
@@ -49,6 +53,7 @@ SIGNING = {"callback_secret": CALLBACK_SECRET, "shortcode": "600000"}
 CALLBACK = "/payments/callback"
 SHOP = "http://127.0.0.1:8000"
 NAMES = tuple(SCENARIOS)
+PATIENCE = 20.0
 NOT_SIGNED = (
     "transaction_no: is needed to sign, since callback_secret is set; "
     "--unsigned sends without a token"
@@ -309,6 +314,7 @@ def test_a_forged_callback_is_refused(
     told = capsys.readouterr()
     assert "answer        403" in told.out
     assert "warning: 403 is not 2xx: Daraja would count it as lost; your guard refuses" in told.err
+    assert "(callback_secret, --transaction-no, --amount, --account)" in told.err
     still_open = payments.store.get(payment.transaction_no)
     assert still_open is not None
     assert still_open.state is TransactionState.PENDING
@@ -470,9 +476,35 @@ def test_ctrl_c_says_that_it_may_have_been_taken(capsys: pytest.CaptureFixture[s
     assert "stopped: your shop may have taken it" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+@pytest.mark.parametrize("name", ["paid", "callback-twice"])
+def test_ctrl_c_does_not_wait_for_a_shop_that_hangs(name: str) -> None:
+    """It ends at once, however many callbacks are on their way: exit code 3, no traceback."""
+    command = [sys.executable, "-m", "mpesa_stk", "trigger", name, "--unsigned"]
+    with Server(stays_silent) as shop:
+        command += ["--timeout", "600", "--to", shop.origin]
+        with subprocess.Popen(  # noqa: S603 - this very interpreter
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                ends = time.monotonic() + PATIENCE
+                while shop.count("POST") < callbacks_of(SCENARIOS[name]):
+                    assert time.monotonic() < ends
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=PATIENCE)
+            finally:
+                process.kill()
+
+    assert process.returncode == 3
+    assert (out, err) == ("", "mpesa-stk trigger: stopped: your shop may have taken it\n")
+
+
 # --- the page ----------------------------------------------------------------------------------------
 
-SHOWN = re.compile(r"^```text\n\$ mpesa-stk ([^\n]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+SHOWN = re.compile(
+    r"^```text\n\$ mpesa-stk ((?:[^\n]*\\\n)*[^\n]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL
+)
 EXAMPLES = SHOWN.findall(PAGE.read_text(encoding="utf-8"))
 MOVED = answer(301, location=CALLBACK)
 
@@ -489,10 +521,12 @@ def test_the_page_shows_what_happens(
     monkeypatch.chdir(tmp_path)
     other = callback(1032, checkout_request_id="ws_CO_23112026090007412718643064")
     Path("callbacks.jsonl").write_bytes(b"\n".join([callback(), other, b"garbage"]))
+    environ = SIGNING if "--transaction-no" in command else {}
     with Server(MOVED if "old-address" in command else TAKEN) as shop:
         origin = shop.origin
-        arguments = cli._parser().parse_args(shlex.split(command.replace(SHOP, origin)))
-        arguments.command(arguments, environ={}, clock=ManualClock())
+        typed = command.replace("\\\n", " ").replace(SHOP, origin)
+        arguments = cli._parser().parse_args(shlex.split(typed))
+        arguments.command(arguments, environ=environ, clock=ManualClock())
 
     told = capsys.readouterr()
     printed = re.sub(r"in \d+\.\d\d s", "in 0.00 s", told.out + told.err).replace(origin, SHOP)
@@ -522,7 +556,8 @@ def test_the_page_has_examples() -> None:
     [
         ((), {}, "to: is needed, since c2b_callback is not set"),
         (("--to", ""), {}, "to: is needed, since c2b_callback is not set"),
-        (("--to", "ftp://shop.example/"), {}, "to: must be an https URL with a host"),
+        (("--to", "ftp://shop.example/"), {}, "to: must be an http or https URL with a host"),
+        (("--to", "http://"), {}, "to: must be an http or https URL with a host"),
         (("--to", "http://a:b@shop.example/"), {}, "to: must not contain user info"),
         (("--to", "http://shop.example/ x"), {},
          "to: must not contain spaces, control characters or non-ASCII characters"),

@@ -19,6 +19,7 @@ from mpesa_stk.simulator.scenarios import BY_HAND, SCENARIOS, Scenario, scenario
 
 __all__ = ["add_to", "browser"]
 
+_PAGE_STAYS = 60.0
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
@@ -79,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.page:
             show = partial(_show, opens)
-            return demo.run(order, scenario=SCENARIOS[BY_HAND], show_page=show)
+            return demo.run(order, scenario=SCENARIOS[BY_HAND], show_page=show, linger=_PAGE_STAYS)
         if arguments.scenario is not None:
             return demo.run(order, scenario=SCENARIOS[arguments.scenario], hurry=True)
         is_test_phone = scenario_of(order.phone_number.msisdn) is not None

@@ -21,7 +21,16 @@ from mpesa_stk.simulator.demo import fresh_merchant
 from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, Posted, post_callback
 from mpesa_stk.urls import daraja_url_fault
 
-__all__ = ["Answer", "Receiver", "add_options", "exit_code", "one_line", "post", "receiver"]
+__all__ = [
+    "Answer",
+    "Receiver",
+    "add_options",
+    "exit_code",
+    "one_line",
+    "post",
+    "receiver",
+    "secrets_of",
+]
 
 _LONGEST_WAIT = 600.0
 _PATIENCE = 30.0
@@ -129,22 +138,36 @@ def receiver(arguments: argparse.Namespace, environ: Mapping[str, str] | None, /
     Raises:
         InvalidRequest: They cannot work.
     """
-    settings, problems = settings_from(os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    settings, problems = settings_from(environ)
     url = arguments.to if arguments.to is not None else settings["callback_url"]
     if not url:
         raise InvalidRequest("to", "is needed, since c2b_callback is not set")
     # The address is the user's own: plain http is as good as https.
     fault = daraja_url_fault(re.sub("^http:", "https:", url, flags=re.IGNORECASE))
     if fault:
-        raise InvalidRequest("to", fault)
+        raise InvalidRequest("to", fault.replace("https", "http or https"))
     try:
-        merchant = attrs.evolve(fresh_merchant(), callback_secrets=settings["callback_secrets"])
+        secrets = secrets_of(environ)
     except ConfigurationError as error:
-        raise InvalidRequest("callback_secret", error.problems[0][1]) from None
+        raise InvalidRequest(*error.problems[0]) from None
     account = None if problems.keys() & {"shortcode", "till_number"} else str(settings["account"])
     if arguments.account is not None:
         account = _account(arguments.account)
-    return Receiver(url=url, secrets=merchant.callback_secrets, account=account)
+    return Receiver(url=url, secrets=secrets, account=account)
+
+
+def secrets_of(environ: Mapping[str, str], /) -> tuple[str, ...]:
+    """What ``callback_secret`` holds; nothing where it is not set.
+
+    Raises:
+        ConfigurationError: It cannot work.
+    """
+    given = settings_from(environ)[0]["callback_secrets"]
+    try:
+        return attrs.evolve(fresh_merchant(), callback_secrets=given).callback_secrets
+    except ConfigurationError as error:
+        raise ConfigurationError((("callback_secret", error.problems[0][1]),)) from None
 
 
 def _account(text: str) -> str:
@@ -182,18 +205,21 @@ class Answer:
         lines = self.posted.body[:_MOST_SHOWN].decode("utf-8", "replace").splitlines()
         return "\n".join(map(one_line, lines)).strip("\n")
 
-    def complaints(self) -> Iterator[str]:
-        """What Daraja would make of it, and what to do."""
+    def complaints(self, *, signed_with: str) -> Iterator[str]:
+        """What Daraja would make of it, and what to do.
+
+        Args:
+            signed_with: Names what the user gave, or did not give, to sign with.
+        """
         status = self.posted.status
         if self.posted.timed_out:
             yield f"{self.posted.error}: your shop may have taken it, Daraja would count it as lost"
         elif status is None:
             yield f"{self.posted.error}: it was not taken, Daraja would count it as lost"
         elif not self.posted.taken:
-            hint = _HINTS.get(status) or _CLASSES.get(status // 100)
-            yield f"{status} is not 2xx: Daraja would count it as lost" + (
-                f"; {hint}" if hint else ""
-            )
+            hint = _HINTS.get(status) or _CLASSES.get(status // 100, "")
+            hint = f"; {hint}".format(signed_with=signed_with) if hint else ""
+            yield f"{status} is not 2xx: Daraja would count it as lost{hint}"
             if self.posted.location:
                 place = _SIGNED.sub("<token>", one_line(self.posted.location))
                 yield f"it leads to {place[:_MOST_OF_A_PLACE]}"
@@ -209,7 +235,7 @@ _MISSING = "nothing is there: correct the address or the route, its last slash t
 _HINTS: Mapping[int, str] = {
     401: _LOGIN,
     403: "your guard refuses this machine's address (allowed_callback_networks) or the token "
-    "(callback_secret, --transaction-no, --amount, --account), or a CSRF check is in the way",
+    "({signed_with}), or a CSRF check is in the way",
     404: _MISSING,
     405: "let the endpoint take POST",
     407: _LOGIN,

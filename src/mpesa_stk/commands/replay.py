@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,9 @@ from mpesa_stk.secrecy import mask_checkout_id
 
 __all__ = ["add_to", "run"]
 
+_SIGNED_WITH = (
+    "callback_secret, --account, and `token`, or `transaction_no` and `amount`, of its line"
+)
 # The longest line, its end, and one byte by which a longer one is noticed.
 _READ = MAX_BODY + 2
 
@@ -78,21 +82,38 @@ def run(
         return BAD_ARGUMENTS
     sender = _Sender(receiver, arguments, clock or SystemClock(), stdout)
     try:
+        return _send_all(opened, sender, arguments.only)
+    except BrokenPipeError:
+        _let_go(stdout or sys.stdout, sys.stderr)
+        return NOT_DONE
+
+
+def _send_all(opened: AbstractContextManager[BinaryIO], sender: _Sender, only: int | None) -> int:
+    """Send each line, or one alone, and tell the total; returns the exit code."""
+    try:
         with opened as file:
             for number, line in _numbered(file):
-                if arguments.only in (None, number):
+                if only in (None, number):
                     sender.send(number, line)
     except KeyboardInterrupt:
         print("mpesa-stk replay: stopped: your shop may have taken the last one", file=sys.stderr)
         sender.end()
         return UNKNOWN
     if not sender.seen:
-        what = (
-            "holds nothing" if arguments.only is None else f"has nothing in line {arguments.only}"
-        )
+        what = "holds nothing" if only is None else f"has nothing in line {only}"
         print(f"mpesa-stk replay: FILE: {what}", file=sys.stderr)
         return BAD_ARGUMENTS
     return sender.end()
+
+
+def _let_go(*streams: TextIO) -> None:
+    """Drop what is kept for a reader who left, so that the interpreter's end is quiet too."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 # --- reading: never more than a line or two at a time ---------------------------------------------------
@@ -244,7 +265,7 @@ class _Sender:
 
     def _complain(self, answer: Answer) -> None:
         """Say what is wrong with an answer, once for all that are alike."""
-        for text in answer.complaints():
+        for text in answer.complaints(signed_with=_SIGNED_WITH):
             if text not in self._complained:
                 self._complained.add(text)
                 print(f"warning: {text}", file=sys.stderr)

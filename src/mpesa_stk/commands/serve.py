@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import attrs
 from mpesa_stk.client import StkClient
 from mpesa_stk.commands.due_loop import do_batches
 from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
+from mpesa_stk.commands.posting import secrets_of
 from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.commands.signals import stop_signals
 from mpesa_stk.config import StkConfig
@@ -55,7 +57,9 @@ def add_to(commands: Commands, /) -> None:
         "environment variables say, or against a simulated one where none of them is set.",
     )
     command.add_argument(
-        "--simulate", action="store_true", help="use a simulated Daraja, whatever is set"
+        "--simulate",
+        action="store_true",
+        help="use a simulated Daraja, whatever credentials are set",
     )
     command.add_argument("--host", default="127.0.0.1", help="listen on (%(default)s)")
     command.add_argument(
@@ -75,7 +79,13 @@ def _run(arguments: argparse.Namespace) -> int:
     with stop_signals() as wish:
         try:
             config = None if arguments.simulate else _settings()
-            return run(config, host=arguments.host, port=arguments.port, wait=wish.wait)
+            return run(
+                config,
+                host=arguments.host,
+                port=arguments.port,
+                wait=wish.wait,
+                callback_secrets=() if config else secrets_of(os.environ),
+            )
         except ConfigurationError as error:
             _say(f"mpesa-stk serve: {error}")
             return BAD_ARGUMENTS
@@ -104,6 +114,7 @@ def run(
     port: int,
     wait: Callable[[], object],
     every: float = _EVERY,
+    callback_secrets: tuple[str, ...] = (),
 ) -> int:
     """Serve the endpoints until told to stop, then finish the requests in flight.
 
@@ -113,6 +124,7 @@ def run(
         port: Port to listen on; 0 for any free one.
         wait: Called once all is served; returns when it is time to stop.
         every: Seconds between two looks at what is due.
+        callback_secrets: What signs callback URLs where Daraja is simulated; made up if not given.
 
     Returns:
         Exit code: 0, or 1 where the address cannot be had.
@@ -133,6 +145,8 @@ def run(
         daraja = None
         if config is None:
             merchant = fresh_merchant()
+            if callback_secrets:
+                merchant = attrs.evolve(merchant, callback_secrets=callback_secrets)
             daraja = stack.enter_context(SimulatorServer(merchant))
             config = attrs.evolve(
                 merchant,
@@ -147,6 +161,8 @@ def run(
         server.start()
         stack.callback(server.stop)
         _introduce(config, server.origin, simulated=daraja is not None)
+        if callback_secrets:
+            _say(f"Callbacks are signed with callback_secret, for {config.account}.")
         _show(f"Serving on {server.origin}\n", *examples)
         wait()
         _say("Stopping: requests in flight are finished.")

@@ -9,7 +9,8 @@ import re
 import string
 import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Thread
 from typing import TextIO
 
 from mpesa_stk.clock import Clock, SystemClock
@@ -33,6 +34,7 @@ __all__ = ["add_to", "callbacks_of", "run"]
 _RECEIPT = re.compile(r"[A-Za-z0-9]{5,32}")
 _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
 _RECEIPT_LENGTH = 10
+_SIGNED_WITH = "callback_secret, --transaction-no, --amount, --account"
 # A refused token was not executed: the push is sent again with a new one, and the customer is asked.
 _PUSHED_AGAIN = ("token-refused-404", "token-refused-401")
 
@@ -188,13 +190,16 @@ def _post(url: str, prompt: Prompt, clock: Clock, timeout: float) -> list[Answer
     """Post the callback as often as the scenario says, all at the same time."""
     body, count = callback_body(prompt), prompt.scenario.callbacks
 
-    def post(_number: int) -> Answer:
+    def post() -> Answer:
         return posting.post(url, body, clock=clock, timeout=timeout)
 
     if count == 1:
-        return [post(1)]
-    with ThreadPoolExecutor(max_workers=count) as pool:
-        return list(pool.map(post, range(count)))
+        return [post()]
+    # No pool: its end, and the interpreter's, would wait for the answers after Ctrl-C.
+    answers: SimpleQueue[Answer] = SimpleQueue()
+    for _ in range(count):
+        Thread(target=lambda: answers.put(post()), daemon=True).start()
+    return [answers.get() for _ in range(count)]
 
 
 # --- what is told ----------------------------------------------------------------------------------------
@@ -214,7 +219,9 @@ def _table() -> list[str]:
 
 
 def _told(scenario: str, prompt: Prompt, receiver: Receiver, answers: list[Answer]) -> Told:
-    complaints = [text for answer in answers for text in answer.complaints()]
+    complaints = [
+        text for answer in answers for text in answer.complaints(signed_with=_SIGNED_WITH)
+    ]
     masked = mask_checkout_id(prompt.checkout_request_id)
     lines = [
         f"callback      {scenario}: code {prompt.outcome.code}, {masked}",

@@ -5,6 +5,7 @@ The timeline goes to stderr as it happens, the payment as JSON to stdout.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import secrets
@@ -72,6 +73,7 @@ def run(
     show_page: Callable[[str], object] | None = None,
     hurry: bool = False,
     patience: float | None = None,
+    linger: float = 0.0,
 ) -> int:
     """Play one payment.
 
@@ -82,6 +84,7 @@ def run(
             is waited for as long as the prompt lives, and a little longer.
         hurry: Whether the clock is put forward, half an hour at most, in place of waiting.
         patience: Seconds to wait for the callback at most.
+        linger: Seconds for which the page stays after the payment, for its reader; Ctrl-C ends them.
 
     Returns:
         Exit code: 0 if what was reported is what the customer did, 1 if not.
@@ -118,7 +121,9 @@ def run(
             say(f"failed: {error}")
             return 1
         ended = _ended(transaction, daraja.prompts(), scenario)
-    print(_as_json(transaction))
+        print(_as_json(transaction), flush=True)
+        if linger:
+            _stay(say, linger)
     return 0 if ended else 1
 
 
@@ -167,6 +172,13 @@ def _wait_until(done: Callable[[], bool], patience: float = _PATIENCE) -> None:
     ends = clock.monotonic() + patience
     while not done() and clock.monotonic() < ends:
         clock.sleep(_POLL)
+
+
+def _stay(say: _Timeline, seconds: float) -> None:
+    """Let the servers run on for so long; Ctrl-C ends it, and changes nothing of the payment."""
+    with contextlib.suppress(KeyboardInterrupt):
+        say(f"the page stays for {seconds:.0f} seconds; Ctrl-C ends it")
+        SystemClock().sleep(seconds)
 
 
 class _Shop:
