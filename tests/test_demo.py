@@ -24,6 +24,7 @@ from mpesa_stk import PhoneNumber, cli
 from mpesa_stk.commands.demo import browser
 from mpesa_stk.daraja.models import PushRequest
 from mpesa_stk.simulator import SCENARIOS, TEST_PHONES, Scenario, demo
+from processes import command
 from support import callback
 
 PATIENCE = 20.0
@@ -491,20 +492,13 @@ def test_ctrl_c_ends_the_waiting() -> None:
 @contextlib.contextmanager
 def demo_process(*argv: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The demo as a process, and the address of its page."""
-    command = [sys.executable, "-m", "mpesa_stk", "demo", *argv]
-    process = subprocess.Popen(  # noqa: S603 - this very interpreter
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if "answer the prompt on this page: " in line:
-                    yield process, line.split()[-1]
-                    return
-            pytest.fail("it tells no address")
-        finally:
-            process.kill()
+    with command("demo", *argv) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "answer the prompt on this page: " in line:
+                yield process, line.split()[-1]
+                return
+        pytest.fail("it tells no address")
 
 
 def test_page_and_outcome_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

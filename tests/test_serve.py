@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ from mpesa_stk.commands.serve import run
 from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.urls import origin_of
+from processes import VARIABLES, command
 from support import CALLBACK_SECRET, CANARIES, TOKEN, accepted, loopback_config, make_config
 
 LOCAL = "127.0.0.1"
@@ -40,13 +42,6 @@ CHECKOUT = {
     "amount": 100,
     "reference": "INV-2024-001",
     "description": "Payment for services",
-}
-VARIABLES = {
-    "consumer_key": CANARIES[0],
-    "consumer_secret": CANARIES[1],
-    "shortcode": "600000",
-    "pass_key": CANARIES[2],
-    "c2b_callback": "https://shop.example.co.ke/payments/callback",
 }
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process otherwise")
 
@@ -291,22 +286,9 @@ def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[s
 # --- as a process ------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def process(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own, on a free port."""
-    environ = {name: text for name, text in os.environ.items() if name.lower() not in VARIABLES}
-    command = [sys.executable, "-m", "mpesa_stk", "serve", "--port", "0", *arguments]
-    with subprocess.Popen(  # noqa: S603 - this very interpreter
-        command,
-        env=environ | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
+def process(*arguments: str, **variables: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The command on a free port."""
+    return command("serve", "--port", "0", *arguments, variables=variables)
 
 
 def printed(started: subprocess.Popen[str]) -> list[str]:

@@ -30,6 +30,7 @@ from mpesa_stk.commands import simulate
 from mpesa_stk.environment import SANDBOX_PASSKEY
 from mpesa_stk.simulator import FAULTS, SCENARIOS, TEST_PHONES, SimulatorServer
 from mpesa_stk.simulator.loopback import LoopbackServer
+from processes import command
 from support import CALLBACK_SECRET, CANARIES, DATA
 from test_scenarios import ENDINGS, Ending
 
@@ -298,25 +299,14 @@ def test_it_serves_until_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.contextmanager
 def process() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The command as a process of its own, on a free port; and its origin."""
-    unset = {name.lower() for name in OWN}
-    environ = {name: text for name, text in os.environ.items() if name.lower() not in unset}
-    with subprocess.Popen(
-        [sys.executable, "-m", "mpesa_stk", "simulate", "--port", "0"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
-        try:
-            assert started.stdout is not None
-            lines: list[str] = []
-            for line in started.stdout:
-                lines.append(line)
-                if line.startswith("# The phone"):
-                    break
-            yield started, origin_of(exported("".join(lines)))
-        finally:
-            started.kill()
+    with command("simulate", "--port", "0") as started:
+        assert started.stdout is not None
+        lines: list[str] = []
+        for line in started.stdout:
+            lines.append(line)
+            if line.startswith("# The phone"):
+                break
+        yield started, origin_of(exported("".join(lines)))
 
 
 def ask(url: str, payload: object = None, **headers: str) -> Any:

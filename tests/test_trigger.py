@@ -7,7 +7,6 @@ import random
 import re
 import shlex
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import attrs
 import pytest
 
+import processes
 from daraja_double import ScriptedDaraja, make_client
 from loopback import Act, Exchange, Received, Server, answer, answer_json, closed_port, say
 from loopback import hang_up as hangs_up
@@ -480,21 +480,15 @@ def test_ctrl_c_says_that_it_may_have_been_taken(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("name", ["paid", "callback-twice"])
 def test_ctrl_c_does_not_wait_for_a_shop_that_hangs(name: str) -> None:
     """It ends at once, however many callbacks are on their way: exit code 3, no traceback."""
-    command = [sys.executable, "-m", "mpesa_stk", "trigger", name, "--unsigned"]
     with Server(stays_silent) as shop:
-        command += ["--timeout", "600", "--to", shop.origin]
-        with subprocess.Popen(  # noqa: S603 - this very interpreter
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
-            try:
-                ends = time.monotonic() + PATIENCE
-                while shop.count("POST") < callbacks_of(SCENARIOS[name]):
-                    assert time.monotonic() < ends
-                    time.sleep(0.01)
-                process.send_signal(signal.SIGINT)
-                out, err = process.communicate(timeout=PATIENCE)
-            finally:
-                process.kill()
+        arguments = ("trigger", name, "--unsigned", "--timeout", "600", "--to", shop.origin)
+        with processes.command(*arguments) as process:
+            ends = time.monotonic() + PATIENCE
+            while shop.count("POST") < callbacks_of(SCENARIOS[name]):
+                assert time.monotonic() < ends
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 3
     assert (out, err) == ("", "mpesa-stk trigger: stopped: your shop may have taken it\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,12 @@ from mpesa_stk.commands.signals import StopWish, stop_signals
 from mpesa_stk.commands.worker import run
 from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.simulator import Scenario, SimulatorServer
-from support import CANARIES, ManualClock, callback, make_config, make_transaction
+from processes import VARIABLES, command
+from support import ManualClock, callback, make_config, make_transaction
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
 
 PATIENCE = 20.0
-VARIABLES = {
-    "consumer_key": CANARIES[0],
-    "consumer_secret": CANARIES[1],
-    "shortcode": "600000",
-    "pass_key": CANARIES[2],
-    "c2b_callback": "https://shop.example.co.ke/payments/callback",
-}
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process otherwise")
 
 
@@ -482,22 +476,9 @@ def test_open_payment_is_followed_to_its_report(
     assert (folder / "told").read_text(encoding="utf-8") == "INV-1 FAILED\n"
 
 
-@contextlib.contextmanager
-def process(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own, which does not find modules where it is called."""
-    environ = {name: text for name, text in os.environ.items() if name.lower() not in VARIABLES}
-    with subprocess.Popen(  # noqa: S603 - this very interpreter
-        [sys.executable, "-I", "-m", "mpesa_stk", "worker", *arguments],
-        cwd=folder,
-        env=environ | VARIABLES,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
+def process(folder: Path, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The command, which does not find modules where it is called."""
+    return command("worker", *arguments, variables=VARIABLES, folder=folder, isolated=True)
 
 
 @posix

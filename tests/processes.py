@@ -1,0 +1,52 @@
+"""`mpesa-stk` as a process of its own, whatever settings this machine's environment holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from support import CALLBACK_URL, CANARIES
+
+VARIABLES = {
+    "consumer_key": CANARIES[0],
+    "consumer_secret": CANARIES[1],
+    "shortcode": "600000",
+    "pass_key": CANARIES[2],
+    "c2b_callback": CALLBACK_URL,
+}
+_UNSET = {*VARIABLES, "callback_secret"}
+
+
+@contextlib.contextmanager
+def command(
+    *arguments: str,
+    variables: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    isolated: bool = False,
+) -> Iterator[subprocess.Popen[str]]:
+    """Start the command; it is killed at the end, if it has not ended by itself.
+
+    Args:
+        arguments: Its arguments.
+        variables: The settings that its environment holds, and no others.
+        folder: Where it is started.
+        isolated: Whether it does not find modules there, as the command of an installed package.
+    """
+    environ = {name: text for name, text in os.environ.items() if name.lower() not in _UNSET}
+    python = [sys.executable, "-I"] if isolated else [sys.executable]
+    with subprocess.Popen(  # noqa: S603 - this very interpreter
+        [*python, "-m", "mpesa_stk", *arguments],
+        cwd=folder,
+        env=environ | dict(variables or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
