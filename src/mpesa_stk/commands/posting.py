@@ -148,7 +148,7 @@ def receiver(arguments: argparse.Namespace, environ: Mapping[str, str] | None, /
     if fault:
         raise InvalidRequest("to", fault.replace("https", "http or https"))
     try:
-        secrets = secrets_of(environ)
+        secrets = _checked(settings["callback_secrets"])
     except ConfigurationError as error:
         raise InvalidRequest(*error.problems[0]) from None
     account = None if problems.keys() & {"shortcode", "till_number"} else str(settings["account"])
@@ -163,7 +163,11 @@ def secrets_of(environ: Mapping[str, str], /) -> tuple[str, ...]:
     Raises:
         ConfigurationError: It cannot work.
     """
-    given = settings_from(environ)[0]["callback_secrets"]
+    return _checked(settings_from(environ)[0]["callback_secrets"])
+
+
+def _checked(given: tuple[str, ...]) -> tuple[str, ...]:
+    """The secrets, if they can work; raises as `secrets_of` does."""
     try:
         return attrs.evolve(fresh_merchant(), callback_secrets=given).callback_secrets
     except ConfigurationError as error:
