@@ -6,7 +6,7 @@ How it shares a budget of queries, and what many workers do to each other, is in
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -231,23 +231,31 @@ def test_intent_is_not_taken_for_orphaned_while_its_push_can_still_run() -> None
     assert host.checkout().state is TransactionState.PENDING
 
 
-def test_kept_callback_is_applied_before_daraja_is_asked() -> None:
-    """Evidence that lies in the store settles the payment without a query."""
+class LateStore(BrokenStore):
+    """A store that does not find kept callbacks at first."""
 
-    class Late(BrokenStore):
-        hidden = True
+    hidden = True
 
-        def kept_callbacks(self, **wanted: Any) -> Any:
-            return [] if self.hidden else super().kept_callbacks(**wanted)
+    def kept_callbacks(self, **wanted: Any) -> Any:
+        """None, or those there are."""
+        return [] if self.hidden else super().kept_callbacks(**wanted)
 
-    store = Late()
-    host = Host(store)
 
-    def overtaken() -> HttpResponse:
+def overtaken(host: Host) -> Callable[[], HttpResponse]:
+    """An answer to a push that comes after the callback about it."""
+
+    def take_and_answer() -> HttpResponse:
         host.payments.handle_callback(callback())
         return answer(accepted())
 
-    host.daraja.push_script.append(overtaken)
+    return take_and_answer
+
+
+def test_kept_callback_is_applied_before_daraja_is_asked() -> None:
+    """Evidence that lies in the store settles the payment without a query."""
+    store = LateStore()
+    host = Host(store)
+    host.daraja.push_script.append(overtaken(host))
     assert host.checkout().state is TransactionState.PENDING
     store.hidden = False
     host.clock.advance(20)

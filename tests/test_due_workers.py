@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from daraja_double import Answer, answer, result
+from daraja_double import Answer, result
 from mpesa_stk import (
     DueReport,
     HttpResponse,
@@ -25,8 +25,8 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from support import CHECKOUT_ID, ManualClock, accepted, callback, loopback_config
-from test_due import another_worker, go_to
+from support import CHECKOUT_ID, ManualClock, callback, loopback_config
+from test_due import LateStore, another_worker, go_to, overtaken
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
 
@@ -173,22 +173,11 @@ def test_no_budget_puts_the_expiry_off() -> None:
 
 def test_kept_callbacks_need_no_budget() -> None:
     """Evidence that lies in the store settles a payment while nobody may ask."""
-
-    class Late(BrokenStore):
-        hidden = True
-
-        def kept_callbacks(self, **wanted: Any) -> Any:
-            return [] if self.hidden else super().kept_callbacks(**wanted)
-
-    store = Late()
+    store = LateStore()
     host = Host(store)
 
-    def overtaken() -> HttpResponse:
-        host.payments.handle_callback(callback())
-        return answer(accepted())
-
     host.checkout(reference="INV-0")
-    host.daraja.push_script.append(overtaken)
+    host.daraja.push_script.append(overtaken(host))
     host.checkout()
     store.hidden = False
     host.clock.advance(20)
@@ -377,13 +366,13 @@ def test_payment_that_another_worker_told_meanwhile_is_not_told_again() -> None:
     host.clock.advance(20)
     told: list[str] = []
 
-    def overtaken() -> HttpResponse:
+    def others_first() -> HttpResponse:
         host.payments.handle_callback(callback())
         worker = another_worker(host)
         assert worker.process_due(on_settled=lambda _: told.append("theirs")).reported == 1
         return result(CHECKOUT_ID, "0")
 
-    host.daraja.query_script.append(overtaken)
+    host.daraja.query_script.append(others_first)
     report = host.payments.process_due(on_settled=lambda _: told.append("ours"))
     assert told == ["theirs"]
     assert (report.reported, report.failed) == (0, 0)
