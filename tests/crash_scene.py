@@ -30,6 +30,7 @@ from mpesa_stk import (
 )
 from mpesa_stk.payments.events import Signal
 from mpesa_stk.simulator import Scenario
+from support import ACCOUNTS
 
 __all__ = ["TAKEN", "Scene", "Story", "post"]
 
@@ -261,7 +262,9 @@ class Scene:
             *self._lost_evidence(payment),
         ]
         far = self.world.clock.now() + timedelta(days=3650)
-        if payment.due_at is not None or self.store.claim_due(far, 10, timedelta(seconds=1)):
+        if payment.due_at is not None or self.store.claim_due(
+            far, 10, timedelta(seconds=1), ACCOUNTS
+        ):
             broken.append("something is due for ever")
         return broken
 

@@ -190,9 +190,11 @@ class SteppedStore:
         """Compare and set."""
         return self._do("replace", lambda: self._store.replace(transaction))
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
         """Claim."""
-        return self._do("claim_due", lambda: self._store.claim_due(now, limit, lease))
+        return self._do("claim_due", lambda: self._store.claim_due(now, limit, lease, accounts))
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
         """Keep."""
@@ -270,7 +272,7 @@ def _warm_up(store: TransactionStore, transport: Transport) -> None:
     store.get(payment.transaction_no)
     for name in ("checkout_request_id", "receipt_number", "idempotency_key", "reference"):
         store.find(**{name: "none"})
-    store.claim_due(now + timedelta(days=1), 10, timedelta(seconds=1))
+    store.claim_due(now + timedelta(days=1), 10, timedelta(seconds=1), frozenset({payment.account}))
     store.keep_callback(kept)
     store.kept_callbacks(checkout_request_id="ws_CO_1", transaction_no=payment.transaction_no)
     store.drop_callback(kept.callback_id)

@@ -28,7 +28,16 @@ from mpesa_stk.testing.store_contract import MakeStore
 from mpesa_stk.testing.token_contract import MakeTokenStore
 
 
-class RacyStore(MemoryTransactionStore):
+class LookingStore(MemoryTransactionStore):
+    """Looks for what is due without taking it."""
+
+    def _found(self, now: datetime, limit: int, accounts: frozenset[str]) -> list[Transaction]:
+        due = [(one.due_at, one) for one in list(self._transactions.values()) if one.due_at]
+        mine = [(at, one) for at, one in due if at <= now and one.account in accounts]
+        return [one for _, one in sorted(mine, key=lambda pair: pair[0])][:limit]
+
+
+class RacyStore(LookingStore):
     """Checks, and then acts, as if nobody could come between: two threads are made to meet there."""
 
     def __init__(self) -> None:
@@ -50,8 +59,6 @@ class RacyStore(MemoryTransactionStore):
         self._check_unique(transaction)
         self._meet()
         with self._lock:
-            numbers = self._by_reference.setdefault(transaction.reference, [])
-            numbers.append(transaction.transaction_no)
             self._write(None, transaction)
 
     def replace(self, transaction: Transaction, /) -> bool:
@@ -65,17 +72,18 @@ class RacyStore(MemoryTransactionStore):
             self._write(before, attrs.evolve(transaction, version=transaction.version + 1))
         return True
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
         """Look, then take."""
-        due = [(one.due_at, one) for one in list(self._transactions.values()) if one.due_at]
-        found = [one for at, one in sorted(due, key=lambda pair: pair[0]) if at <= now][:limit]
+        found = self._found(now, limit, accounts)
         if found:
             self._meet()
         with self._lock:
             return [self._write_lease(before, now + lease) for before in found]
 
 
-class OverwritingStore(MemoryTransactionStore):
+class OverwritingStore(LookingStore):
     """Claims whole documents: reads them, and writes them back over what was changed meanwhile.
 
     Those who claim take turns. A change is made when a claim has read, and before it writes.
@@ -99,12 +107,13 @@ class OverwritingStore(MemoryTransactionStore):
         self._meet()
         return replaced
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
         """Read, and write later."""
         with self._claims:
             with self._lock:
-                due = [(one.due_at, one) for one in self._transactions.values() if one.due_at]
-            found = [one for at, one in sorted(due, key=lambda pair: pair[0]) if at <= now][:limit]
+                found = self._found(now, limit, accounts)
             for _ in range(2 if found else 0):  # until a change begins, and until it is made
                 self._meet()
             with self._lock:
@@ -124,10 +133,10 @@ class CaselessStore(MemoryTransactionStore):
 
     def add(self, transaction: Transaction, /) -> None:
         """Insert."""
+        key = (transaction.idempotency_key or "-").lower()
         for other in list(self._transactions.values()):
-            if (other.idempotency_key or "").lower() == (
-                transaction.idempotency_key or "-"
-            ).lower():
+            known = (other.idempotency_key or "").lower()
+            if (known, other.account) == (key, transaction.account):
                 raise DuplicateTransaction("idempotency_key")
         super().add(transaction)
 
@@ -135,10 +144,44 @@ class CaselessStore(MemoryTransactionStore):
 class LateStore(MemoryTransactionStore):
     """Takes what is due before now, and not what is due now."""
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
         """Claim a little late."""
-        taken = super().claim_due(now - timedelta(microseconds=1), limit, lease)
+        taken = super().claim_due(now - timedelta(microseconds=1), limit, lease, accounts)
         return [attrs.evolve(one, due_at=now + lease) for one in taken]
+
+
+class GrabbingStore(MemoryTransactionStore):
+    """Claims for every account, whatever accounts are given."""
+
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, _accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Claim what is due."""
+        return super().claim_due(now, limit, lease, frozenset(self._due))
+
+
+class FilteringStore(MemoryTransactionStore):
+    """Claims for every account, and hands on what is of the given ones: the others are lost."""
+
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Claim what is due, then look whose it is."""
+        taken = super().claim_due(now, limit, lease, frozenset(self._due))
+        return [one for one in taken if one.account in accounts]
+
+
+class OneKeyStore(MemoryTransactionStore):
+    """Keys are unique, whosever they are, and looked up without the account."""
+
+    def add(self, transaction: Transaction, /) -> None:
+        """Insert."""
+        for other in list(self._transactions.values()):
+            if other.idempotency_key == transaction.idempotency_key is not None:
+                raise DuplicateTransaction("idempotency_key")
+        super().add(transaction)
 
 
 class UpsertingStore(MemoryTransactionStore):
@@ -201,6 +244,18 @@ class TestCaseless(of_store(CaselessStore)):  # type: ignore[misc] # noqa: D101
 
 
 class TestLate(of_store(LateStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestGrabbing(of_store(GrabbingStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestFiltering(of_store(FilteringStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestOneKey(of_store(OneKeyStore)):  # type: ignore[misc] # noqa: D101
     pass
 
 

@@ -25,6 +25,8 @@ CANARIES = (CONSUMER_KEY, CONSUMER_SECRET, PASSKEY, CALLBACK_SECRET, TOKEN)
 CALLBACK_URL = "https://shop.example.co.ke/payments/callback"
 CHECKOUT_ID = "ws_CO_23112026090000123718643064"
 MERCHANT_ID = "29115-34620561-1"
+ACCOUNTS = frozenset({"paybill 600000"})
+"""The account of `make_config` and `make_transaction`, as a claim takes it."""
 
 
 def make_config(**changes: Any) -> StkConfig:

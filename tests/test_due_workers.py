@@ -25,7 +25,7 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from support import CHECKOUT_ID, ManualClock, callback, loopback_config
+from support import ACCOUNTS, CHECKOUT_ID, ManualClock, callback, loopback_config
 from test_due import LateStore, another_worker, go_to, overtaken
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
@@ -386,7 +386,7 @@ def test_payment_that_another_worker_holds_is_left_to_it() -> None:
     def slow() -> HttpResponse:
         host.clock.advance(500)
         host.payments.handle_callback(callback())
-        assert len(host.store.claim_due(host.clock.now(), 1, timedelta(seconds=60))) == 1
+        assert len(host.store.claim_due(host.clock.now(), 1, timedelta(seconds=60), ACCOUNTS)) == 1
         return result(CHECKOUT_ID, "0")
 
     host.daraja.query_script.append(slow)
@@ -419,7 +419,7 @@ def test_worker_that_slept_past_its_lease_looks_whether_it_is_still_its_own(*, t
     def sleep() -> bool:
         clock.suspend(500)
         if taken:
-            assert len(host.store.claim_due(clock.now(), 1, timedelta(seconds=60))) == 1
+            assert len(host.store.claim_due(clock.now(), 1, timedelta(seconds=60), ACCOUNTS)) == 1
         return False
 
     worker = another_worker(host, clock=clock)

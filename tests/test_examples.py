@@ -51,7 +51,7 @@ from mpesa_stk import (
 )
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.daraja.http import MAX_BODY
-from support import START, make_transaction
+from support import ACCOUNTS, START, make_transaction
 from web_cases import CASES, HOST, PROXY, SAFARICOM, Send, Shop, body_of, error_of
 
 LEASE = timedelta(seconds=60)
@@ -459,11 +459,11 @@ def test_store_lease_ends_at_its_exact_instant() -> None:
     """A claimed payment is not due one microsecond before the lease ends, and is at its end."""
     store = django_store()
     store.add(numbered(1, due_at=START))
-    assert store.claim_due(START - TICK, 10, LEASE) == []
-    (claimed,) = store.claim_due(START, 10, LEASE)
+    assert store.claim_due(START - TICK, 10, LEASE, ACCOUNTS) == []
+    (claimed,) = store.claim_due(START, 10, LEASE, ACCOUNTS)
     assert claimed == store.get("no-1") == numbered(1, due_at=START + LEASE, version=1)
-    assert store.claim_due(START + LEASE - TICK, 10, LEASE) == []
-    assert len(store.claim_due(START + LEASE, 10, LEASE)) == 1
+    assert store.claim_due(START + LEASE - TICK, 10, LEASE, ACCOUNTS) == []
+    assert len(store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS)) == 1
 
 
 @pytest.mark.usefixtures("database")
@@ -473,7 +473,7 @@ def test_store_claims_the_longest_due_first_within_the_limit() -> None:
     store.add(numbered(0, due_at=None))
     for number in (3, 1, 2):
         store.add(numbered(number, due_at=START + number * TICK))
-    claimed = store.claim_due(START + LEASE, 2, LEASE)
+    claimed = store.claim_due(START + LEASE, 2, LEASE, ACCOUNTS)
     assert [payment.transaction_no for payment in claimed] == ["no-1", "no-2"]
 
 
@@ -488,7 +488,7 @@ def test_store_racing_threads_claim_each_payment_once() -> None:
     def claim() -> list[str]:
         barrier.wait(10)
         mine: list[str] = []
-        while batch := store.claim_due(START, 7, LEASE):
+        while batch := store.claim_due(START, 7, LEASE, ACCOUNTS):
             mine += [payment.transaction_no for payment in batch]
         return mine
 
@@ -543,7 +543,7 @@ VERBS: dict[str, Callable[[Any], object]] = {
     "get": lambda store: store.get("no-1"),
     "find": lambda store: store.find(reference="INV-1"),
     "replace": lambda store: store.replace(numbered(1)),
-    "claim_due": lambda store: store.claim_due(START + LEASE, 10, LEASE),
+    "claim_due": lambda store: store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS),
     "keep_callback": lambda store: store.keep_callback(kept(1)),
     "kept_callbacks": lambda store: store.kept_callbacks(transaction_no="no-1"),
     "drop_callback": lambda store: store.drop_callback("callback-1"),
@@ -629,12 +629,14 @@ class FailsFirst(MemoryTransactionStore):
 
     failed = False
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
         """Fail once, then do it."""
         if not self.failed:
             self.failed = True
             raise StoreError("the database is down")
-        return super().claim_due(now, limit, lease)
+        return super().claim_due(now, limit, lease, accounts)
 
 
 def test_recipe_for_a_thread_works_until_it_is_stopped() -> None:

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from mpesa_stk.payments.sql import SqlTransactionStore
-from support import START, make_transaction
+from support import ACCOUNTS, START, make_transaction
 
 LEASE = timedelta(hours=1)
 PATIENCE = 120.0
@@ -28,14 +28,14 @@ from datetime import timedelta
 import sqlalchemy as sa
 sys.path.insert(0, sys.argv[2])
 from mpesa_stk.payments.sql import SqlTransactionStore
-from support import START
+from support import ACCOUNTS, START
 engine = sa.create_engine(sys.argv[1])
 store = SqlTransactionStore(engine)
 limit = int(sys.argv[3])
-mine = store.claim_due(START, limit, timedelta(hours=1))
+mine = store.claim_due(START, limit, timedelta(hours=1), ACCOUNTS)
 print("ready", len(mine), flush=True)
 sys.stdin.readline()
-while batch := store.claim_due(START, limit, timedelta(hours=1)):
+while batch := store.claim_due(START, limit, timedelta(hours=1), ACCOUNTS):
     assert len(batch) <= limit
     mine += batch
 engine.dispose()
@@ -118,7 +118,9 @@ def test_each_due_payment_is_claimed_by_one_process(
         claimed = [line for share in shares for line in share]
         # Version 1 says that nobody else had moved it before.
         assert sorted(claimed) == sorted(f"no-{number} 1 {START + LEASE}" for number in range(size))
-        assert store.claim_due(START + LEASE - timedelta(microseconds=1), size, LEASE) == []
+        assert (
+            store.claim_due(START + LEASE - timedelta(microseconds=1), size, LEASE, ACCOUNTS) == []
+        )
         payments = store.metadata.tables[TABLE]
         with engine.connect() as connection:
             back = connection.scalar(
@@ -127,6 +129,6 @@ def test_each_due_payment_is_claimed_by_one_process(
                 )
             )
         assert back == size
-        again = store.claim_due(START + LEASE, batch, LEASE)
+        again = store.claim_due(START + LEASE, batch, LEASE, ACCOUNTS)
         assert {payment.version for payment in again} == {2}
         assert len(again) == batch

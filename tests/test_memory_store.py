@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from mpesa_stk import DuplicateTransaction, KeptCallback, MemoryTransactionStore, Transaction
-from support import START, make_transaction
+from support import ACCOUNTS, START, make_transaction
 
 LEASE = timedelta(seconds=60)
 
@@ -110,12 +110,12 @@ def test_lease_ends_at_its_exact_instant() -> None:
     store = MemoryTransactionStore()
     store.add(numbered(1, due_at=START))
     tick = timedelta(microseconds=1)
-    assert store.claim_due(START - tick, 10, LEASE) == []
-    (claimed,) = store.claim_due(START, 10, LEASE)
+    assert store.claim_due(START - tick, 10, LEASE, ACCOUNTS) == []
+    (claimed,) = store.claim_due(START, 10, LEASE, ACCOUNTS)
     assert claimed == store.get("no-1")
     assert (claimed.due_at, claimed.version) == (START + LEASE, 1)
-    assert store.claim_due(START + LEASE - tick, 10, LEASE) == []
-    assert len(store.claim_due(START + LEASE, 10, LEASE)) == 1
+    assert store.claim_due(START + LEASE - tick, 10, LEASE, ACCOUNTS) == []
+    assert len(store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS)) == 1
 
 
 def test_lease_of_no_length_is_claimed_again_at_once() -> None:
@@ -123,7 +123,7 @@ def test_lease_of_no_length_is_claimed_again_at_once() -> None:
     store = MemoryTransactionStore()
     store.add(numbered(1, due_at=START))
     for _ in range(3):
-        assert len(store.claim_due(START, 10, timedelta(0))) == 1
+        assert len(store.claim_due(START, 10, timedelta(0), ACCOUNTS)) == 1
 
 
 def test_payment_rescheduled_to_and_fro_is_claimed_once() -> None:
@@ -132,7 +132,7 @@ def test_payment_rescheduled_to_and_fro_is_claimed_once() -> None:
     store.add(numbered(1, due_at=START))
     store.replace(numbered(1, due_at=START + LEASE))
     store.replace(numbered(1, due_at=START, version=1))
-    assert len(store.claim_due(START, 10, LEASE)) == 1
+    assert len(store.claim_due(START, 10, LEASE, ACCOUNTS)) == 1
 
 
 def test_longest_due_comes_first_and_the_limit_holds() -> None:
@@ -140,7 +140,7 @@ def test_longest_due_comes_first_and_the_limit_holds() -> None:
     store = MemoryTransactionStore()
     for number in (3, 1, 2):
         store.add(numbered(number, due_at=START + timedelta(seconds=number)))
-    claimed = store.claim_due(START + timedelta(seconds=9), 2, LEASE)
+    claimed = store.claim_due(START + timedelta(seconds=9), 2, LEASE, ACCOUNTS)
     assert [transaction.transaction_no for transaction in claimed] == ["no-1", "no-2"]
 
 
@@ -150,7 +150,7 @@ def test_payment_that_is_never_due_is_never_claimed() -> None:
     store.add(numbered(1, due_at=None))
     store.add(numbered(2, due_at=START))
     store.replace(numbered(2, due_at=None))
-    assert store.claim_due(START + LEASE, 10, LEASE) == []
+    assert store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS) == []
 
 
 def test_racing_threads_claim_each_payment_once() -> None:
@@ -163,7 +163,7 @@ def test_racing_threads_claim_each_payment_once() -> None:
     def claim() -> list[str]:
         barrier.wait(10)
         mine: list[str] = []
-        while batch := store.claim_due(START, 7, LEASE):
+        while batch := store.claim_due(START, 7, LEASE, ACCOUNTS):
             mine += [transaction.transaction_no for transaction in batch]
         return mine
 
@@ -181,7 +181,7 @@ def test_rescheduling_for_ever_does_not_grow_the_heap() -> None:
         moment = START + timedelta(seconds=turn)
         store.replace(numbered(1, due_at=moment, version=turn))
     assert len(store._due) < 100
-    (claimed,) = store.claim_due(START + timedelta(hours=1), 10, LEASE)
+    (claimed,) = store.claim_due(START + timedelta(hours=1), 10, LEASE, ACCOUNTS)
     assert claimed.transaction_no == "no-1"
 
 

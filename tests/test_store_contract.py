@@ -160,7 +160,9 @@ RACES = {
     "test_race_to_replace_one_version",
     "test_race_to_change_loses_no_change",
     "test_race_for_one_receipt",
+    "test_race_to_add_one_key_in_two_accounts",
     "test_race_to_claim",
+    "test_race_to_claim_for_two_accounts",
     "test_race_to_claim_and_change",
 }
 FAULTS = {
@@ -178,6 +180,22 @@ FAULTS = {
     "TestLate": {
         "test_claim_makes_an_older_replace_late",
         "test_due_at_its_exact_instant",
+    },
+    "TestGrabbing": {
+        "test_claim_for_no_account_takes_nothing",
+        "test_claim_for_several_accounts_keeps_the_order",
+        "test_claim_leaves_other_accounts_alone",
+        "test_race_to_claim_for_two_accounts",
+    },
+    "TestFiltering": {
+        "test_claim_for_no_account_takes_nothing",
+        "test_claim_for_several_accounts_keeps_the_order",
+        "test_claim_leaves_other_accounts_alone",
+        "test_race_to_claim_for_two_accounts",
+    },
+    "TestOneKey": {
+        "test_one_key_in_two_accounts",
+        "test_race_to_add_one_key_in_two_accounts",
     },
     "TestUpserting": {
         "test_claim_makes_an_older_replace_late",

@@ -35,7 +35,7 @@ from mpesa_stk.commands.worker import run
 from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.simulator import Scenario, SimulatorServer
 from processes import VARIABLES, command
-from support import ManualClock, callback, make_config, make_transaction
+from support import ACCOUNTS, ManualClock, callback, make_config, make_transaction
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
 
@@ -198,7 +198,7 @@ def test_it_stops_after_the_payment_in_hand() -> None:
 
     assert run(lambda: host.payments, tell, wish=wish, limit=5) == 0
     assert len(told) == 1
-    assert len(host.store.claim_due(host.clock.now(), 10, timedelta(seconds=60))) == 4
+    assert len(host.store.claim_due(host.clock.now(), 10, timedelta(seconds=60), ACCOUNTS)) == 4
 
 
 def test_a_store_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -504,7 +504,7 @@ def test_a_process_finishes_the_payment_in_hand(tmp_path: Path, number: signal.S
         assert first is not None
         assert first.reported
         now = datetime.now(timezone.utc)
-        assert len(store.claim_due(now, 10, timedelta(seconds=60))) == 2
+        assert len(store.claim_due(now, 10, timedelta(seconds=60), ACCOUNTS)) == 2
 
 
 @posix

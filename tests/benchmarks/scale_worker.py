@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from benchmarks.scale_data import LONG_AGO
 from benchmarks.scale_double import Shop, open_shop
 from mpesa_stk.payments.sql import SqlTransactionStore
+from support import ACCOUNTS
 
 BATCH = 100
 _NO_LEASE = timedelta(0)  # what is claimed is due again, behind all others
@@ -72,7 +73,7 @@ def _resident() -> int:
 def _claim(shop: Shop) -> int:
     """One batch; it may be empty, where another worker had the database to itself meanwhile."""
     moment = LONG_AGO + timedelta(days=1, seconds=time.monotonic())
-    return len(shop.payments.store.claim_due(moment, BATCH, _NO_LEASE))
+    return len(shop.payments.store.claim_due(moment, BATCH, _NO_LEASE, ACCOUNTS))
 
 
 def main() -> None:

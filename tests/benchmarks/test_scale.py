@@ -133,7 +133,7 @@ def test_history_costs_nothing(scoreboard: Scoreboard, databases: Databases) -> 
                 ),
             )
         )
-    assert "mpesa_stk_transactions_due_at" in " ".join(plan)
+    assert "mpesa_stk_transactions_account_due_at" in " ".join(plan)
     assert max(found.values()) <= LIMIT
 
 

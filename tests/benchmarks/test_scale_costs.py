@@ -20,6 +20,7 @@ from benchmarks.scale_fleet import Fleet
 from benchmarks.scale_worker import BATCH
 from mpesa_stk import MemoryTransactionStore
 from mpesa_stk.payments.sql import SqlTransactionStore
+from support import ACCOUNTS
 
 LEASE = timedelta(minutes=2)
 PAYMENTS = 10
@@ -108,7 +109,7 @@ def test_round_trips(scoreboard: Scoreboard, wire: Wire) -> None:
             notes=(*table, _hot_updates(wire.engine)),
         )
     )
-    assert store.claim_due(shop.payments.clock.now(), 1, LEASE) == []
+    assert store.claim_due(shop.payments.clock.now(), 1, LEASE, ACCOUNTS) == []
     assert written == 4 * PAYMENTS
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.measure import Call, Line, Scoreboard, Times, in_words, profile, ratio, take_turns
 from mpesa_stk import MemoryTransactionStore, Transaction, TransactionState
-from support import START, make_transaction
+from support import ACCOUNTS, START, make_transaction
 
 FEW = 1_000
 MANY = 1_000_000
@@ -99,7 +99,7 @@ def test_claim_due(benchmark: Any, scoreboard: Scoreboard, stores: Stores) -> No
     moments = (START + 2 * _LEASE * turn for turn in itertools.count())
 
     def claim(store: MemoryTransactionStore) -> None:
-        claimed = store.claim_due(next(moments), 2 * DUE, _LEASE)
+        claimed = store.claim_due(next(moments), 2 * DUE, _LEASE, ACCOUNTS)
         assert len(claimed) == DUE
 
     many, few = take_turns(

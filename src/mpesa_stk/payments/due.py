@@ -139,7 +139,8 @@ class DueWork:
         lease = timedelta(seconds=deadline + self._client.config.total_timeout + _LEASE_MARGIN)
         batch = _Batch(on_settled=on_settled, lease=lease, ends=clock.monotonic() + deadline)
         tally = batch.tally
-        rest = _in_order(self._ledger.store.claim_due(clock.now(), limit, lease))
+        accounts = frozenset({str(self._client.config.account)})
+        rest = _in_order(self._ledger.store.claim_due(clock.now(), limit, lease, accounts))
         tally["claimed"] = len(rest)
         try:
             while rest and not stop():

@@ -216,7 +216,7 @@ class Payments:
         try:
             self.store.add(intent)
         except DuplicateTransaction:
-            known = self.store.find(idempotency_key=intent.idempotency_key)
+            known = self.store.find(idempotency_key=intent.idempotency_key, account=intent.account)
             if known is None:
                 raise
         else:

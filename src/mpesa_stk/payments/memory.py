@@ -15,23 +15,23 @@ from mpesa_stk.payments.transaction import Transaction
 __all__ = ["MemoryTransactionStore"]
 
 _UNIQUE = ("idempotency_key", "checkout_request_id", "receipt_number")
+_Due = list[tuple[datetime, str]]
 
 
 class MemoryTransactionStore:
     """A `TransactionStore` in this process: thread-safe, O(1) look-ups.
 
-    A heap of due times makes `claim_due` cost what is due, not what is stored. Its entries are
-    never removed in place: one whose time is no longer the transaction's is skipped when it
-    surfaces, and all such are dropped when they become most of the heap.
+    A heap of due times for each account makes `claim_due` cost what is due, not what is stored. Its
+    entries are never removed in place: one whose time is no longer the transaction's is skipped when
+    it surfaces, and all such are dropped when they become most of the heap.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._transactions: dict[str, Transaction] = {}
-        self._unique: dict[str, dict[str, str]] = {field: {} for field in _UNIQUE}
-        self._by_reference: dict[str, list[str]] = {}
-        self._due: list[tuple[datetime, str]] = []
-        self._scheduled = 0
+        self._numbers: dict[tuple[str, str], dict[str, None]] = {}  # by a field's name and value
+        self._due: dict[str, _Due] = {}  # by account
+        self._scheduled: dict[str, int] = {}
         self._kept: dict[str, KeptCallback] = {}
         self._kept_for: dict[tuple[str, str | None], dict[str, KeptCallback]] = {}
 
@@ -41,9 +41,6 @@ class MemoryTransactionStore:
             if transaction.transaction_no in self._transactions:
                 raise DuplicateTransaction("transaction_no")
             self._check_unique(transaction)
-            self._by_reference.setdefault(transaction.reference, []).append(
-                transaction.transaction_no
-            )
             self._write(None, transaction)
 
     def get(self, transaction_no: str, /) -> Transaction | None:
@@ -57,22 +54,21 @@ class MemoryTransactionStore:
         checkout_request_id: str | None = None,
         receipt_number: str | None = None,
         idempotency_key: str | None = None,
+        account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; of several with a reference, the one created last."""
+        """The transaction with that value; of several, the one created last."""
         wanted = {
+            "reference": reference,
             "checkout_request_id": checkout_request_id,
             "receipt_number": receipt_number,
             "idempotency_key": idempotency_key,
         }
         with self._lock:
-            if reference is not None:
-                numbers = self._by_reference.get(reference, [])
-                found = [self._transactions[number] for number in numbers]
-                return max(found, key=lambda transaction: transaction.created, default=None)
             for field, value in wanted.items():
                 if value is not None:
-                    return self._transactions.get(self._unique[field].get(value, ""))
+                    found = self._with(field, value, account)
+                    return max(found, key=lambda transaction: transaction.created, default=None)
             return None
 
     def replace(self, transaction: Transaction, /) -> bool:
@@ -85,13 +81,23 @@ class MemoryTransactionStore:
             self._write(before, attrs.evolve(transaction, version=transaction.version + 1))
             return True
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
-        """Take up to `limit` due transactions and move each one's `due_at` to ``now + lease``."""
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Take up to `limit` due transactions of `accounts`; move each `due_at` to ``now + lease``."""
         with self._lock:
             taken: dict[str, Transaction] = {}
-            while self._due and len(taken) < limit and self._due[0][0] <= now:
-                due_at, number = heapq.heappop(self._due)
-                if self._transactions[number].due_at == due_at:
+            while len(taken) < limit:
+                heads = [
+                    (self._due[account][0], account)
+                    for account in accounts
+                    if self._due.get(account)
+                ]
+                if not heads or min(heads)[0][0] > now:
+                    break
+                (due_at, number), account = min(heads)
+                heapq.heappop(self._due[account])
+                if self._is_due(account, due_at, number):
                     taken[number] = self._transactions[number]
             return [self._write_lease(before, now + lease) for before in taken.values()]
 
@@ -130,44 +136,52 @@ class MemoryTransactionStore:
             owners.append(("transaction_no", kept.transaction_no))
         return owners
 
+    def _with(self, field: str, value: str, account: str | None) -> list[Transaction]:
+        """The transactions with a value, of one account or of all."""
+        found = [self._transactions[number] for number in self._numbers.get((field, value), ())]
+        return [
+            one for one in found if getattr(one, field) == value and account in (None, one.account)
+        ]
+
     def _check_unique(self, transaction: Transaction) -> None:
-        for field, owners in self._unique.items():
+        for field in _UNIQUE:
             value = getattr(transaction, field)
-            if owners.get(value, transaction.transaction_no) != transaction.transaction_no:
+            account = transaction.account if field == "idempotency_key" else None
+            others = self._with(field, value, account) if value is not None else ()
+            if any(one.transaction_no != transaction.transaction_no for one in others):
                 raise DuplicateTransaction(field)
 
     def _write(self, before: Transaction | None, after: Transaction) -> None:
         number = after.transaction_no
-        for field, owners in self._unique.items():
+        for field in ("reference", *_UNIQUE):
             value = getattr(after, field)
             if value is not None:
-                owners[value] = number
+                self._numbers.setdefault((field, value), {})[number] = None
         self._transactions[number] = after
-        was_due = None if before is None else before.due_at
-        self._scheduled += (after.due_at is not None) - (was_due is not None)
-        if after.due_at is not None and after.due_at != was_due:
-            self._schedule(after.due_at, number)
+        was = None if before is None else (before.account, before.due_at)
+        if was is not None and was[1] is not None:
+            self._scheduled[was[0]] -= 1
+        if after.due_at is not None:
+            self._scheduled[after.account] = self._scheduled.get(after.account, 0) + 1
+            if was != (after.account, after.due_at):
+                self._schedule(after.account, after.due_at, number)
 
     def _write_lease(self, before: Transaction, until: datetime) -> Transaction:
         """Move a due time whose heap entry was just taken out."""
         after = attrs.evolve(before, due_at=until, version=before.version + 1)
         self._write(before, after)
         if before.due_at == until:  # a lease of no length
-            self._schedule(until, after.transaction_no)
+            self._schedule(after.account, until, after.transaction_no)
         return after
 
-    def _schedule(self, due_at: datetime, number: str) -> None:
-        heapq.heappush(self._due, (due_at, number))
-        self._compact()
+    def _schedule(self, account: str, due_at: datetime, number: str) -> None:
+        heap = self._due.setdefault(account, [])
+        heapq.heappush(heap, (due_at, number))
+        if len(heap) > 2 * self._scheduled[account] + 64:
+            # Most entries are out of date: drop them. A sorted list is a heap.
+            heap[:] = sorted({entry for entry in heap if self._is_due(account, *entry)})
 
-    def _compact(self) -> None:
-        """Drop the entries that are out of date, when they are most of the heap."""
-        if len(self._due) > 2 * self._scheduled + 64:
-            self._due = list(
-                {
-                    (due_at, number)
-                    for due_at, number in self._due
-                    if self._transactions[number].due_at == due_at
-                }
-            )
-            heapq.heapify(self._due)
+    def _is_due(self, account: str, due_at: datetime, number: str) -> bool:
+        """Whether an entry of the account's heap still says when that transaction is due."""
+        one = self._transactions[number]
+        return (one.account, one.due_at) == (account, due_at)

@@ -30,8 +30,13 @@ __all__ = [
     "transaction_of",
 ]
 
-UNIQUE = ("transaction_no", "idempotency_key", "checkout_request_id", "receipt_number")
-"""The values that only one payment may have, in the order in which a conflict is named."""
+UNIQUE = {
+    "transaction_no": ("transaction_no",),
+    "idempotency_key": ("idempotency_key", "account"),
+    "checkout_request_id": ("checkout_request_id",),
+    "receipt_number": ("receipt_number",),
+}
+"""The fields that only one payment may have the same values in, by the field that a conflict names."""
 
 LENGTHS = dict.fromkeys((*UNIQUE, "reference", "callback_id", "app"), 255) | dict.fromkeys(
     ("account", "phone_number", "state", "result_code", "settled_by"), 64

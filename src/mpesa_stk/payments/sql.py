@@ -5,6 +5,7 @@ Hosts import all three SQL stores from here. SQLAlchemy is imported in the files
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -44,6 +45,7 @@ from mpesa_stk.payments.transaction import Transaction
 __all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore", "due_statement"]
 
 _CHUNK = 500  # a statement has a bounded number of parameters
+_ACCOUNTS = 100  # and of parts: SQLite takes 500
 
 
 class SqlTransactionStore:
@@ -111,9 +113,10 @@ class SqlTransactionStore:
         checkout_request_id: str | None = None,
         receipt_number: str | None = None,
         idempotency_key: str | None = None,
+        account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; of several with a reference, the one created last."""
+        """The transaction with that value; of several, the one created last."""
         wanted = {
             "reference": reference,
             "checkout_request_id": checkout_request_id,
@@ -122,7 +125,7 @@ class SqlTransactionStore:
         }
         for field, value in wanted.items():
             if value is not None:
-                return self._first(field, value)
+                return self._first(field, value, account)
         return None
 
     def replace(self, transaction: Transaction, /) -> bool:
@@ -141,15 +144,18 @@ class SqlTransactionStore:
             unsure=lambda: self._was_replaced(transaction, row),
         )
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
-        """Take up to `limit` due transactions and move each one's `due_at` to ``now + lease``.
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Take up to `limit` due transactions of `accounts`; move each `due_at` to ``now + lease``.
 
         A row whose history or state cannot be read is logged and left out: it harms no other payment.
         """
-        if limit < 1:
+        mine = sorted(filter(storable, accounts))
+        if limit < 1 or not mine:
             return []
         rows = self._database.run(
-            lambda connection: self._claim(connection, now, limit, now + lease), isolated=True
+            lambda connection: self._claim(connection, now, limit, lease, mine), isolated=True
         )
         claimed = []
         for row in rows:
@@ -197,12 +203,15 @@ class SqlTransactionStore:
 
     # --- how -------------------------------------------------------------------------------------
 
-    def _first(self, field: str, value: str) -> Transaction | None:
-        if not storable(value):
+    def _first(self, field: str, value: str, account: str | None = None) -> Transaction | None:
+        if not storable(value + (account or "")):
             return None  # PostgreSQL can neither hold it nor look for it
-        statement = sa.select(self._payments).where(self._payments.c[field] == value).limit(1)
-        if field == "reference":
-            statement = statement.order_by(self._payments.c.created.desc())
+        columns = self._payments.c
+        statement = sa.select(self._payments).where(columns[field] == value).limit(1)
+        if account is not None:
+            statement = statement.where(columns.account == account)
+        if field in ("reference", "idempotency_key"):
+            statement = statement.order_by(columns.created.desc())
         rows = self._database.read(statement)
         return transaction_of(rows[0]) if rows else None
 
@@ -223,23 +232,36 @@ class SqlTransactionStore:
 
     def _refuse(self, row: dict[str, Any], *, new: bool) -> None:
         """Name the value that another payment has; each database says it in words of its own."""
-        columns = [self._payments.c[field] for field in UNIQUE]
-        same = [column == row[column.name] for column in columns if row[column.name] is not None]
-        found = self._database.read(sa.select(*columns).where(sa.or_(*same)))
-        for field in UNIQUE:
+        columns = self._payments.c
+        given = {field: names for field, names in UNIQUE.items() if row[field] is not None}
+        same = [
+            sa.and_(*(columns[name] == row[name] for name in names)) for names in given.values()
+        ]
+        read = [columns[name] for name in dict.fromkeys(sum(UNIQUE.values(), ()))]
+        found = self._database.read(sa.select(*read).where(sa.or_(*same)))
+        for field, names in given.items():
             for other in found:
                 ours = not new and other["transaction_no"] == row["transaction_no"]
-                if not ours and other[field] == row[field] is not None:
+                if not ours and all(other[name] == row[name] for name in names):
                     raise DuplicateTransaction(field)
 
     def _claim(
-        self, connection: sa.Connection, now: datetime, limit: int, until: datetime
+        self,
+        connection: sa.Connection,
+        now: datetime,
+        limit: int,
+        lease: timedelta,
+        accounts: list[str],
     ) -> list[dict[str, Any]]:
         """Lock the rows that nobody else has locked, and move them; longest due first."""
-        columns = self._payments.c
-        locked = connection.execute(due_statement(self._payments, now, limit)).mappings().all()
+        columns, until = self._payments.c, now + lease
+        locked: list[Any] = []
+        for start in range(0, len(accounts), _ACCOUNTS):
+            some = accounts[start : start + _ACCOUNTS]
+            statement = due_statement(self._payments, now, limit, some)
+            locked += connection.execute(statement).mappings().all()
         # PostgreSQL sorts before it locks, and gives each row as it is when it is locked.
-        rows = sorted(locked, key=lambda row: row["due_at"])
+        rows = sorted(locked, key=lambda row: row["due_at"])[:limit]
         numbers = [row["transaction_no"] for row in rows]
         for start in range(0, len(numbers), _CHUNK):
             connection.execute(
@@ -250,18 +272,52 @@ class SqlTransactionStore:
         return [{**row, "due_at": until, "version": row["version"] + 1} for row in rows]
 
 
-def due_statement(payments: sa.Table, now: datetime, limit: int, /) -> sa.Select[Any]:
+def due_statement(
+    payments: sa.Table, now: datetime, limit: int, accounts: Sequence[str], /
+) -> sa.Select[Any]:
     """What `claim_due` locks. Rows that another worker has locked are skipped, not waited for.
 
     SQLite has no row locks: there the whole transaction is alone.
+
+    The index is in order of due time within one account. So of several accounts, each account's
+    first `limit` rows are read from it, and only these are sorted.
     """
-    due_at = payments.c.due_at
-    statement = sa.select(payments).where(due_at <= now).order_by(due_at).limit(limit)
-    (index,) = (index.name for index in payments.indexes if due_at in index.columns.values())
-    # Reading a small table from end to end would lock rows behind the limit.
+    columns = payments.c
+
+    def first(*read: Any, account: str) -> sa.Select[Any]:  # noqa: ANN401 - what SQLAlchemy selects
+        of_account = sa.select(*read).where(columns.account == account, columns.due_at <= now)
+        # Reading a small table from end to end would lock rows behind the limit.
+        for dialect in ("mysql", "mariadb"):
+            of_account = of_account.with_hint(
+                payments, f"FORCE INDEX (`{_due_index(payments.name)}`)", dialect
+            )
+        return of_account.order_by(columns.due_at).limit(limit)
+
+    if len(accounts) == 1:
+        return first(payments, account=accounts[0]).with_for_update(skip_locked=True)
+    read = (columns.account, columns.transaction_no, columns.due_at)
+    shares = [sa.select(first(*read, account=account).subquery()) for account in accounts]
+    found = sa.union_all(*shares).subquery("found")
+    statement = (
+        sa.select(payments)
+        .select_from(found)
+        .join(
+            payments,
+            sa.and_(
+                columns.transaction_no == found.c.transaction_no, columns.account == found.c.account
+            ),
+        )
+        .where(columns.due_at <= now)  # another worker may have moved it since
+        .order_by(found.c.due_at)
+        .limit(limit)
+    )
     for dialect in ("mysql", "mariadb"):
-        statement = statement.with_hint(payments, f"FORCE INDEX (`{index}`)", dialect)
-    return statement.with_for_update(skip_locked=True)
+        statement = statement.prefix_with("STRAIGHT_JOIN", dialect=dialect)
+    return statement.with_for_update(skip_locked=True, of=payments)
+
+
+def _due_index(table: str) -> str:
+    return f"{table}_account_due_at"
 
 
 # --- tables --------------------------------------------------------------------------------------------
@@ -274,7 +330,7 @@ def _payments_table(metadata: sa.MetaData, prefix: str) -> sa.Table:
         name,
         _key("transaction_no", primary_key=True),
         _key("idempotency_key", nullable=True),
-        _short("account"),
+        _key("account"),
         _short("phone_number"),
         sa.Column("amount", sa.BigInteger, nullable=False),
         _key("reference"),
@@ -298,10 +354,20 @@ def _payments_table(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("reported", sa.Boolean, nullable=False),
         sa.Column("history", LongText(), nullable=False),
         sa.Column("version", sa.BigInteger, nullable=False),
-        *(sa.UniqueConstraint(field, name=f"{name}_{field}") for field in UNIQUE[1:]),
+        *(
+            sa.UniqueConstraint(*names, name=f"{name}_{field}")
+            for field, names in UNIQUE.items()
+            if field != "transaction_no"
+        ),
     )
     scheduled = table.c.due_at.is_not(None)
-    sa.Index(f"{name}_due_at", table.c.due_at, postgresql_where=scheduled, sqlite_where=scheduled)
+    sa.Index(
+        _due_index(name),
+        table.c.account,
+        table.c.due_at,
+        postgresql_where=scheduled,
+        sqlite_where=scheduled,
+    )
     sa.Index(f"{name}_reference", table.c.reference, table.c.created)
     return table
 

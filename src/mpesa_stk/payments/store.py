@@ -45,8 +45,8 @@ class TransactionStore(Protocol):
         """Insert a new transaction.
 
         Raises:
-            DuplicateTransaction: Its `transaction_no` or `idempotency_key` exists; of two
-                concurrent calls exactly one succeeds.
+            DuplicateTransaction: Its `transaction_no` exists, or its account has a transaction with
+                its `idempotency_key`. Of two concurrent calls exactly one succeeds.
         """
         ...
 
@@ -60,11 +60,13 @@ class TransactionStore(Protocol):
         checkout_request_id: str | None = None,
         receipt_number: str | None = None,
         idempotency_key: str | None = None,
+        account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; exactly one is given.
+        """The transaction with that value; exactly one value is given.
 
-        References need not be unique: of several, the one created last.
+        If `account` is given too, payments of other accounts are not found. References repeat, and
+        a key may exist once in each account: of several, the transaction created last is returned.
         """
         ...
 
@@ -81,8 +83,13 @@ class TransactionStore(Protocol):
         """
         ...
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
         """Take up to `limit` transactions with ``due_at <= now``, the longest due first.
+
+        Only transactions whose `account` is in `accounts` are taken; all others are left as they
+        are, and do not count towards the limit. An empty set takes none.
 
         In the same step each one's `due_at` moves to ``now + lease`` (and its version grows), so
         that two workers never get the same one while the lease lasts.

@@ -11,7 +11,17 @@ import attrs
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
 
-__all__ = ["LEASE", "START", "TICK", "full_payment", "kept_callback", "number_of", "payment"]
+__all__ = [
+    "LEASE",
+    "OTHER",
+    "OURS",
+    "START",
+    "TICK",
+    "full_payment",
+    "kept_callback",
+    "number_of",
+    "payment",
+]
 
 START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
 """When it all begins."""
@@ -19,6 +29,10 @@ TICK = timedelta(microseconds=1)
 """The shortest time that a store tells apart."""
 LEASE = timedelta(seconds=60)
 """How long a claim lasts."""
+OURS = frozenset({"paybill 600000"})
+"""The account of `payment`, as a claim takes it."""
+OTHER = "till 5000001 (6000001)"
+"""The account of `full_payment`, which is another one."""
 
 
 def number_of(ordinal: int, /) -> str:
@@ -47,7 +61,7 @@ def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN40
     entry = HistoryEntry(at=START + TICK, event="push accepted", state=TransactionState.PENDING)
     facts: dict[str, Any] = {
         "idempotency_key": f"order-{ordinal}",
-        "account": "till 5000001 (6000001)",
+        "account": OTHER,
         "amount": 16_777_217,  # not exact as a float of 32 bits
         "reference": "Viatu \u2713 \U0001f45f",
         "description": "Ngozi e\u0301 \u00e9",  # the same letter, composed and not

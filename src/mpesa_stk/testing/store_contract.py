@@ -13,6 +13,8 @@ from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction
 from mpesa_stk.testing.contract_values import (
     LEASE,
+    OTHER,
+    OURS,
     START,
     TICK,
     full_payment,
@@ -189,6 +191,39 @@ class StoreContract(StoreRaces):
         store.add(full_payment(3))
         same(store.get(number_of(3)), full_payment(3))
 
+    # --- accounts --------------------------------------------------------------------------------
+
+    def test_one_key_in_two_accounts(self, store: TransactionStore) -> None:
+        """A key is unique in its account only; with its account it leads to that payment."""
+        first = payment(1, idempotency_key="order-1", created=START + LEASE)
+        second = payment(2, idempotency_key="order-1", account=OTHER)
+        store.add(first)
+        store.add(second)
+        same(store.find(idempotency_key="order-1", account=first.account), first)
+        same(store.find(idempotency_key="order-1", account=OTHER), second)
+        assert store.find(idempotency_key="order-1", account="paybill 600002") is None, (
+            "this account has no payment with that key"
+        )
+        same(store.find(idempotency_key="order-1"), first)
+        with pytest.raises(DuplicateTransaction) as caught:
+            store.add(payment(3, idempotency_key="order-1", account=OTHER))
+        assert caught.value.field == "idempotency_key", "the key is taken in that account"
+
+    @pytest.mark.parametrize("field", [*_UNIQUE[1:], "reference"])
+    def test_find_of_one_account(self, store: TransactionStore, field: str) -> None:
+        """With `account` the payments of other accounts are not found."""
+        ours = payment(1, **{field: "x"})
+        store.add(ours)
+        if field == "reference":
+            theirs = payment(2, reference="x", account=OTHER, created=START + LEASE)
+            store.add(theirs)
+            same(store.find(reference="x", account=OTHER), theirs)
+        same(store.find(**{field: "x"}, account=ours.account), ours)
+        for account in ("paybill 600009", "PAYBILL 600000"):
+            assert store.find(**{field: "x"}, account=account) is None, (
+                f"no payment of {account} has this {field}"
+            )
+
     # --- replace ---------------------------------------------------------------------------------
 
     def test_replace_writes_every_field(self, store: TransactionStore) -> None:
@@ -289,6 +324,6 @@ class StoreContract(StoreRaces):
         assert second.kept_callbacks(checkout_request_id="ws_CO_1") == [kept_callback(1)], (
             "a kept callback must outlive the handle that kept it"
         )
-        one_of(second.claim_due(START, 10, LEASE))
+        one_of(second.claim_due(START, 10, LEASE, OURS))
         third = make_store()
         same(third.get(number_of(2)), payment(2, due_at=START + LEASE, version=1))

@@ -17,7 +17,16 @@ import pytest
 from mpesa_stk.errors import DuplicateTransaction
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
-from mpesa_stk.testing.contract_values import LEASE, START, TICK, full_payment, number_of, payment
+from mpesa_stk.testing.contract_values import (
+    LEASE,
+    OTHER,
+    OURS,
+    START,
+    TICK,
+    full_payment,
+    number_of,
+    payment,
+)
 
 __all__ = ["MakeStore", "StoreRaces", "one_of", "same"]
 
@@ -48,8 +57,8 @@ class StoreRaces:
         """Due exactly now is claimed; one microsecond later is not."""
         store.add(payment(1, due_at=START))
         store.add(payment(2, due_at=START + TICK))
-        assert store.claim_due(START - TICK, 10, LEASE) == [], "nothing is due yet"
-        claimed = one_of(store.claim_due(START, 10, LEASE))
+        assert store.claim_due(START - TICK, 10, LEASE, OURS) == [], "nothing is due yet"
+        claimed = one_of(store.claim_due(START, 10, LEASE, OURS))
         same(claimed, payment(1, due_at=START + LEASE, version=1))
         same(store.get(number_of(1)), claimed)
         same(store.get(number_of(2)), payment(2, due_at=START + TICK))
@@ -58,15 +67,15 @@ class StoreRaces:
         """A microsecond before its end the claim holds; at its end the payment can be claimed."""
         lease = timedelta(seconds=7, microseconds=3)
         store.add(payment(1, due_at=START - LEASE))
-        one_of(store.claim_due(START, 10, lease))
-        assert store.claim_due(START + lease - TICK, 10, lease) == [], "the lease holds"
-        again = one_of(store.claim_due(START + lease, 10, lease))
+        one_of(store.claim_due(START, 10, lease, OURS))
+        assert store.claim_due(START + lease - TICK, 10, lease, OURS) == [], "the lease holds"
+        again = one_of(store.claim_due(START + lease, 10, lease, OURS))
         same(again, payment(1, due_at=START + 2 * lease, version=2))
 
     def test_claim_makes_an_older_replace_late(self, store: TransactionStore) -> None:
         """A claim grows the version: who read the payment before it cannot overwrite the lease."""
         store.add(payment(1, due_at=START))
-        store.claim_due(START, 10, LEASE)
+        store.claim_due(START, 10, LEASE, OURS)
         assert not store.replace(payment(1, due_at=None)), "the claim was a change"
         same(store.get(number_of(1)), payment(1, due_at=START + LEASE, version=1))
 
@@ -75,7 +84,7 @@ class StoreRaces:
         for ordinal in (4, 1, 5, 3, 2):
             store.add(payment(ordinal, due_at=START - ordinal * TICK))
         now = START + TICK
-        shares = [store.claim_due(now, limit, LEASE) for limit in (0, 1, 3, 10, 10)]
+        shares = [store.claim_due(now, limit, LEASE, OURS) for limit in (0, 1, 3, 10, 10)]
         wanted = [[], [5], [4, 3, 2], [1], []]
         assert [[one.transaction_no for one in share] for share in shares] == [
             [number_of(ordinal) for ordinal in share] for share in wanted
@@ -88,7 +97,7 @@ class StoreRaces:
         store.add(payment(3, due_at=START))
         assert store.replace(payment(2, due_at=None)), "nobody else wrote"
         assert store.replace(payment(3, due_at=START + LEASE + TICK)), "nobody else wrote"
-        assert store.claim_due(START + LEASE, 10, LEASE) == [], "none of them is due"
+        assert store.claim_due(START + LEASE, 10, LEASE, OURS) == [], "none of them is due"
 
     def test_many_payments_are_claimed_once_each(self, make_store: MakeStore) -> None:
         """In batches, through two handles, until none is left: each once, in order of due time."""
@@ -96,13 +105,64 @@ class StoreRaces:
         for ordinal in range(self.many):
             handles[0].add(payment(ordinal, due_at=START + (ordinal * 7919 % self.many) * TICK))
         claimed: list[Transaction] = []
-        while batch := handles[len(claimed) % 2].claim_due(START + LEASE, 501, 2 * LEASE):
+        while batch := handles[len(claimed) % 2].claim_due(START + LEASE, 501, 2 * LEASE, OURS):
             claimed += batch
         assert len({one.transaction_no for one in claimed}) == len(claimed) == self.many, (
             "each payment is claimed exactly once"
         )
         order = [int(one.transaction_no[-12:], 16) * 7919 % self.many for one in claimed]
         assert order == sorted(order), "batch after batch, the longest due come first"
+
+    # --- accounts --------------------------------------------------------------------------------
+
+    def test_claim_leaves_other_accounts_alone(self, store: TransactionStore) -> None:
+        """Foreign payments that are due longer do not count towards the limit, and do not change."""
+        foreign = [payment(n, account=OTHER, due_at=START - LEASE + n * TICK) for n in range(20)]
+        mine = [payment(100 + n, due_at=START + n * TICK) for n in range(5)]
+        for one in foreign + mine:
+            store.add(one)
+        claimed = store.claim_due(START + LEASE, 3, LEASE, OURS)
+        assert [one.transaction_no for one in claimed] == [number_of(100 + n) for n in range(3)], (
+            "a claim takes the longest due payments of the given accounts, up to the limit"
+        )
+        rest = store.claim_due(START + LEASE, 10, 2 * LEASE, OURS)
+        assert [one.transaction_no for one in rest] == [number_of(103), number_of(104)], (
+            "nothing but the given accounts' payments is claimed"
+        )
+        for one in foreign:
+            same(store.get(one.transaction_no), one)
+
+    def test_claim_for_no_account_takes_nothing(self, store: TransactionStore) -> None:
+        """An empty set, and an account without payments, claim nothing."""
+        store.add(payment(1, due_at=START))
+        for accounts in (frozenset[str](), frozenset({"paybill 60000", "PAYBILL 600000"})):
+            assert store.claim_due(START, 10, LEASE, accounts) == [], "no payment is of these"
+        same(store.get(number_of(1)), payment(1, due_at=START))
+
+    def test_claim_for_several_accounts_keeps_the_order(self, store: TransactionStore) -> None:
+        """The longest due of all the given accounts come first, batch after batch."""
+        names = ["paybill 600000", OTHER, "paybill 600002", "paybill 600003"]
+        accounts = frozenset({*names[:3], "paybill 600009"})
+        stored = [payment(n, account=names[n * 7 % 4], due_at=START - n * TICK) for n in range(40)]
+        for one in stored:
+            store.add(one)
+        wanted = [one.transaction_no for one in reversed(stored) if one.account in accounts]
+        batches = [store.claim_due(START + TICK, 7, LEASE, accounts) for _ in range(6)]
+        claimed = [[one.transaction_no for one in batch] for batch in batches]
+        assert claimed == [wanted[start : start + 7] for start in range(0, 42, 7)], (
+            "each payment of the given accounts once, the longest due first, `limit` at a time"
+        )
+
+    def test_claim_for_hundreds_of_accounts(self, store: TransactionStore) -> None:
+        """A set may be larger than what fits into one statement."""
+        names = [f"paybill {number}" for number in range(600_000, 601_200)]
+        for n in range(3):
+            store.add(payment(n, account=names[n * 599], due_at=START + n * TICK))
+        claimed = store.claim_due(START + LEASE, 2, LEASE, frozenset(names))
+        assert [one.transaction_no for one in claimed] == [number_of(0), number_of(1)], (
+            "the longest due of all accounts come first"
+        )
+        same(store.get(number_of(2)), payment(2, account=names[1198], due_at=START + 2 * TICK))
 
     # --- races -----------------------------------------------------------------------------------
 
@@ -163,6 +223,30 @@ class StoreRaces:
                 "the key leads to a payment that is not the winner's"
             )
 
+    def test_race_to_add_one_key_in_two_accounts(
+        self, make_store: MakeStore, race: Callable[..., list[str]]
+    ) -> None:
+        """Of concurrent `add` with one key in two accounts, one succeeds in each account."""
+        for turn in range(_ROUNDS):
+            key, ordinals = f"key-{turn}", range(turn * _WORKERS, (turn + 1) * _WORKERS)
+            accounts = [OTHER if n % 2 else "paybill 600000" for n in ordinals]
+            ends = race(
+                *(
+                    _adder(n, idempotency_key=key, account=account)
+                    for n, account in zip(ordinals, accounts, strict=True)
+                )
+            )
+            for account in (OTHER, "paybill 600000"):
+                of_account = [
+                    end for end, its in zip(ends, accounts, strict=True) if its == account
+                ]
+                assert sorted(of_account) == ["idempotency_key"] * (len(of_account) - 1) + [
+                    "stored"
+                ], f"a key is unique in its account, and only there; got {ends}"
+                found = make_store().find(idempotency_key=key, account=account)
+                assert found is not None, "the key must lead to its account's payment"
+                assert found.account == account, "the key leads to another account's payment"
+
     def test_race_to_replace_one_version(
         self, make_store: MakeStore, race: Callable[..., list[bool]]
     ) -> None:
@@ -212,10 +296,35 @@ class StoreRaces:
         store = make_store()
         for n in range(200):
             store.add(payment(n, due_at=START + n * TICK))
-        shares = race(*[_claim_all] * _WORKERS)
+        shares = race(*[_claimer(OURS)] * _WORKERS)
         claimed = sorted(number for share in shares for number in share)
         assert len(claimed) == len(set(claimed)), "a payment was claimed by two workers at once"
         assert claimed == [number_of(n) for n in range(200)], "a due payment was claimed by nobody"
+
+    def test_race_to_claim_for_two_accounts(
+        self, make_store: MakeStore, race: Callable[..., list[list[str]]]
+    ) -> None:
+        """Workers of one account, of the other, and of both: each payment is claimed once."""
+        store, theirs = make_store(), frozenset({OTHER})
+        teams = ([OURS, theirs] * 3, [OURS | theirs] * 6, [OURS, theirs, OURS | theirs] * 2)
+        for turn, team in enumerate(teams):
+            due = [
+                payment(n, account=OTHER if n % 2 else "paybill 600000", due_at=START + n * TICK)
+                for n in range(turn * _DUE, (turn + 1) * _DUE)
+            ]
+            for one in due:
+                store.add(one)
+            shares = race(*(_claimer(accounts) for accounts in team))
+            claimed = [number for share in shares for number in share]
+            assert len(claimed) == len(set(claimed)), "a payment was claimed by two workers at once"
+            assert sorted(claimed) == [one.transaction_no for one in due], (
+                "a due payment was claimed by nobody"
+            )
+            account_of = {one.transaction_no: one.account for one in due}
+            for accounts, share in zip(team, shares, strict=True):
+                assert {account_of[number] for number in share} <= accounts, (
+                    "a worker claimed a payment of an account that is not its own"
+                )
 
     def test_race_to_claim_and_change(
         self, make_store: MakeStore, race: Callable[..., list[list[str]]]
@@ -279,11 +388,14 @@ def _append_until_done(store: TransactionStore) -> None:
         done += store.replace(attrs.evolve(before, history=(*before.history, entry)))
 
 
-def _claim_all(store: TransactionStore) -> list[str]:
-    mine: list[str] = []
-    while batch := store.claim_due(START + LEASE, 7, LEASE):
-        mine += [claimed.transaction_no for claimed in batch]
-    return mine
+def _claimer(accounts: frozenset[str]) -> Callable[[TransactionStore], list[str]]:
+    def claim(store: TransactionStore) -> list[str]:
+        mine: list[str] = []
+        while batch := store.claim_due(START + LEASE, 7, LEASE, accounts):
+            mine += [claimed.transaction_no for claimed in batch]
+        return mine
+
+    return claim
 
 
 def _settler(due: list[Transaction]) -> Callable[[TransactionStore], list[str]]:
@@ -293,7 +405,7 @@ def _settler(due: list[Transaction]) -> Callable[[TransactionStore], list[str]]:
 
 
 def _claim_one_by_one(store: TransactionStore) -> list[str]:
-    shares = [store.claim_due(START + LEASE, 1, LEASE) for _ in range(_DUE)]
+    shares = [store.claim_due(START + LEASE, 1, LEASE, OURS) for _ in range(_DUE)]
     return [claimed.transaction_no for share in shares for claimed in share]
 
 

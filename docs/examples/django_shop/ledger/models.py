@@ -9,7 +9,7 @@ class Payment(models.Model):
     """A `Transaction`."""
 
     transaction_no = models.CharField(primary_key=True, max_length=36)
-    idempotency_key = models.CharField(max_length=255, null=True, unique=True)
+    idempotency_key = models.CharField(max_length=255, null=True)
     account = models.CharField(max_length=64)
     phone_number = models.CharField(max_length=16)
     amount = models.PositiveIntegerField()
@@ -19,7 +19,7 @@ class Payment(models.Model):
     created = models.DateTimeField()
     updated = models.DateTimeField()
     expires_at = models.DateTimeField()
-    due_at = models.DateTimeField(null=True, db_index=True)
+    due_at = models.DateTimeField(null=True)
     merchant_request_id = models.CharField(max_length=ID, null=True)
     checkout_request_id = models.CharField(max_length=ID, null=True, unique=True)
     response_description = models.TextField(null=True)
@@ -35,9 +35,17 @@ class Payment(models.Model):
     version = models.PositiveIntegerField()
 
     class Meta:
-        """Finding by reference takes the payment created last."""
+        """Finding by reference takes the payment created last; a claim reads one account's due."""
 
-        indexes = (models.Index(fields=["reference", "created"], name="payment_by_reference"),)
+        indexes = (
+            models.Index(fields=["reference", "created"], name="payment_by_reference"),
+            models.Index(fields=["account", "due_at"], name="payment_by_due_at"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["idempotency_key", "account"], name="payment_key_of_account"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.transaction_no

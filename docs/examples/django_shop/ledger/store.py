@@ -26,7 +26,12 @@ from mpesa_stk import (
     TransactionState,
 )
 
-UNIQUE = ("transaction_no", "idempotency_key", "checkout_request_id", "receipt_number")
+UNIQUE = {
+    "transaction_no": ("transaction_no",),
+    "idempotency_key": ("idempotency_key", "account"),
+    "checkout_request_id": ("checkout_request_id",),
+    "receipt_number": ("receipt_number",),
+}
 
 
 class DjangoTransactionStore:
@@ -52,16 +57,21 @@ class DjangoTransactionStore:
         checkout_request_id: str | None = None,
         receipt_number: str | None = None,
         idempotency_key: str | None = None,
+        account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; of several with a reference, the one created last."""
-        if reference is not None:
-            return _first(reference=reference)
-        if checkout_request_id is not None:
-            return _first(checkout_request_id=checkout_request_id)
-        if receipt_number is not None:
-            return _first(receipt_number=receipt_number)
-        return _first(idempotency_key=idempotency_key) if idempotency_key is not None else None
+        """The transaction with that value; of several, the one created last."""
+        wanted = {
+            "reference": reference,
+            "checkout_request_id": checkout_request_id,
+            "receipt_number": receipt_number,
+            "idempotency_key": idempotency_key,
+        }
+        of_account = {} if account is None else {"account": account}
+        for field, value in wanted.items():
+            if value is not None:
+                return _first(**{field: value}, **of_account)
+        return None
 
     def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction if nobody changed it meanwhile: UPDATE ... WHERE version."""
@@ -74,15 +84,20 @@ class DjangoTransactionStore:
                 _raise_duplicate(transaction, Payment.objects.exclude(transaction_no=number))
                 raise
 
-    def claim_due(self, now: datetime, limit: int, lease: timedelta, /) -> list[Transaction]:
-        """Take up to `limit` due transactions and move each one's `due_at` to ``now + lease``.
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Take up to `limit` due transactions of `accounts`; move each `due_at` to ``now + lease``.
 
         Each is taken by an UPDATE that only the first of several workers can do: of the payments that
         another one takes in this very moment, none comes back from here.
         """
         with _store_errors():
+            # One look an account: the index is in order of due time within one account.
             due = Payment.objects.filter(due_at__lte=now).order_by("due_at")
-            found = [_transaction(row) for row in due.values()[:limit]]
+            rows = [row for one in accounts for row in due.filter(account=one).values()[:limit]]
+            rows.sort(key=lambda row: row["due_at"])
+            found = [_transaction(row) for row in rows[:limit]]
             leased = {"due_at": now + lease}
             return [
                 attrs.evolve(before, **leased, version=before.version + 1)
@@ -140,9 +155,9 @@ def _update(before: Transaction, **values: object) -> bool:
 
 def _raise_duplicate(transaction: Transaction, others: db.models.QuerySet[Payment]) -> None:
     """Name the value that another payment has; each database says it in words of its own."""
-    for field in UNIQUE:
-        value = getattr(transaction, field)
-        if value is not None and others.filter(**{field: value}).exists():
+    for field, names in UNIQUE.items():
+        values = {name: getattr(transaction, name) for name in names}
+        if values[field] is not None and others.filter(**values).exists():
             raise DuplicateTransaction(field) from None
 
 

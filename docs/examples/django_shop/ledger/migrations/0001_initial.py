@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                     "transaction_no",
                     models.CharField(max_length=36, primary_key=True, serialize=False),
                 ),
-                ("idempotency_key", models.CharField(max_length=255, null=True, unique=True)),
+                ("idempotency_key", models.CharField(max_length=255, null=True)),
                 ("account", models.CharField(max_length=64)),
                 ("phone_number", models.CharField(max_length=16)),
                 ("amount", models.PositiveIntegerField()),
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ("created", models.DateTimeField()),
                 ("updated", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),
-                ("due_at", models.DateTimeField(db_index=True, null=True)),
+                ("due_at", models.DateTimeField(null=True)),
                 ("merchant_request_id", models.CharField(max_length=128, null=True)),
                 ("checkout_request_id", models.CharField(max_length=128, null=True, unique=True)),
                 ("response_description", models.TextField(null=True)),
@@ -56,7 +56,13 @@ class Migration(migrations.Migration):
             ],
             options={
                 "indexes": [
-                    models.Index(fields=["reference", "created"], name="payment_by_reference")
+                    models.Index(fields=["reference", "created"], name="payment_by_reference"),
+                    models.Index(fields=["account", "due_at"], name="payment_by_due_at"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=["idempotency_key", "account"], name="payment_key_of_account"
+                    )
                 ],
             },
         ),
