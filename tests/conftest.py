@@ -7,6 +7,9 @@ from hypothesis import HealthCheck, settings
 
 # As a store's author does: a failed assert of the contracts shows its values.
 pytest.register_assert_rewrite(
+    "mpesa_stk.testing.contract_values",
+    "mpesa_stk.testing.store_callbacks",
+    "mpesa_stk.testing.store_claims",
     "mpesa_stk.testing.store_contract",
     "mpesa_stk.testing.store_races",
     "mpesa_stk.testing.token_contract",

@@ -56,7 +56,9 @@ Reach = Callable[[str], None]
 
 DIED = -signal.SIGKILL if hasattr(signal, "SIGKILL") else None
 """The exit code of a worker that was killed."""
-WRITES = frozenset({"add", "replace", "claim_due", "keep_callback", "drop_callback"})
+WRITES = frozenset(
+    {"add", "replace", "claim_due", "keep_callback", "drop_callback", "purge_callbacks"}
+)
 """The verbs that commit something."""
 AMOUNT = 100
 PATIENCE = 20.0
@@ -208,6 +210,10 @@ class SteppedStore:
         """Forget."""
         self._do("drop_callback", lambda: self._store.drop_callback(callback_id))
 
+    def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Forget the old ones."""
+        return self._do("purge_callbacks", lambda: self._store.purge_callbacks(before, limit))
+
 
 class SteppedTransport:
     """A transport that tells before and after each exchange."""
@@ -275,6 +281,7 @@ def _warm_up(store: TransactionStore, transport: Transport) -> None:
     store.claim_due(now + timedelta(days=1), 10, timedelta(seconds=1), frozenset({payment.account}))
     store.keep_callback(kept)
     store.kept_callbacks(checkout_request_id="ws_CO_1", transaction_no=payment.transaction_no)
+    store.purge_callbacks(now + timedelta(days=1), 1)
     store.drop_callback(kept.callback_id)
 
 

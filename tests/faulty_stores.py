@@ -24,7 +24,7 @@ from mpesa_stk import (
     Transaction,
 )
 from mpesa_stk.testing import StoreContract, TokenStoreContract
-from mpesa_stk.testing.store_contract import MakeStore
+from mpesa_stk.testing.contract_values import MakeStore
 from mpesa_stk.testing.token_contract import MakeTokenStore
 
 
@@ -196,6 +196,43 @@ class UpsertingStore(MemoryTransactionStore):
         return super().replace(attrs.evolve(transaction, version=before.version))
 
 
+class LastKeptStore(MemoryTransactionStore):
+    """Writes a callback over the one with the same id."""
+
+    def keep_callback(self, kept: KeptCallback, /) -> None:
+        """Keep the newest."""
+        self.drop_callback(kept.callback_id)
+        super().keep_callback(kept)
+
+
+class KeptTwiceStore(MemoryTransactionStore):
+    """A table of callbacks whose id is no key: the same one is kept again and again."""
+
+    def keep_callback(self, kept: KeptCallback, /) -> None:
+        """Keep it under an id of its own."""
+        super().keep_callback(
+            attrs.evolve(kept, callback_id=f"{kept.callback_id} {len(self._kept)}")
+        )
+
+    def kept_callbacks(self, **names: Any) -> list[KeptCallback]:
+        """Read, each with the id that it came with."""
+        found = super().kept_callbacks(**names)
+        return [attrs.evolve(kept, callback_id=kept.callback_id.split()[0]) for kept in found]
+
+    def drop_callback(self, callback_id: str, /) -> None:
+        """Drop all with that id."""
+        for kept in [kept for kept in self._kept if kept.startswith(callback_id)]:
+            super().drop_callback(kept)
+
+
+class PurgingStore(MemoryTransactionStore):
+    """Forgets what is old enough, as many as there are, and that of the very moment too."""
+
+    def purge_callbacks(self, before: datetime, _limit: int, /) -> int:
+        """Forget."""
+        return super().purge_callbacks(before + timedelta(microseconds=1), 10_000)
+
+
 class ForgetfulStore(MemoryTransactionStore):
     """Hands a kept callback out once."""
 
@@ -260,6 +297,18 @@ class TestOneKey(of_store(OneKeyStore)):  # type: ignore[misc] # noqa: D101
 
 
 class TestUpserting(of_store(UpsertingStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestLastKept(of_store(LastKeptStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestKeptTwice(of_store(KeptTwiceStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestPurging(of_store(PurgingStore)):  # type: ignore[misc] # noqa: D101
     pass
 
 

@@ -81,6 +81,7 @@ ONLY_IN = {
     "redis": {"payments/redis"},
     "pytest": {
         "testing/plugin",
+        "testing/store_callbacks",
         "testing/store_contract",
         "testing/store_races",
         "testing/token_contract",

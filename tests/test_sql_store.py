@@ -33,7 +33,7 @@ from mpesa_stk import (
     TransactionState,
 )
 from mpesa_stk.payments.rows import row_of
-from mpesa_stk.payments.sql import SqlTransactionStore, due_statement
+from mpesa_stk.payments.sql import SqlTransactionStore, due_statement, old_callbacks
 from support import ACCOUNTS, CHECKOUT_ID, START, ManualClock, callback, make_transaction
 from test_exports import in_fresh_interpreter
 
@@ -311,14 +311,54 @@ def test_what_cannot_be_stored_is_not_found(url: str, make_engine: MakeEngine, t
     assert store.kept_callbacks(checkout_request_id=CHECKOUT_ID) == [kept(1)]
 
 
-def test_same_callback_may_be_kept_again(url: str, make_engine: MakeEngine) -> None:
-    """It is there once; another one cannot take its id."""
+def test_keeping_a_callback_is_one_statement(url: str, make_engine: MakeEngine) -> None:
+    """The same again, and one beside a thousand others, too; nothing is looked through."""
+    engine = make_engine(url)
+    store = new_store(engine)
+    sent: list[str] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def _count(_connection: object, _cursor: object, statement: str, *_details: object) -> None:
+        sent.extend([statement] if "mpesa_stk" in statement else [])
+
+    for number in (1, 1, 2):
+        store.keep_callback(kept(number))
+    assert [statement.split()[0] for statement in sent] == ["INSERT"] * 3
+    assert store.kept_callbacks(checkout_request_id=CHECKOUT_ID) == [kept(1), kept(2)]
+
+
+def test_callback_that_cannot_be_kept_is_a_store_error(url: str, make_engine: MakeEngine) -> None:
+    """Only an id that is there already is no error."""
     store = new_store(make_engine(url))
-    store.keep_callback(kept(1))
-    store.keep_callback(kept(1))
-    with pytest.raises(StoreError, match=r"^the database failed: IntegrityError"):
-        store.keep_callback(kept(1, body=b"other"))
-    assert store.kept_callbacks(checkout_request_id=CHECKOUT_ID) == [kept(1)]
+    with pytest.raises(StoreError, match=r"^the database failed: "):
+        store.keep_callback(kept(1, reason=None))
+    assert store.kept_callbacks(checkout_request_id=CHECKOUT_ID) == []
+
+
+def test_purge_reads_what_is_old_by_the_index(url: str, make_engine: MakeEngine) -> None:
+    """Among 5,000 kept callbacks; where none is old enough, nothing is written."""
+    engine = make_engine(url)
+    store = new_store(engine)
+    table = store.metadata.tables["mpesa_stk_callbacks"]
+    rows = [attrs.asdict(kept(number, received=START + number * TICK)) for number in range(5_000)]
+    with engine.begin() as connection:
+        connection.execute(sa.insert(table), rows)
+    sent: list[str] = []
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def _count(_connection: object, _cursor: object, statement: str, *_details: object) -> None:
+        sent.extend([statement.split(maxsplit=1)[0]] if "mpesa_stk" in statement else [])
+
+    assert store.purge_callbacks(START, 100) == 0
+    assert sent == ["SELECT"]
+    assert store.purge_callbacks(START + 7 * TICK, 100) == 7
+    assert sent == ["SELECT", "SELECT", "DELETE"]
+    assert store.purge_callbacks(START + LEASE, -1) == 0
+    statement = old_callbacks(table, START + 9 * TICK, 100)
+    plan = "\n".join(plan_of(engine, "mpesa_stk_callbacks", statement))
+    assert "mpesa_stk_callbacks_received" in plan
+    for word in ("Seq Scan", "Sort", "SCAN mpesa", "TEMP B-TREE", "filesort"):
+        assert word not in plan
 
 
 def test_value_that_must_be_there_is_no_duplicate(url: str, make_engine: MakeEngine) -> None:
@@ -366,21 +406,25 @@ def full_table(engine: sa.Engine) -> SqlTransactionStore:
         | {"due_at": START - number * TICK if number % 9 == 0 else None}
         for number in range(22_500)
     ]
-    verb = "ANALYZE TABLE" if engine.dialect.name in ("mysql", "mariadb") else "ANALYZE"
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with engine.begin() as connection:
         connection.execute(sa.insert(payments), rows)
-        connection.exec_driver_sql(f"{verb} mpesa_stk_transactions").close()
     return store
 
 
 def explained(engine: sa.Engine, store: SqlTransactionStore, accounts: list[str]) -> list[str]:
-    """How the database finds what is due, in its own words."""
-    statement = due_statement(
-        store.metadata.tables["mpesa_stk_transactions"], START, 10, accounts
-    ).compile(engine, compile_kwargs={"literal_binds": True})
-    verb = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
-    with engine.connect() as connection:
-        return [str(row) for row in connection.exec_driver_sql(f"{verb} {statement}").all()]
+    """How the database finds what is due."""
+    payments = store.metadata.tables["mpesa_stk_transactions"]
+    return plan_of(engine, payments.name, due_statement(payments, START, 10, accounts))
+
+
+def plan_of(engine: sa.Engine, table: str, statement: sa.Select[Any]) -> list[str]:
+    """How the database does it, in its own words; it knows how full its table is."""
+    sql = statement.compile(engine, compile_kwargs={"literal_binds": True})
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    analyze = "ANALYZE TABLE" if engine.dialect.name in ("mysql", "mariadb") else "ANALYZE"
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"{analyze} {table}").close()
+        return [str(row) for row in connection.exec_driver_sql(f"{explain} {sql}").all()]
 
 
 def test_claim_costs_what_is_due(url: str, make_engine: MakeEngine) -> None:
@@ -642,6 +686,7 @@ def test_database_that_is_not_there_is_a_store_error(
         lambda: store.keep_callback(kept(1)),
         lambda: store.kept_callbacks(transaction_no="no-1"),
         lambda: store.drop_callback("callback-1"),
+        lambda: store.purge_callbacks(START, 1),
     ]
     for verb in verbs:
         with pytest.raises(StoreError, match=r"^the database failed: OperationalError$"):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from mpesa_stk.errors import DuplicateTransaction
+from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction
 
@@ -26,14 +26,21 @@ class MemoryTransactionStore:
     it surfaces, and all such are dropped when they become most of the heap.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_kept_callbacks: int = 10_000) -> None:
+        """Make an empty store.
+
+        Args:
+            max_kept_callbacks: While that many are kept, keeping a further one is a StoreError. So it
+                is not acknowledged, and Safaricom may send it again.
+        """
+        self._most_kept = max_kept_callbacks
         self._lock = threading.Lock()
         self._transactions: dict[str, Transaction] = {}
         self._numbers: dict[tuple[str, str], dict[str, None]] = {}  # by a field's name and value
         self._due: dict[str, _Due] = {}  # by account
         self._scheduled: dict[str, int] = {}
         self._kept: dict[str, KeptCallback] = {}
-        self._kept_for: dict[tuple[str, str | None], dict[str, KeptCallback]] = {}
+        self._kept_for: dict[tuple[str, str], dict[str, KeptCallback]] = {}
 
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
@@ -102,8 +109,12 @@ class MemoryTransactionStore:
             return [self._write_lease(before, now + lease) for before in taken.values()]
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback."""
+        """Keep a callback; if its id is kept already, nothing changes."""
         with self._lock:
+            if kept.callback_id in self._kept:
+                return
+            if len(self._kept) >= self._most_kept:
+                raise StoreError(f"{self._most_kept} callbacks are kept: no more fit into memory")
             self._kept[kept.callback_id] = kept
             for owner in self._owners(kept):
                 self._kept_for.setdefault(owner, {})[kept.callback_id] = kept
@@ -114,27 +125,40 @@ class MemoryTransactionStore:
         """The kept callbacks that name either value, oldest first."""
         with self._lock:
             found = {
-                **self._kept_for.get(("checkout_request_id", checkout_request_id), {}),
-                **self._kept_for.get(("transaction_no", transaction_no), {}),
+                **self._kept_for.get(("checkout_request_id", checkout_request_id or ""), {}),
+                **self._kept_for.get(("transaction_no", transaction_no or ""), {}),
             }
             return sorted(found.values(), key=lambda kept: kept.received)
 
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback."""
         with self._lock:
-            kept = self._kept.pop(callback_id, None)
-            for owner in self._owners(kept) if kept is not None else ():
-                del self._kept_for[owner][callback_id]
-                if not self._kept_for[owner]:
-                    del self._kept_for[owner]
+            self._forget(callback_id)
+
+    def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
+        with self._lock:
+            old = [kept for kept in self._kept.values() if kept.received < before]
+            old = heapq.nsmallest(limit, old, key=lambda kept: kept.received)
+            for kept in old:
+                self._forget(kept.callback_id)
+            return len(old)
+
+    def _forget(self, callback_id: str) -> None:
+        kept = self._kept.pop(callback_id, None)
+        for owner in self._owners(kept) if kept is not None else ():
+            del self._kept_for[owner][callback_id]
+            if not self._kept_for[owner]:
+                del self._kept_for[owner]
 
     @staticmethod
-    def _owners(kept: KeptCallback) -> list[tuple[str, str | None]]:
+    def _owners(kept: KeptCallback) -> list[tuple[str, str]]:
         """The values that a kept callback is found by."""
-        owners: list[tuple[str, str | None]] = [("checkout_request_id", kept.checkout_request_id)]
-        if kept.transaction_no is not None:
-            owners.append(("transaction_no", kept.transaction_no))
-        return owners
+        names = {
+            "checkout_request_id": kept.checkout_request_id,
+            "transaction_no": kept.transaction_no,
+        }
+        return [(name, value) for name, value in names.items() if value is not None]
 
     def _with(self, field: str, value: str, account: str | None) -> list[Transaction]:
         """The transactions with a value, of one account or of all."""

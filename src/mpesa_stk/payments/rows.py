@@ -38,8 +38,8 @@ UNIQUE = {
 }
 """The fields that only one payment may have the same values in, by the field that a conflict names."""
 
-LENGTHS = dict.fromkeys((*UNIQUE, "reference", "callback_id", "app"), 255) | dict.fromkeys(
-    ("account", "phone_number", "state", "result_code", "settled_by"), 64
+LENGTHS = dict.fromkeys((*UNIQUE, "reference", "app"), 255) | dict.fromkeys(
+    ("account", "phone_number", "state", "result_code", "settled_by", "callback_id"), 64
 )
 """The most characters that a field may have; the others may have any number."""
 

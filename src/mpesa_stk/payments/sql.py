@@ -42,7 +42,13 @@ from mpesa_stk.payments.sql_database import (
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction
 
-__all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore", "due_statement"]
+__all__ = [
+    "SqlQueryBudget",
+    "SqlTokenStore",
+    "SqlTransactionStore",
+    "due_statement",
+    "old_callbacks",
+]
 
 _CHUNK = 500  # a statement has a bounded number of parameters
 _ACCOUNTS = 100  # and of parts: SQLite takes 500
@@ -168,14 +174,14 @@ class SqlTransactionStore:
     # --- kept callbacks ----------------------------------------------------------------------------
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback; the very same one may be kept again."""
-        row = row_of_kept(kept)
+        """Keep a callback; if its id is kept already, nothing changes."""
 
         def is_kept() -> bool | None:
             same = self._callbacks.c.callback_id == kept.callback_id
-            return self._database.read(sa.select(self._callbacks).where(same)) == [row] or None
+            found = self._database.read(sa.select(self._callbacks.c.callback_id).where(same))
+            return bool(found) or None
 
-        self._database.inserted(self._callbacks, row, refused=is_kept, unsure=is_kept)
+        self._database.inserted_once(self._callbacks, row_of_kept(kept), unsure=is_kept)
 
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
@@ -200,6 +206,20 @@ class SqlTransactionStore:
         if storable(callback_id):
             this = self._callbacks.c.callback_id == callback_id
             self._database.changed(sa.delete(self._callbacks).where(this))
+
+    def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
+        found = self._database.read(old_callbacks(self._callbacks, before, limit))
+        numbers = [row["callback_id"] for row in found]
+
+        def forget(connection: sa.Connection) -> int:
+            forgotten = 0
+            for start in range(0, len(numbers), _CHUNK):
+                these = self._callbacks.c.callback_id.in_(numbers[start : start + _CHUNK])
+                forgotten += connection.execute(sa.delete(self._callbacks).where(these)).rowcount
+            return forgotten
+
+        return self._database.run(forget) if numbers else 0
 
     # --- how -------------------------------------------------------------------------------------
 
@@ -316,6 +336,12 @@ def due_statement(
     return statement.with_for_update(skip_locked=True, of=payments)
 
 
+def old_callbacks(callbacks: sa.Table, before: datetime, limit: int, /) -> sa.Select[Any]:
+    """What `purge_callbacks` forgets."""
+    old = sa.select(callbacks.c.callback_id).where(callbacks.c.received < before)
+    return old.order_by(callbacks.c.received).limit(max(limit, 0))
+
+
 def _due_index(table: str) -> str:
     return f"{table}_account_due_at"
 
@@ -381,10 +407,10 @@ def _callbacks_table(metadata: sa.MetaData, prefix: str) -> sa.Table:
         sa.Column("body", LongBytes(), nullable=False),
         sa.Column("reason", LongText(), nullable=False),
         sa.Column("received", Moment, nullable=False),
-        _key("checkout_request_id"),
+        _key("checkout_request_id", nullable=True),
         _key("transaction_no", nullable=True),
     )
-    for field in ("checkout_request_id", "transaction_no"):
+    for field in ("checkout_request_id", "transaction_no", "received"):
         sa.Index(f"{name}_{field}", table.c[field])
     return table
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.errors import ConfigurationError, StoreError
@@ -197,6 +197,26 @@ class Database:
 
         return self.run(work, refused=refused, unsure=unsure)
 
+    def inserted_once(
+        self,
+        table: sa.Table,
+        row: dict[str, Any],
+        /,
+        *,
+        unsure: Callable[[], bool | None],
+    ) -> None:
+        """Insert one row; if its primary key is there, nothing changes. For the rest see `run`."""
+        (key,) = table.primary_key.columns
+        statement: sa.UpdateBase
+        if self._engine.dialect.name in _MYSQL:
+            # INSERT IGNORE would bend values that do not fit.
+            to_itself = {key.name: key}
+            statement = mysql.insert(table).values(row).on_duplicate_key_update(to_itself)
+        else:
+            insert = sqlite.insert if self._sqlite else postgresql.insert
+            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=[key])
+        self.changed(statement, unsure=unsure)
+
     def changed(
         self,
         statement: sa.UpdateBase,
@@ -205,7 +225,7 @@ class Database:
         refused: Callable[[], bool | None] | None = None,
         unsure: Callable[[], bool | None] | None = None,
     ) -> bool:
-        """Execute an UPDATE or DELETE; whether it changed a row. For the rest see `run`."""
+        """Execute a statement that writes; whether it changed a row. For the rest see `run`."""
 
         def work(connection: sa.Connection) -> bool:
             return connection.execute(statement).rowcount > 0

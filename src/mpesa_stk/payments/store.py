@@ -1,4 +1,4 @@
-"""`TransactionStore`: what a host's database must do, in seven atomic verbs.
+"""`TransactionStore`: what a host's database must do, in a few atomic verbs.
 
 Each verb is atomic on its own; no transaction spans two of them, so that any database can serve.
 Whatever fails in the database comes out as `StoreError`, never as None or False.
@@ -22,11 +22,11 @@ class KeptCallback:
     """A callback that could not settle anything yet, kept raw as evidence.
 
     Attributes:
-        callback_id: UUID4.
+        callback_id: 64 hexadecimal digits: a hash of what is kept, the same for the same callback.
         body: The raw body; it may hold a phone number.
         reason: Why it settled nothing, in a few constant words.
         received: When it came, aware UTC.
-        checkout_request_id: The prompt that it names.
+        checkout_request_id: The prompt that it names, or None if its body cannot be read.
         transaction_no: The payment that its signed URL names, or None.
     """
 
@@ -34,7 +34,7 @@ class KeptCallback:
     body: bytes = attrs.field(repr=False)
     reason: str
     received: datetime
-    checkout_request_id: str = attrs.field(repr=masked_id_repr)
+    checkout_request_id: str | None = attrs.field(default=None, repr=masked_id_repr)
     transaction_no: str | None = None
 
 
@@ -100,7 +100,7 @@ class TransactionStore(Protocol):
         ...
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback."""
+        """Keep a callback. If its `callback_id` is kept already, nothing changes."""
         ...
 
     def kept_callbacks(
@@ -111,4 +111,12 @@ class TransactionStore(Protocol):
 
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback; one that is not there is no error."""
+        ...
+
+    def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Forget up to `limit` kept callbacks received before that moment, the oldest first.
+
+        Returns:
+            How many were forgotten.
+        """
         ...

@@ -1,14 +1,16 @@
-"""The payments and callbacks that the contracts store. Values only."""
+"""The payments and callbacks that the contracts store, and how they are compared."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import attrs
 
-from mpesa_stk.payments.store import KeptCallback
+from mpesa_stk.payments.store import KeptCallback, TransactionStore
 from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
 
 __all__ = [
@@ -17,11 +19,17 @@ __all__ = [
     "OURS",
     "START",
     "TICK",
+    "MakeStore",
     "full_payment",
     "kept_callback",
     "number_of",
+    "one_of",
     "payment",
+    "same",
 ]
+
+MakeStore = Callable[[], TransactionStore]
+"""Opens another handle on the same payments."""
 
 START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
 """When it all begins."""
@@ -90,10 +98,28 @@ def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN40
 def kept_callback(ordinal: int, /, **changes: Any) -> KeptCallback:  # noqa: ANN401 - any field
     """One of many kept callbacks, each received a microsecond after the one before."""
     facts: dict[str, Any] = {
-        "callback_id": number_of(1_000_000 + ordinal),
+        "callback_id": hashlib.sha256(str(ordinal).encode()).hexdigest(),
         "body": b'{"Body": {}}',
         "reason": "no payment has this checkout_request_id yet",
         "received": START + ordinal * TICK,
         "checkout_request_id": "ws_CO_1",
     }
     return KeptCallback(**(facts | changes))
+
+
+def one_of(claimed: list[Transaction]) -> Transaction:
+    """The one payment that was claimed."""
+    assert len(claimed) == 1, f"exactly one payment is due; claimed were {len(claimed)}"
+    return claimed[0]
+
+
+def same(found: Transaction | None, wanted: Transaction) -> None:
+    """Equal in every field, of the same types, with moments in UTC."""
+    assert found is not None, "the payment was not found"
+    for name in attrs.fields_dict(Transaction):
+        got, want = getattr(found, name), getattr(wanted, name)
+        assert got == want, f"{name}: got {got!r} instead of {want!r}"
+        assert type(got) is type(want), f"{name}: got {type(got)} instead of {type(want)}"
+    moments = [found.created, found.updated, found.expires_at, found.due_at, found.paid_at]
+    for moment in [*moments, *(entry.at for entry in found.history)]:
+        assert moment is None or moment.utcoffset() == timedelta(0), f"{moment!r} is not in UTC"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.errors import DuplicateTransaction
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction
@@ -17,12 +16,17 @@ from mpesa_stk.testing.contract_values import (
     OURS,
     START,
     TICK,
+    MakeStore,
     full_payment,
     kept_callback,
     number_of,
+    one_of,
     payment,
+    same,
 )
-from mpesa_stk.testing.store_races import MakeStore, StoreRaces, one_of, same
+from mpesa_stk.testing.store_callbacks import StoreCallbacks
+from mpesa_stk.testing.store_claims import StoreClaims
+from mpesa_stk.testing.store_races import StoreRaces
 
 __all__ = ["MakeStore", "StoreContract"]
 
@@ -43,7 +47,7 @@ _MAY_BE_NONE = (
 )
 
 
-class StoreContract(StoreRaces):
+class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     """Inherit it, name the class ``Test...``, give it `make_store`, and let pytest run it.
 
     Every test is part of the contract: overriding one is not supported.
@@ -265,48 +269,6 @@ class StoreContract(StoreRaces):
         assert caught.value.field == field, "the error names the field that is taken"
         same(store.get(number_of(2)), payment(2))
         assert store.replace(full_payment(2, version=0)), "the payment can still be written"
-
-    # --- kept callbacks --------------------------------------------------------------------------
-
-    @pytest.mark.parametrize(
-        "body",
-        [b"", bytes(range(256)), b"\xff\xfe\x00", b"{}" * (MAX_BODY // 2)],
-        ids=["empty", "every byte", "no text", "longest"],
-    )
-    def test_kept_body_is_exact(self, store: TransactionStore, body: bytes) -> None:
-        """Evidence is kept byte by byte."""
-        kept = kept_callback(1, body=body, reason="hakuna malipo \u2013 \U0001f914")
-        store.keep_callback(kept)
-        assert store.kept_callbacks(checkout_request_id="ws_CO_1") == [kept], (
-            "a kept callback comes back equal: body, reason, moment and names"
-        )
-
-    def test_kept_callbacks_are_there_until_dropped(self, store: TransactionStore) -> None:
-        """Reading drops nothing; dropping drops one; dropping twice is no error."""
-        for ordinal in (1, 2):
-            store.keep_callback(kept_callback(ordinal))
-        for _ in range(2):
-            found = store.kept_callbacks(checkout_request_id="ws_CO_1")
-            assert found == [kept_callback(1), kept_callback(2)], "reading must drop nothing"
-        for _ in range(2):
-            store.drop_callback(kept_callback(1).callback_id)
-            found = store.kept_callbacks(checkout_request_id="ws_CO_1")
-            assert found == [kept_callback(2)], "one is dropped, the other stays"
-
-    def test_kept_callbacks_by_either_name(self, store: TransactionStore) -> None:
-        """Those that name the prompt, or the payment, or both; each once, in order of receipt."""
-        number = number_of(7)
-        both = kept_callback(1, transaction_no=number)
-        prompt = kept_callback(2)
-        signed = kept_callback(3, checkout_request_id="ws_CO_2", transaction_no=number)
-        other = kept_callback(4, checkout_request_id="ws_co_1", transaction_no=number_of(8))
-        for kept in (other, signed, prompt, both):
-            store.keep_callback(kept)
-        assert store.kept_callbacks(checkout_request_id="ws_CO_1") == [both, prompt], "by prompt"
-        assert store.kept_callbacks(transaction_no=number) == [both, signed], "by payment"
-        found = store.kept_callbacks(checkout_request_id="ws_CO_1", transaction_no=number)
-        assert found == [both, prompt, signed], "by either: each once, in order of receipt"
-        assert store.kept_callbacks(transaction_no=number_of(9)) == [], "nobody named this payment"
 
     # --- other handles ---------------------------------------------------------------------------
 

@@ -54,11 +54,11 @@ class Payment(models.Model):
 class Callback(models.Model):
     """A `KeptCallback`."""
 
-    callback_id = models.CharField(primary_key=True, max_length=36)
+    callback_id = models.CharField(primary_key=True, max_length=64)
     body = models.BinaryField()
     reason = models.CharField(max_length=255)
-    received = models.DateTimeField()
-    checkout_request_id = models.CharField(max_length=ID, db_index=True)
+    received = models.DateTimeField(db_index=True)
+    checkout_request_id = models.CharField(max_length=ID, null=True, db_index=True)
     transaction_no = models.CharField(max_length=36, null=True, db_index=True)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""`DjangoTransactionStore`: the seven verbs of `TransactionStore` in Django's ORM.
+"""`DjangoTransactionStore`: the verbs of `TransactionStore` in Django's ORM.
 
 Reads never leave a transaction open, and each write is a transaction of its own: the intent must be in
 the database before the push is sent. Inside an ``atomic`` block of somebody else's that would not be
@@ -106,9 +106,14 @@ class DjangoTransactionStore:
             ]
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback."""
-        with _store_errors(), atomic(durable=True):
-            Callback.objects.create(**attrs.asdict(kept))
+        """Keep a callback; if its id is kept already, nothing changes."""
+        with _store_errors():
+            try:
+                with atomic(durable=True):
+                    Callback.objects.create(**attrs.asdict(kept))
+            except db.IntegrityError:
+                if not Callback.objects.filter(callback_id=kept.callback_id).exists():
+                    raise
 
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
@@ -127,6 +132,13 @@ class DjangoTransactionStore:
         """Forget a kept callback."""
         with _store_errors(), atomic(durable=True):
             Callback.objects.filter(callback_id=callback_id).delete()
+
+    def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
+        with _store_errors(), atomic(durable=True):
+            old = Callback.objects.filter(received__lt=before).order_by("received")
+            numbers = list(old.values_list("callback_id", flat=True)[:limit])
+            return Callback.objects.filter(callback_id__in=numbers).delete()[0]
 
 
 @contextmanager

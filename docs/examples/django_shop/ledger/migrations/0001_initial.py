@@ -14,11 +14,11 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Callback",
             fields=[
-                ("callback_id", models.CharField(max_length=36, primary_key=True, serialize=False)),
+                ("callback_id", models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ("body", models.BinaryField()),
                 ("reason", models.CharField(max_length=255)),
-                ("received", models.DateTimeField()),
-                ("checkout_request_id", models.CharField(db_index=True, max_length=128)),
+                ("received", models.DateTimeField(db_index=True)),
+                ("checkout_request_id", models.CharField(db_index=True, max_length=128, null=True)),
                 ("transaction_no", models.CharField(db_index=True, max_length=36, null=True)),
             ],
         ),
