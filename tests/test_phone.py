@@ -46,6 +46,20 @@ def test_every_way_to_write_a_number_gives_the_msisdn(spelling: str, national: s
 @pytest.mark.parametrize(
     "typed",
     [
+        "+254 0718 643 064",
+        "2540718643064",
+        "254-0718643064",
+        "00254 0718 643064",
+        "tel:+254718643064",
+        " TEL:0718-643-064\r\n",
+        "\u202a+254 718 643064\u202c",
+        "\u2066tel:0718643064\u2069",
+        "\ufeff0718643064",
+        "07186\u00ad43064",
+        "+254\u00a0718\u202f643\u2009064",
+        "0718\u2011643\u2013064",
+        "0718\u2212643\uff0d064",
+        "\t0718643064\n",
         "0718 643 064",
         "0718-643-064",
         "0718.643.064",
@@ -59,7 +73,7 @@ def test_every_way_to_write_a_number_gives_the_msisdn(spelling: str, national: s
     ],
 )
 def test_separators_between_digits_are_dropped(typed: str) -> None:
-    """Spaces, dashes, dots and brackets carry no meaning."""
+    """Spaces, dashes, dots, brackets and the zero after 254 carry no meaning, nor do copied marks."""
     assert normalize_phone(typed) == "254718643064"
 
 
@@ -81,7 +95,10 @@ REFUSED: list[tuple[Any, str]] = [
     ("254", TOO_SHORT),
     ("07186430644", TOO_LONG),
     ("+2547186430644", TOO_LONG),
-    ("+2540718643064", TOO_LONG),
+    ("+25407186430644", TOO_LONG),
+    ("+25400718643064", TOO_LONG),
+    ("+254(0)(0)718643064", TOO_LONG),
+    ("+254071864306", NOT_MOBILE),
     ("0254718643064", TOO_LONG),
     ("254254718643064", TOO_LONG),
     ("9999718643064", TOO_LONG),
@@ -96,12 +113,15 @@ REFUSED: list[tuple[Any, str]] = [
     ("00718643064", FOREIGN),
     ("0718 643 O64", CHARACTERS),
     ("0718643064x", CHARACTERS),
-    ("tel:0718643064", CHARACTERS),
-    ("0718643064\n", CHARACTERS),
+    ("tel:", "is empty"),
+    ("tel:tel:0718643064", CHARACTERS),
+    ("0718643064:tel:", CHARACTERS),
+    ("sip:0718643064", CHARACTERS),
+    ("\u202a\u202c", "is empty"),
+    ("\u202a\u202c" * 21, "is longer than 40 characters"),
     ("0718\n643064", CHARACTERS),
     ("0718\t643064", CHARACTERS),
     ("0718\x00643064", CHARACTERS),
-    ("0718\u00a0643064", CHARACTERS),
     ("\u0660\u0667\u0661\u0668\u0666\u0664\u0663\u0660\u0666\u0664", CHARACTERS),
     ("\uff10\uff17\uff11\uff18\uff16\uff14\uff13\uff10\uff16\uff14", CHARACTERS),
     ("\u00b9\u00b2\u00b3\u00b9\u00b2\u00b3\u00b9\u00b2\u00b3", CHARACTERS),

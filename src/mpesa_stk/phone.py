@@ -15,15 +15,22 @@ from mpesa_stk.errors import InvalidPhoneNumber
 __all__ = ["PhoneNumber", "mask_phone", "masked_phone_repr", "normalize_phone"]
 
 _MAX_TYPED = 40
-_TRUNK_ZERO = re.compile(r"^( *\(?(?:\+|00)?254\)?[ .-]*)\(0\)")
-_match = re.compile(r"(?:\+254|254|00254|0)?([17][0-9]{8})").fullmatch
+# Many people keep the trunk zero after 254; the length says that it is no digit of the number.
+_match = re.compile(r"(?:(?:\+|00)?2540?|0)?([17][0-9]{8})").fullmatch
+# What comes along when a number is copied from a phone, a spreadsheet or a contact card.
+_SCHEME = re.compile(r"\Atel:", re.IGNORECASE)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+_DASH = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 
 
 def normalize_phone(text: str, /) -> str:
     """Return the MSISDN of a Kenyan mobile number, for example ``"254718643064"``.
 
     Accepts ``07…``, ``01…``, ``7…``, ``1…``, ``+254…``, ``254…`` and ``00254…`` with spaces,
-    dashes, dots and brackets between, and ``+254 (0) 7…``.
+    dashes, dots and brackets between, and with the zero kept after 254: ``+254 (0) 7…``, ``+254 07…``.
+    White space around it, ``tel:`` in front, and the spaces, dashes and direction marks of Unicode that
+    come along with a copied number are dropped.
 
     Args:
         text: What a person typed.
@@ -43,9 +50,11 @@ def _compact(text: str) -> str:
     """The number without the characters that people put between digits."""
     if len(text) > _MAX_TYPED:
         return ""
-    if "(0)" in text:
-        trunk = _TRUNK_ZERO.match(text)
-        text = trunk[1] + text[trunk.end() :] if trunk else text
+    if not text.isascii():
+        text = _DASH.sub("-", _SPACE.sub(" ", _INVISIBLE.sub("", text)))
+    text = text.strip()
+    if ":" in text:
+        text = _SCHEME.sub("", text)
     text = text.replace(" ", "").replace("-", "").replace(".", "")
     return text.replace("(", "").replace(")", "")
 
@@ -63,7 +72,7 @@ def _why(text: object) -> str:
         return "may hold only the digits 0-9, spaces, dashes, dots, brackets and a leading +"
     if digits.startswith(("+", "00")) and not digits.startswith(("+254", "00254")):
         return "is not a Kenyan number (+254)"
-    national = re.sub(r"^(?:\+254|00254|254|0)", "", digits)
+    national = re.sub(r"^(?:(?:\+|00)?254(?:0(?=.{9}$))?|0)", "", digits)
     if len(national) != len("712345678"):
         length = "short" if len(national) < len("712345678") else "long"
         return f"is too {length}: nine digits must follow 0 or +254"
