@@ -348,11 +348,28 @@ def test_loopback_callbacks_need_all_of_daraja_on_this_machine(field: str) -> No
 
 
 @pytest.mark.parametrize("field", ["allowed_callback_networks", "trusted_proxies"])
-@pytest.mark.parametrize("value", ["10.0.0.0/8", ("10.0.0.1/8",), ("x",), (5,), None, ("",)])
+@pytest.mark.parametrize("value", ["10.0.0.0/8", ("::1", "x"), ("1.2.3.4/33",), (5,), None, ("",)])
 def test_networks_that_are_none_are_refused(field: str, value: Any) -> None:
-    """A plain string is no list, and a network has no host bits."""
+    """A plain string is no list."""
     rule = "must be a list or tuple of IP addresses or networks"
     assert problems_of(make_config, **{field: value}) == {field: rule}
+
+
+@pytest.mark.parametrize("field", ["allowed_callback_networks", "trusted_proxies"])
+@pytest.mark.parametrize(
+    ("given", "bits", "meant"),
+    [
+        ("10.0.0.1/8", 8, "10.0.0.0/8"),
+        ("10.0.0.1/255.0.0.0", 8, "10.0.0.0/8"),
+        ("2001:db8::1/64", 64, "2001:db8::/64"),
+    ],
+)
+def test_a_network_with_the_address_of_a_host_is_corrected(
+    field: str, given: str, bits: int, meant: str
+) -> None:
+    """It could mean the host or its network, so the error says what to write for the network."""
+    rule = f"one has bits set behind the first {bits}, which name a host: did you mean {meant}?"
+    assert problems_of(make_config, **{field: ("::1", given)}) == {field: rule}
 
 
 def test_networks_are_read_from_the_variables() -> None:
@@ -563,6 +580,61 @@ def test_a_simulator_is_configured_by_its_addresses_alone() -> None:
     assert problems_of(StkConfig.from_env, VARIABLES | elsewhere) == {
         "checkout_url": "must be https"
     }
+
+
+QUOTES = "has quotes around it, which count as a part of it: remove them"
+
+
+@pytest.mark.parametrize("value", ['"x"', "'x'", '"x', "x'", " `x` ", '""'])
+@pytest.mark.parametrize(
+    "name", [*VARIABLES, "callback_secret", "till_number", "mpesa_environment", "trusted_proxies"]
+)
+def test_values_in_quotes_are_refused(name: str, value: str) -> None:
+    """A .env file read by a shell drops quotes, and one read by Docker keeps them."""
+    assert problems_of(StkConfig.from_env, VARIABLES | {name: value})[name] == QUOTES
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ("MPESA_CONSUMER_KEY", "consumer_key"),
+        ("mpesa_consumer_key", "consumer_key"),
+        ("Consumer_Key", "consumer_key"),
+        ("DARAJA_CONSUMER_SECRET", "consumer_secret"),
+        ("CONSUMERSECRET", "consumer_secret"),
+        ("BUSINESS_SHORTCODE", "shortcode"),
+        ("BUSINESS_SHORT_CODE", "shortcode"),
+        ("MPESA_EXPRESS_SHORTCODE", "shortcode"),
+        ("MPESA_PAYBILL", "shortcode"),
+        ("PASSKEY", "pass_key"),
+        ("LIPA_NA_MPESA_PASSKEY", "pass_key"),
+        ("MPESA_SANDBOX_PASS_KEY", "pass_key"),
+        ("CALLBACK_URL", "c2b_callback"),
+        ("MPESA_STK_CALLBACK_URL", "c2b_callback"),
+        ("MPESA_CALLBACK", "c2b_callback"),
+    ],
+)
+def test_the_name_of_another_package_is_recognised(other: str, name: str) -> None:
+    """The error says which variable is set, and which one is read; never what is in it."""
+    variables = {each: value for each, value in VARIABLES.items() if each != name}
+    found = problems_of(StkConfig.from_env, variables | {other: CONSUMER_SECRET})
+    assert found == {name: f"is not set ({other} is set: did you mean {name.upper()}?)"}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"SLACK_CALLBACK_URL": "x"},
+        {"STRIPE_CONSUMER_KEY": "x"},
+        {"MPESA_CONSUMER_KEYS": "x"},
+        {"MPESA_CONSUMER_KEY": " "},
+        {"MPESA_CONSUMER_KEY": 5},
+        {5: "x"},
+    ],
+)
+def test_other_variables_are_no_near_miss(others: Any) -> None:
+    """Other services have keys and callbacks too, and what is empty is not set."""
+    assert problems_of(StkConfig.from_env, others) == dict.fromkeys(VARIABLES, "is not set")
 
 
 @pytest.mark.parametrize("environ", [5, "consumer_key", [("consumer_key", "x")]])

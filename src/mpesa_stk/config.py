@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import ipaddress
 import os
 import re
@@ -41,6 +42,7 @@ __all__ = ["CallbackUrlWarning", "StkConfig"]
 
 _VISIBLE = re.compile(r"[!-~]+")
 _HEADER_TEXT = re.compile(r"[ -~]*")
+_NETWORKS = "must be a list or tuple of IP addresses or networks"
 _MIN_SECRET = 16
 _LONGEST_TIMEOUT = 86_400
 
@@ -226,8 +228,10 @@ def _plain_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
         yield "user_agent", "must be one line of ASCII characters"
     for field in ("allowed_callback_networks", "trusted_proxies"):
         values: object = getattr(config, field)
-        if not isinstance(values, tuple) or not all(map(_is_network, values)):
-            yield field, "must be a list or tuple of IP addresses or networks"
+        faults = map(_network_fault, values) if isinstance(values, tuple) else iter([_NETWORKS])
+        fault = next(filter(None, faults), None)
+        if fault:
+            yield field, fault
 
 
 def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
@@ -284,12 +288,20 @@ def _is_duration(value: object) -> bool:
     return 0 < value <= _LONGEST_TIMEOUT
 
 
-def _is_network(text: object) -> bool:
-    try:
-        ipaddress.ip_network(text if isinstance(text, str) else "")
-    except ValueError:
-        return False
-    return True
+def _network_fault(text: object) -> str | None:
+    """What is wrong with an address or network; None if nothing is."""
+    if not isinstance(text, str):
+        return _NETWORKS
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_network(text)
+        return None
+    with contextlib.suppress(ValueError):
+        meant = ipaddress.ip_network(text, strict=False)
+        return (
+            f"one has bits set behind the first {meant.prefixlen}, which name a host:"
+            f" did you mean {meant}?"
+        )
+    return _NETWORKS
 
 
 def _maps_texts(value: object) -> bool:

@@ -33,6 +33,20 @@ VARIABLES = {
     "environment": "mpesa_environment",
 }
 
+# Many .env files name these settings as other packages do: without underscores, and with words in front.
+_OTHER_NAMES = {
+    "consumer_key": "CONSUMERKEY",
+    "consumer_secret": "CONSUMERSECRET",
+    "shortcode": "SHORTCODE|PAYBILL|PAYBILLNUMBER",
+    "pass_key": "PASSKEY",
+    "c2b_callback": "CALLBACK|CALLBACKURL",
+}
+_WORDS_IN_FRONT = (
+    "MPESA|DARAJA|SAFARICOM|LIPANAMPESA|LNM|STK|C2B|EXPRESS|ONLINE|PUSH|BUSINESS|API|APP|SANDBOX|LIVE"
+    "|PROD|PRODUCTION|TEST"
+)
+_QUOTES = ("'", '"', "`")
+
 
 def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     """The arguments of `StkConfig` that the variables name, and what is wrong with the variables."""
@@ -41,18 +55,11 @@ def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str,
     problems: dict[str, str] = {}
 
     def read(name: str) -> str:
-        for spelling in (name, name.upper()):
-            value: object = environ.get(spelling)
-            if isinstance(value, str):
-                if value.strip():
-                    return value.strip()
-            elif value is not None:
-                problems[name] = "must be a string"
-        return ""
+        return _text_of(environ, name, problems)
 
     for name in REQUIRED:
         if not read(name):
-            problems.setdefault(name, "is not set")
+            problems.setdefault(name, "is not set" + _near_miss(environ, name))
     settings: dict[str, Any] = {
         "consumer_key": read("consumer_key"),
         "consumer_secret": read("consumer_secret"),
@@ -68,6 +75,30 @@ def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str,
     if ceiling:
         settings["max_amount"] = int(ceiling) if re.fullmatch("[0-9]{1,9}", ceiling) else 0
     return settings, problems
+
+
+def _text_of(environ: Mapping[str, str], name: str, problems: dict[str, str]) -> str:
+    """The text of a variable, in lower or upper case; ``""`` if it is not set."""
+    for spelling in (name, name.upper()):
+        value: object = environ.get(spelling)
+        text = value.strip() if isinstance(value, str) else ""
+        if value is not None and not isinstance(value, str):
+            problems[name] = "must be a string"
+        elif text.startswith(_QUOTES) or text.endswith(_QUOTES):
+            problems[name] = "has quotes around it, which count as a part of it: remove them"
+        if text:
+            return text
+    return ""
+
+
+def _near_miss(environ: Mapping[str, str], name: str) -> str:
+    """What to add to "is not set": a variable of another package's name, which is set."""
+    known = re.compile(f"(?:{_WORDS_IN_FRONT})*(?:{_OTHER_NAMES[name]})")
+    for other in sorted(map(str, environ)):
+        letters = re.sub("[_.-]", "", other.upper())
+        if known.fullmatch(letters) and _text_of(environ, other, {}):
+            return f" ({other} is set: did you mean {name.upper()}?)"
+    return ""
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -95,6 +126,6 @@ def _environment_from(read: Callable[[str], str], problems: dict[str, str]) -> E
         live = PRODUCTION_HOST in map(host_of, replaced.values())
         name = "production" if live else "sandbox"
     if name not in ("sandbox", "production"):
-        problems["mpesa_environment"] = "must be sandbox or production"
+        problems.setdefault("mpesa_environment", "must be sandbox or production")
     base = PRODUCTION if name == "production" else SANDBOX
     return attrs.evolve(base, **{field: url for field, url in replaced.items() if url})

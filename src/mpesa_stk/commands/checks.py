@@ -24,7 +24,6 @@ __all__ = ["Finding", "of_proxies", "of_refusal", "of_settings", "of_variables"]
 Level = Literal["ok", "warning", "problem"]
 
 _HEX = re.compile(r"[0-9A-Fa-f]{64}")
-_QUOTES = ("'", '"', "`")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -86,13 +85,6 @@ def _of_raw(name: str, value: str) -> Iterator[Finding]:
             check=name,
             text="has white space around it, which is dropped here and perhaps not elsewhere",
             remedy="remove the white space",
-        )
-    if value.strip().startswith(_QUOTES) or value.strip().endswith(_QUOTES):
-        yield Finding(
-            level="problem",
-            check=name,
-            text="has quotes around it, which count as a part of it",
-            remedy="remove the quotes",
         )
 
 
