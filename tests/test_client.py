@@ -363,14 +363,15 @@ NEVER_TWICE = [
         RateLimited,
         id="429-html",
     ),
-    pytest.param(no("500.003.02", "System is busy.", 500), RateLimited, id="busy"),
+    pytest.param(no("500.003.02", "System is busy.", 500), OutcomeUnknown, id="busy"),
+    pytest.param(no("500.003.02", "Spike Arrest Violation", 500), RateLimited, id="spike"),
     pytest.param(no("500.003.03", "Quota Violation", 500), RateLimited, id="quota"),
     pytest.param(
         {
             "json": {"fault": {"faultstring": "Spike", "detail": {"errorcode": "x.ratelimit.S"}}},
             "status_code": 500,
         },
-        RateLimited,
+        OutcomeUnknown,
         id="gateway-spike",
     ),
     pytest.param(
@@ -388,7 +389,7 @@ NEVER_TWICE = [
         GatewayBlocked,
         id="block-page-403",
     ),
-    pytest.param({"text": BLOCK_PAGE, "status_code": 503}, GatewayBlocked, id="block-page-503"),
+    pytest.param({"text": BLOCK_PAGE, "status_code": 503}, OutcomeUnknown, id="block-page-503"),
     pytest.param(no("500.003.1001", "Internal Server Error", 500), OutcomeUnknown, id="internal"),
     pytest.param({"status_code": 500}, OutcomeUnknown, id="500-empty"),
     pytest.param({"status_code": 503, "json": {}}, OutcomeUnknown, id="503-object"),

@@ -217,7 +217,7 @@ def test_rejected_payment_is_tried_again_under_its_key() -> None:
 def test_rejected_payment_whose_prompt_appeared_is_not_pushed_again(body: bytes) -> None:
     """Daraja refused the push, and a callback shows that the phone was asked all the same."""
     host = Host(callback_secrets=(CALLBACK_SECRET,))
-    host.daraja.push_script.append(refusal("500.003.02", "System is busy", 500))
+    host.daraja.push_script.append(refusal("500.003.02", "Spike Arrest Violation", 500))
     with pytest.raises(RateLimited):
         host.checkout(idempotency_key="order-1")
     host.payments.handle_callback(body, token=host.daraja.token)

@@ -334,7 +334,7 @@ def test_expires_in_may_be_missing() -> None:
         pytest.param(answered({"access_token": TOKEN_TEXT}, 500), id="under-500"),
         pytest.param(answered({"access_token": TOKEN_TEXT}, 307), id="redirect"),
         pytest.param(answered(b""), id="empty-body"),
-        pytest.param(answered(b"", 400), id="empty-400"),
+        pytest.param(answered(b"", 403), id="empty-403"),
         pytest.param(answered(b"<html>Bad gateway</html>", 502), id="html"),
     ],
 )
@@ -363,7 +363,13 @@ REFUSALS = [
     ("push", no("404.001.03", "INVALID ACCESS TOKEN", 401), "token_refused"),
     ("push", no("400.003.01", "Error: invalid access token.", 400), "token_refused"),
     ("push", gateway_no("keymanagement.x", "Invalid Access Token", 401), "token_refused"),
-    ("push", no("404.001.03", "Invalid Access Token", 500), DarajaError),
+    ("push", answered(b"Error Occurred - Invalid Access Token", 401), "token_refused"),
+    ("push", answered(b"Invalid Access Token", 404), "token_refused"),
+    ("push", answered(b"Invalid API call as no apiproduct match found", 401), "product"),
+    ("query", answered(b"Error Occurred - Invalid Access Token", 401), "token_refused"),
+    ("push", no("404.001.03", "Invalid Access Token", 200), DarajaError),
+    ("token", answered(b"", 400), "credentials"),
+    ("token", answered(b" \r\n", 401), "credentials"),
     ("push", no("404.001.04", "Invalid Authentication Header", 404), DarajaError),
     (
         "push",
@@ -375,19 +381,16 @@ REFUSALS = [
     ("push", no("500.001.1001", "Merchant does not exist", 500), DarajaError),
     ("push", no("500.001.1001", "Unable to lock subscriber, a transaction", 500), SubscriberBusy),
     ("push", no("500.001.1001", "unable to lock subscriber", 200), SubscriberBusy),
-    ("push", no("500.003.02", "System is busy.", 500), RateLimited),
     ("push", no("500.003.02", "Error Occurred: Spike Arrest Violation", 500), RateLimited),
     ("push", no("500.003.03", "Quota Violation", 500), RateLimited),
     ("push", no(None, None, 429), RateLimited),
     ("push", gateway_no("policies.ratelimit.X", "Spike", 429), RateLimited),
-    ("push", gateway_no("policies.ratelimit.X", "Quota", 500), RateLimited),
     ("push", answered(b"slow down", 429), RateLimited),
     ("push", answered({"message": "slow down"}, 429), RateLimited),
     ("push", no("400.002.02", "Bad Request - Invalid Amount"), DarajaError),
     ("push", no("400.002.02", "Bad Request - Invalid Amount", 200), DarajaError),
     ("push", no("405.001", "Method Not Allowed", 405), DarajaError),
     ("push", no(None, "Not allowed", 403), DarajaError),
-    ("push", no("", "", 404), DarajaError),
     ("push", no("E77", "?", 422), DarajaError),
     ("push", gateway_no("steps.oauth", "Not found", 404), DarajaError),
     ("push", soap_fault(400), DarajaError),
@@ -479,16 +482,16 @@ def test_no_error_repeats_a_secret(step: str) -> None:
     ("response", "incident"),
     [
         pytest.param(answered(BLOCK_PAGE, 403), "873000020-178453a", id="imperva"),
-        pytest.param(answered(BLOCK_PAGE, 503), "873000020-178453a", id="imperva-503"),
-        pytest.param(answered(BLOCK_PAGE), "873000020-178453a", id="imperva-200"),
         pytest.param(
-            answered(b"Request unsuccessful. Incapsula incident ID: 1-2", 503), None, id="short-id"
+            answered(b"Request unsuccessful. Incapsula incident ID: 1-2", 403), None, id="short-id"
         ),
         pytest.param(
-            answered(b"Request unsuccessful. Incapsula incident ID: 12345-6789", 503),
+            answered(b"Request unsuccessful. Incapsula incident ID: 12345-6789", 403),
             "12345-6789",
             id="text",
         ),
+        pytest.param(answered(b"<html>Not found</html>", 404), None, id="page-404"),
+        pytest.param(answered(b"<html>Too large</html>", 413), None, id="page-413"),
         pytest.param(
             answered(b"<html>... blocked by Imperva ...</html>", 403), None, id="without-id"
         ),
@@ -507,6 +510,19 @@ def test_block_pages(step: str, response: HttpResponse, incident: str | None) ->
 
     assert caught.value.incident_id == incident
     assert caught.value.http_status == response.status
+
+
+@pytest.mark.parametrize("status", [200, 500, 503])
+def test_a_firewalls_page_under_another_status(status: int) -> None:
+    """Token and query are blocked; a push may have passed it before, so its outcome is unknown."""
+    page = answered(BLOCK_PAGE, status)
+    for step in ("token", "query"):
+        with pytest.raises(GatewayBlocked) as blocked:
+            read(step, page)
+        assert blocked.value.incident_id == "873000020-178453a"
+
+    with pytest.raises(OutcomeUnknown, match="firewall"):
+        protocol.read_push(page)
 
 
 # --- the push's answer -----------------------------------------------------------------------------------
@@ -574,6 +590,62 @@ def test_an_accepted_push_that_looks_odd(changes: dict[str, Any]) -> None:
         pytest.param(no("", "", 200), id="200-with-empty-code"),
         pytest.param(no("0", "Success", 200), id="200-with-code-0"),
         pytest.param(no("E77", "?", 500), id="5xx-with-odd-code"),
+        *(
+            pytest.param(no("500.001.1001", text, status), id=f"{status}-1001-{text}")
+            for status in (200, 400, 500, 503)
+            for text in (
+                None,
+                "",
+                "Internal Server Error",
+                "The transaction is being processed",
+                "Request timed out",
+                "This is an invalid state",
+                "Merchant exists",
+            )
+        ),
+        *(
+            pytest.param(no(code, text, status), id=f"{status}-{code}-{text}")
+            for status in (200, 400, 500)
+            for code in ("500.003.02", "500.003.03")
+            for text in (None, "", "System is busy. Please try again in few minutes.")
+        ),
+        *(
+            pytest.param(no("400.002.02", "Bad Request - Invalid Amount", status), id=str(status))
+            for status in (
+                201,
+                202,
+                307,
+                402,
+                406,
+                408,
+                409,
+                410,
+                418,
+                425,
+                451,
+                499,
+                500,
+                502,
+                504,
+            )
+        ),
+        *(
+            pytest.param(no(code, "Refused", status), id=f"{status}-{code}")
+            for status in (200, 400, 404)
+            for code in ("408.001", "499.001", "409.001", "500.001", "503.001.01", "504.001.01")
+        ),
+        pytest.param(no("404.001.03", "Invalid Access Token", 500), id="token-refused-500"),
+        pytest.param(no("", "", 404), id="404-with-empty-error"),
+        pytest.param(soap_fault(408), id="soap-408"),
+        pytest.param(gateway_no("policies.ratelimit.X", "Quota", 500), id="gateway-quota-500"),
+        pytest.param(gateway_no("400.002.02", "odd", 200), id="gateway-200-with-darajas-code"),
+        pytest.param(gateway_no("500.003.02", "Quota", 500), id="gateway-500-with-darajas-code"),
+        pytest.param(answered(b"Invalid Access Token", 500), id="text-500"),
+        pytest.param(answered(b"Forbidden", 403), id="text-403"),
+        pytest.param(answered({"message": "Forbidden"}, 403), id="403-no-error-body"),
+        pytest.param(answered(b"", 400, content_type="text/html"), id="empty-html-400"),
+        pytest.param(answered(b"<html>x</html>", 408), id="page-408"),
+        pytest.param(answered(b"<html>x</html>", 499), id="page-499"),
         pytest.param(no({"a": 1}, "?", 502), id="5xx-with-object-code"),
         pytest.param(gateway_no("messaging.x", "Unexpected EOF at target", 502), id="gateway-502"),
         pytest.param(gateway_no("messaging.x", "Gateway Timeout", 504), id="gateway-504"),
@@ -589,6 +661,47 @@ def test_any_other_answer_to_a_push_is_unknown(response: HttpResponse) -> None:
         protocol.read_push(response)
 
     assert caught.value.http_status == response.status
+
+
+# Status, code and text of every kind on the closed list.
+REFUSED = [
+    *((status, "E77", "?") for status in (400, 401, 403, 404, 405, 413, 415, 422, 429)),
+    *((status, None, "No.") for status in (400, 401, 403, 404, 405, 413, 415, 422, 429)),
+    (429, "500.003.02", "System is busy."),
+    (429, "500.003.1001", ""),
+    *((200, f"{status}.002.02", "") for status in (400, 401, 403, 404, 405, 413, 415, 422, 429)),
+    *(
+        (status, "500.001.1001", text)
+        for status in (200, 400, 500, 503)
+        for text in (
+            "Merchant does not exist",
+            "Wrong credentials",
+            "[MerchantValidate] - Wrong credentials",
+            "Unable to lock subscriber, a transaction is already in process",
+            "Invalid PhoneNumber",
+            "Bad Request - Invalid PhoneNumber",
+            "[X] - invalid amount",
+        )
+    ),
+    *(
+        (status, code, text)
+        for status in (200, 500)
+        for code in ("500.003.02", "500.003.03")
+        for text in ("Error Occurred: Spike Arrest Violation", "SpikeArrest", "Quota Violation")
+    ),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "text"), REFUSED)
+def test_the_closed_list_of_refusals(status: int, code: str | None, text: str) -> None:
+    """These prove that no prompt was sent, unless the answer names a prompt as well."""
+    refused = no(code, text, status)
+    with pytest.raises(DarajaError):
+        protocol.read_push(refused)
+
+    contradiction = json.loads(refused.body) | {"CheckoutRequestID": CHECKOUT_ID}
+    with pytest.raises(OutcomeUnknown):
+        protocol.read_push(answered(contradiction, status))
 
 
 # --- the query's answer ----------------------------------------------------------------------------------
@@ -635,6 +748,17 @@ def test_any_other_answer_to_a_push_is_unknown(response: HttpResponse) -> None:
             None,
             id="asked-too-early",
         ),
+        pytest.param(
+            no("500.001.1001", "The transaction does not Exist", 500),
+            QueryStatus.UNKNOWN,
+            None,
+            id="does-not-exist",
+        ),
+        pytest.param(no("500.001.1001", " ", 200), QueryStatus.UNKNOWN, None, id="no-text"),
+        pytest.param(queried("E3008"), QueryStatus.FAILED, "E3008", id="debt"),
+        pytest.param(queried("1031"), QueryStatus.FAILED, "1031", id="cancelled-1031"),
+        pytest.param(queried(" 0"), QueryStatus.PAID, "0", id="paid-after-a-space"),
+        pytest.param(queried("00"), QueryStatus.UNKNOWN, "00", id="odd-zero"),
     ],
 )
 def test_the_querys_answer(response: HttpResponse, status: QueryStatus, code: str | None) -> None:
@@ -643,6 +767,32 @@ def test_the_querys_answer(response: HttpResponse, status: QueryStatus, code: st
 
     assert (result.status, result.result_code) == (status, code)
     assert result.checkout_request_id == CHECKOUT_ID
+    assert not result.not_found or status is QueryStatus.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("response", "not_found"),
+    [
+        (no("400.002.02", "Bad Request - Invalid CheckoutRequestID"), True),
+        (no("500.001.1001", "The transaction does not Exist", 500), True),
+        (no("500.001.1001", "The transaction is being processed", 500), False),
+        (no("500.001.1001", "", 500), False),
+        (queried("777"), False),
+        (queried(CheckoutRequestID="ws_CO_other"), False),
+    ],
+)
+def test_an_id_that_daraja_does_not_know(
+    response: HttpResponse,
+    not_found: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """The fact travels on the result, so that no caller reads Daraja's words."""
+    assert protocol.read_query(response, CHECKOUT_ID).not_found is not_found
+
+
+def test_a_merchant_that_does_not_exist_is_no_unknown_id() -> None:
+    """That is a matter of settings, and an error on the query as on the push."""
+    with pytest.raises(DarajaError, match="Merchant does not exist"):
+        protocol.read_query(no("500.001.1001", "Merchant does not exist", 500), CHECKOUT_ID)
 
 
 def test_the_closed_list_of_final_codes() -> None:
@@ -653,9 +803,9 @@ def test_the_closed_list_of_final_codes() -> None:
         if protocol.read_query(queried(code), CHECKOUT_ID).status is QueryStatus.FAILED
     }
 
-    numbers = [1, 2, 3, 4, 8, 17, 20, 1001, 1019, 1025, 1032, 1036, 1037, 1101]
+    numbers = [1, 2, 3, 4, 8, 17, 20, 1001, 1019, 1025, 1031, 1032, 1036, 1037, 1101]
     numbers += [2001, 2006, 2028, 8006, 9999]
-    assert failed == {*map(str, numbers), "SFC_IC0003"}
+    assert failed == {*map(str, numbers), "E3008", "SFC_IC0003"}
 
 
 @pytest.mark.parametrize("about", [CHECKOUT_ID, "ws_CO_other"])
@@ -688,6 +838,7 @@ def test_a_querys_words_decide_nothing(words: object) -> None:
         pytest.param(answered(b"", 503), id="empty"),
         pytest.param(answered(b"{}"), id="empty-object"),
         pytest.param(queried([1]), id="code-array"),
+        pytest.param(queried("\x1b[2J"), id="code-that-a-terminal-obeys"),
         pytest.param(answered({"ResponseCode": "0"}, 500), id="under-500"),
         pytest.param(answered({"a": 1}, 404), id="404-without-code"),
     ],

@@ -103,7 +103,7 @@ ENDINGS = {
     "subscriber-locked": rejected("500.001.1001"),
     "spike-arrest": rejected("500.003.02"),
     "rate-limited": rejected("policies.ratelimit.SpikeArrestViolation"),
-    "busy": rejected("500.003.02"),
+    "busy": never_learnt(),
     "unavailable": never_learnt(),
     "blocked": rejected(None),
     "internal-error": never_learnt(),

@@ -225,9 +225,10 @@ PATHS: dict[str, tuple[Daraja, Use, type[MpesaError]]] = {
         push,
         SubscriberBusy,
     ),
-    "push echoed, limited": (Daraja(call=echo("500.003.02", 500)), push, RateLimited),
+    "push echoed, limited": (Daraja(call=echo("500.003.02", 429)), push, RateLimited),
     "push echoed, unknown": (Daraja(call=echo("500.003.1001", 500)), push, OutcomeUnknown),
-    "push page echoes": (Daraja(call=echo_page(503)), push, GatewayBlocked),
+    "push page echoes": (Daraja(call=echo_page(503)), push, OutcomeUnknown),
+    "push page echoes, refused": (Daraja(call=echo_page(403)), push, GatewayBlocked),
     "push text echoes": (
         Daraja(call=lambda request: answer(sent(request).encode(), 500, "text/plain")(request)),
         push,

@@ -11,6 +11,7 @@ import pytest
 
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.results import CATALOGUE
 from support import CHECKOUT_ID, MERCHANT_ID, PASSKEY, TOKEN, accepted, callback
 
 # --- JSON --------------------------------------------------------------------------------------------
@@ -32,7 +33,8 @@ def problems_of(body: bytes | str) -> tuple[str, ...]:
         pytest.param(b'{"a": 1', "not JSON", id="cut-short"),
         pytest.param(b'{"a": 1} {}', "not JSON", id="two-documents"),
         pytest.param(b"{'a': 1}", "not JSON", id="single-quotes"),
-        pytest.param(b'\xef\xbb\xbf{"a": 1}', "not JSON", id="byte-order-mark"),
+        pytest.param(b'\xef\xbb\xbf\xef\xbb\xbf{"a": 1}', "not JSON", id="two-byte-order-marks"),
+        pytest.param(b'{"a": 1}\xef\xbb\xbf', "not JSON", id="byte-order-mark-behind"),
         pytest.param(b'{"a": 1e99999999999999999999}', "not JSON", id="huge-exponent"),
         pytest.param(b'{"a": ' + b"9" * 5000 + b"}", "not JSON", id="huge-integer"),
         pytest.param(b"null", "not an object", id="null"),
@@ -61,6 +63,8 @@ def test_what_is_not_one_strict_json_object_is_refused(body: bytes | str, proble
     ("body", "value"),
     [
         pytest.param(b' \r\n\t{"a": 1}\n', {"a": 1}, id="white-space"),
+        pytest.param(b'\xef\xbb\xbf{"a": 1}', {"a": 1}, id="byte-order-mark"),
+        pytest.param('\ufeff{"a": 1}', {"a": 1}, id="byte-order-mark-in-text"),
         pytest.param('{"a": "é😀"}', {"a": "é😀"}, id="text"),
         pytest.param('{"a": "é😀"}'.encode(), {"a": "é😀"}, id="utf-8"),
         pytest.param(b'{"a": "\\ud83d\\ude00"}', {"a": "😀"}, id="surrogate-pair"),
@@ -112,18 +116,36 @@ def test_a_string_is_a_string(value: object) -> None:
     assert found == ("$.CheckoutRequestID: not a string",)
 
 
-@pytest.mark.parametrize(
-    "value", [True, False, None, 1.7, Decimal("1.0"), Decimal("1.7"), "", "x" * 41, 10**40, [], {}]
-)
+NO_CODES: list[object] = [
+    *(True, False, None, 1.7, Decimal("1.7"), Decimal("NaN"), Decimal("1e40"), Decimal("1e999999")),
+    *("", " ", "x" * 41, 10**40, [], {}, "1 2", "\x1b[31m0", "0\x00", "caf\u00e9", "\u0660", "0;"),
+]
+
+
+@pytest.mark.parametrize("value", NO_CODES)
 def test_a_code_is_a_number_or_a_short_string(value: object) -> None:
-    """A bool is no code, 1.7 is not 1, and no code is as long as a novel."""
+    """A bool is no code, 1.7 is not 1, and no code holds what a terminal would obey."""
     found = problems_with(wire.PushAnswer, accepted(), ResponseCode=value)
 
     assert found == ("$.ResponseCode: not a code",)
 
 
 @pytest.mark.parametrize(
-    ("value", "code"), [(0, "0"), ("0", "0"), (1032, "1032"), ("SFC_IC0003", "SFC_IC0003")]
+    ("value", "code"),
+    [
+        (0, "0"),
+        ("0", "0"),
+        (" 0\n", "0"),
+        (Decimal("0.0"), "0"),
+        (Decimal("-0.0"), "0"),
+        (Decimal("1032.00"), "1032"),
+        (1032, "1032"),
+        (-1, "-1"),
+        (10_000, "10000"),
+        ("SFC_IC0003", "SFC_IC0003"),
+        ("500.001.1001", "500.001.1001"),
+        ("x" * 40, "x" * 40),
+    ],
 )
 def test_a_code_is_kept_as_a_string(value: object, code: str) -> None:
     """Daraja writes the same code as a number here and as a string there."""
@@ -131,6 +153,21 @@ def test_a_code_is_kept_as_a_string(value: object, code: str) -> None:
 
     assert wire.read(wire.QueryAnswer, payload).response_code == code
     assert wire.read(wire.QueryAnswer, payload).result_code == code
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [("SFC IC0003", "SFC-IC0003"), ("\x1b[31m0 ", "-31m0"), ("\u0660", "-"), ("x" * 41, "x" * 40)],
+)
+def test_what_is_shown_of_an_odd_code(code: str, shown: str) -> None:
+    """Nothing of it reaches a terminal, and it is taken for none of Daraja's codes."""
+    assert wire.clean_code(code) == shown
+    assert shown not in CATALOGUE
+
+
+def test_no_code_of_darajas_has_a_dash() -> None:
+    """An odd code is shown with dashes, so it can never look like a known one."""
+    assert not [code for code in CATALOGUE if "-" in code]
 
 
 @pytest.mark.parametrize("value", [None, 1, True, ["x"], {"x": 1}])
@@ -144,6 +181,13 @@ def test_words_that_decide_nothing_spoil_nothing(value: object) -> None:
     assert answer.customer_message == ""
 
 
+def test_words_are_one_line() -> None:
+    """What Daraja says to people is stored and printed, so it holds no control characters."""
+    answer = wire.read(wire.PushAnswer, accepted() | {"CustomerMessage": "a\x1b[2J\nSw\u00e1"})
+
+    assert answer.customer_message == "a [2J Sw\u00e1"
+
+
 def test_every_problem_is_named_by_its_json_path() -> None:
     """All at once, by the names that Daraja uses, and never with the value."""
     found = problems_with(wire.PushAnswer, {}, ResponseCode=[TOKEN])
@@ -154,9 +198,9 @@ def test_every_problem_is_named_by_its_json_path() -> None:
 def test_a_callbacks_problems_are_named_by_their_whole_path() -> None:
     """Inside of a callback the path starts at the body's root."""
     with pytest.raises(wire.WireError) as caught:
-        wire.read_callback(callback(MerchantRequestID=1))
+        wire.read_callback(callback(checkout_request_id=""))
 
-    assert caught.value.problems == ("$.Body.stkCallback.MerchantRequestID: not an id",)
+    assert caught.value.problems == ("$.Body.stkCallback.CheckoutRequestID: missing or not an id",)
 
 
 def test_unknown_keys_are_ignored() -> None:
@@ -221,7 +265,7 @@ def test_the_quick_way_and_the_strict_one_read_the_same(body: bytes | str) -> No
 
     read = wire.read_callback(body)
 
-    assert read.result_code == "0"
+    assert read.result_code == 0
     assert read.metadata == strict["CallbackMetadata"]
     assert read.result_desc == strict["ResultDesc"]
 
@@ -285,6 +329,7 @@ def test_bodies_are_encoded_under_darajas_names() -> None:
             True,
             id="soap-as-json",
         ),
+        pytest.param({"errorCode": "4\x1b[0m.1 2"}, "4-0m.1-2", None, None, False, id="code-odd"),
         pytest.param({"errorCode": 500}, "500", None, None, False, id="code-as-number"),
         pytest.param({"errorCode": None}, None, None, None, False, id="code-null"),
         pytest.param({"errorCode": ""}, None, None, None, False, id="code-empty"),
@@ -395,7 +440,7 @@ def test_problems_survive_as_text() -> None:
     assert str(wire.WireError(("$.a: missing",))) == "('$.a: missing',)"
 
 
-@pytest.mark.parametrize("number", ["", "x" * 129])
+@pytest.mark.parametrize("number", ["", "x" * 129, "ws_CO_1 ", "ws_CO\x1b[2J", "ws_CO_\u00e9"])
 def test_ids_of_a_callback_are_bounded(number: str) -> None:
     """An id that no payment can have is no id."""
     with pytest.raises(wire.WireError):

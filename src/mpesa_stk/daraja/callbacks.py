@@ -1,7 +1,8 @@
 """Reads the callback that Daraja posts. Pure and total: a typed result or `InvalidCallback`.
 
 Items are found by name, not by position. Paid means proof: exactly one readable receipt and
-amount. A success code without that is `PaymentUnproven`, never an exception (facts, section 6).
+amount. A success code without that is `PaymentUnproven`, never an exception (facts, section 6). So is
+a result code that cannot be read: it may have been a success, so it is neither that nor a failure.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from mpesa_stk.errors import InvalidCallback
 
 __all__ = ["parse_callback"]
 
+_CODE = "$.Body.stkCallback.ResultCode"
 _ITEMS = "$.Body.stkCallback.CallbackMetadata.Item"
+# Zero, written as no source writes it: not a failing code, and not success either.
+_ODD_ZERO = re.compile(r"[+-]?0+(?:\.0*)?").fullmatch
 _RECEIPT = re.compile(r"[A-Za-z0-9]{5,32}").fullmatch
 _AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?").fullmatch
 _DATE = re.compile(r"[0-9]{14}|[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
@@ -45,7 +49,8 @@ def parse_callback(body: bytes | str, /) -> CallbackResult:
         body: The raw body, as it was posted.
 
     Returns:
-        `PaymentConfirmed`, `PaymentFailed`, or `PaymentUnproven` for a success code without proof.
+        `PaymentConfirmed`, `PaymentFailed`, or `PaymentUnproven` for a success code without proof and
+        for a code that cannot be read.
 
     Raises:
         InvalidCallback: It is not an STK callback; `problems` names JSON paths.
@@ -62,11 +67,14 @@ def parse_callback(body: bytes | str, /) -> CallbackResult:
 
 
 def _result(callback: wire.CallbackBody) -> CallbackResult:
-    if callback.result_code != PAID_CODE:
+    code = wire.plain_code(callback.result_code)
+    if code is None or (code != PAID_CODE and _ODD_ZERO(code)):
+        return _unreadable(callback)
+    if code != PAID_CODE:
         return PaymentFailed(
             checkout_request_id=callback.checkout_request_id,
             merchant_request_id=callback.merchant_request_id,
-            result=explain(callback.result_code),
+            result=explain(code),
             result_desc=callback.result_desc,
         )
     items, problems = _items(callback.metadata)
@@ -93,6 +101,18 @@ def _result(callback: wire.CallbackBody) -> CallbackResult:
         amount=amount,
         paid_at=_moment(items.get("TransactionDate")),
         phone_number=_phone(items.get("PhoneNumber")),
+    )
+
+
+def _unreadable(callback: wire.CallbackBody) -> PaymentUnproven:
+    """The result of a callback whose code is none: its payment must be asked about."""
+    code = callback.result_code
+    return PaymentUnproven(
+        checkout_request_id=callback.checkout_request_id,
+        merchant_request_id=callback.merchant_request_id,
+        result=explain((wire.clean_code(code) if type(code) is str else "") or "unreadable"),
+        result_desc=callback.result_desc,
+        problems=(f"{_CODE}: missing or not a code",),
     )
 
 

@@ -169,6 +169,8 @@ class QueryResult:
         response_description: Daraja's words on that.
         result_code: Result of the payment, or None where Daraja named none.
         result_desc: Daraja's words on that.
+        not_found: Whether Daraja says that it does not know the id. It says so of a valid id too, if
+            it is asked early, so the status is UNKNOWN and never FAILED (facts, section 4).
     """
 
     status: QueryStatus
@@ -178,6 +180,7 @@ class QueryResult:
     response_description: str | None = None
     result_code: str | None = None
     result_desc: str | None = None
+    not_found: bool = False
 
     @property
     def result(self) -> Result | None:
@@ -206,13 +209,14 @@ class _CallbackFacts:
 
     Attributes:
         checkout_request_id: Daraja's id of the prompt.
-        merchant_request_id: Daraja's id of the request.
-        result: What the result code means; its `code` is the raw code as a string.
-        result_desc: Daraja's words.
+        merchant_request_id: Daraja's id of the request, or None if the callback names none.
+        result: What the result code means. Its `code` is Daraja's code as a string of at most 40
+            characters of ``[A-Za-z0-9_.-]``.
+        result_desc: Daraja's words on one line, ``""`` if there are none.
     """
 
     checkout_request_id: str = attrs.field(repr=masked_id_repr)
-    merchant_request_id: str
+    merchant_request_id: str | None
     result: Result
     result_desc: str
 
@@ -241,7 +245,10 @@ class PaymentFailed(_CallbackFacts):
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentUnproven(_CallbackFacts):
-    """A success code without the proof: ask the status query before believing it.
+    """A success code without the proof, or a code that cannot be read: ask the status query.
+
+    A code that cannot be read is neither a success nor a failure. What can be shown of it is in
+    `result`, with a dash for what cannot, and it is ``unreadable`` if there is nothing to show.
 
     Attributes:
         problems: What is missing or contradicting, as JSON paths with a kind.

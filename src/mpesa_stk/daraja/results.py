@@ -101,6 +101,15 @@ def _entry(  # noqa: PLR0913 - one row of a table
     )
 
 
+_CANCELLED: tuple[tuple[str, Evidence, str], ...] = (
+    ("1031", "reported", "The payer cancelled the prompt: as 1032, in callbacks of 2021."),
+    (
+        "1032",
+        "official",
+        "The payer cancelled the prompt (some phones report a dismissed prompt so too).",
+    ),
+)
+
 _ROWS = (
     _entry(
         PAID_CODE,
@@ -205,22 +214,16 @@ _ROWS = (
         _PROMPT_SW,
         wait_seconds=60,
     ),
-    _entry(
-        "1031",
-        "reported",
-        RetryAdvice.CONFIRM,
-        "Named in lists without a source; treated as a code that is not known.",
-        _UNSURE_EN,
-        _UNSURE_SW,
-        final=False,
-    ),
-    _entry(
-        "1032",
-        "official",
-        RetryAdvice.YES,
-        "The payer cancelled the prompt (some phones report a dismissed prompt so too).",
-        "You cancelled the payment. You can try again when you are ready.",
-        "Umeghairi malipo. Unaweza kujaribu tena ukiwa tayari.",
+    *(
+        _entry(
+            code,
+            evidence,
+            RetryAdvice.YES,
+            meaning,
+            "You cancelled the payment. You can try again when you are ready.",
+            "Umeghairi malipo. Unaweza kujaribu tena ukiwa tayari.",
+        )
+        for code, evidence, meaning in _CANCELLED
     ),
     _entry(
         "1036",
@@ -306,6 +309,15 @@ _ROWS = (
         _PROMPT_EN,
         _PROMPT_SW,
         wait_seconds=60,
+    ),
+    _entry(
+        "E3008",
+        "reported",
+        RetryAdvice.YES,
+        "Refused: the payer owes money on an M-Pesa credit product, such as Fuliza.",
+        "M-Pesa declined this payment because of an unpaid loan. Pay from another phone, or later.",
+        "M-Pesa imekataa malipo haya kwa sababu ya deni la mkopo. Lipa kwa simu nyingine, au baadaye.",
+        wait_seconds=3_600,
     ),
     _entry(
         "SFC_IC0003",

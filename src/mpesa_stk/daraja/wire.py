@@ -1,9 +1,9 @@
 """Daraja's JSON <-> typed values. The only file that imports cattrs.
 
-Rules of this file: JSON is read strictly (UTF-8 without BOM, no duplicate keys, no lone surrogates,
-bounded in size and depth); a value is never bent into another type (a bool is not an int, None is
-not a string, 1.7 is not 1); unknown keys are ignored, since a live API adds some; errors name JSON
-paths and kinds, never values.
+Rules of this file: JSON is read strictly (UTF-8, no duplicate keys, no lone surrogates, bounded in
+size and depth), except that one byte order mark may come first; a value is never bent into another
+type (a bool is not an int, None is not a string, 1.7 is not 1); unknown keys are ignored, since a
+live API adds some; errors name JSON paths and kinds, never values.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ __all__ = [
     "TokenAnswer",
     "WireError",
     "Words",
+    "clean_code",
     "clean_text",
     "encode",
+    "plain_code",
     "read",
     "read_callback",
     "read_error",
@@ -43,19 +45,19 @@ __all__ = [
 
 T = TypeVar("T")
 Code = NewType("Code", str)
-"""A code that Daraja writes as a number here and as a string there; kept as a string."""
+"""A code that Daraja writes as a number here and as a string there; see `plain_code`."""
 
 Words = NewType("Words", str)
-"""What Daraja says to people; nothing depends on it, so anything but a string reads as ``""``."""
-
-Identifier = NewType("Identifier", str)
-"""An id that a payment is found by: 1 to 128 characters."""
+"""What Daraja says to people, as one line. Nothing depends on it: what is no string reads as ``""``."""
 
 _MAX_CODE = 40
+_USUAL_CODES = 10_000
 _MAX_ERROR_CODE = 64
 _MAX_ID = 128
 _MAX_TEXT = 200
 _UNSAFE = re.compile(r"[^ -~]+")
+_NOT_IN_CODES = re.compile(r"[^A-Za-z0-9_.-]+")
+_CHECKOUT_ID = re.compile(r"[!-~]{1,128}").fullmatch
 # Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more,
 # perhaps written in groups.
 _SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9](?:[ ()-]{0,2}[0-9]){8,}")
@@ -79,6 +81,42 @@ def clean_text(text: object, /) -> str | None:
         return None
     # Cut last: a secret cut in two would no longer look like one.
     return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text))[:_MAX_TEXT]
+
+
+def plain_code(value: object, /) -> str | None:
+    """A code as a string of at most 40 characters of ``[A-Za-z0-9_.-]``, or None if it is none.
+
+    White space around it is dropped, and a whole number may be written as a decimal: ``" 0"`` and
+    ``0.0`` are ``"0"`` too.
+    """
+    if type(value) is int and 0 <= value < _USUAL_CODES:
+        return str(value)
+    if type(value) is Decimal and value.is_finite() and value == value.to_integral_value():
+        # Of a huge exponent no int is made: it would take all memory.
+        value = int(value) if value.adjusted() < _MAX_CODE else None
+    if type(value) is int:
+        value = str(value)
+    if type(value) is not str:
+        return None
+    text = value.strip()
+    if not 0 < len(text) <= _MAX_CODE or _NOT_IN_CODES.search(text):
+        return None
+    return text
+
+
+def clean_code(text: str, /) -> str:
+    """What can be shown of a code, for one that `plain_code` refuses; never one of Daraja's codes.
+
+    No code of Daraja's has a dash, so none can come of putting dashes in.
+    """
+    return _NOT_IN_CODES.sub("-", text.strip())[:_MAX_CODE]
+
+
+def _one_line(text: str) -> str:
+    """A text without control characters, which would reach terminals."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -118,7 +156,7 @@ def _decode(body: bytes | str, decode: Callable[[str], object]) -> dict[str, Any
         if len(body) > MAX_BODY:
             raise WireError((f"$: larger than {MAX_BODY} bytes",))
         text = body if isinstance(body, str) else body.decode()
-        value = decode(text)
+        value = decode(text[1:] if text[:1] == "\ufeff" else text)
         if "\\u" in text or text is body:
             json.dumps(value, ensure_ascii=False, default=str).encode()  # finds lone surrogates
     except UnicodeError:
@@ -199,15 +237,19 @@ class QueryAnswer:
     result_desc: Words | None = _wire("ResultDesc", default=None)
 
 
-@attrs.define(kw_only=True)  # not frozen: half of the time to make one, on the hottest path
+@attrs.define  # neither frozen nor by name: half of the time to make one, on the hottest path
 class CallbackBody:
-    """``Body.stkCallback``; its metadata is read by name in `callbacks`."""
+    """``Body.stkCallback``; its code and its metadata are read in `callbacks`.
 
-    merchant_request_id: Identifier = _wire("MerchantRequestID")
-    checkout_request_id: Identifier = _wire("CheckoutRequestID", repr=False)
-    result_code: Code = _wire("ResultCode")
-    result_desc: str = _wire("ResultDesc", default="")
-    metadata: Any = _wire("CallbackMetadata", default=None, repr=False)
+    Of the fields, only the CheckoutRequestID must be there: a callback may be the only evidence of a
+    payment, so what nothing depends on does not spoil it (facts, section 8b).
+    """
+
+    checkout_request_id: str = attrs.field(repr=False)
+    merchant_request_id: str | None
+    result_code: object
+    result_desc: str
+    metadata: object = attrs.field(repr=False)
 
 
 # --- the converter ---------------------------------------------------------------------------------
@@ -220,21 +262,14 @@ def _text_hook(value: object, _type: object) -> str:
 
 
 def _words_hook(value: object, _type: object) -> str:
-    return value if type(value) is str else ""
-
-
-def _identifier_hook(value: object, _type: object) -> str:
-    if type(value) is not str or not 0 < len(value) <= _MAX_ID:
-        raise TypeError("not an id")
-    return value
+    return _one_line(value) if type(value) is str else ""
 
 
 def _code_hook(value: object, _type: object) -> str:
-    if type(value) is int:
-        value = str(value)
-    if type(value) is not str or not value or len(value) > _MAX_CODE:
+    code = plain_code(value)
+    if code is None:
         raise TypeError("not a code")
-    return value
+    return code
 
 
 def _renames(kind: type) -> dict[str, Any]:
@@ -250,7 +285,6 @@ def _make_converter(*, explain: bool) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=explain)
     converter.register_structure_hook(str, _text_hook)
     converter.register_structure_hook(Words, _words_hook)
-    converter.register_structure_hook(Identifier, _identifier_hook)
     converter.register_structure_hook(Code, _code_hook)
 
     @converter.register_structure_hook_factory(attrs.has)
@@ -279,7 +313,7 @@ def encode(body: PushBody | QueryBody, /) -> bytes:
     return json.dumps(_QUICK.unstructure(body), separators=(",", ":")).encode()
 
 
-def read(kind: type[T], payload: Mapping[str, object], /, *, path: str = "$") -> T:
+def read(kind: type[T], payload: Mapping[str, object], /) -> T:
     """Read a JSON object as one of the mirrors above.
 
     Raises:
@@ -294,7 +328,7 @@ def read(kind: type[T], payload: Mapping[str, object], /, *, path: str = "$") ->
     try:
         return _EXPLAINING.structure(payload, kind)
     except ClassValidationError as error:
-        problems = tuple(_problems(error, path))
+        problems = tuple(_problems(error))
     raise WireError(problems)
 
 
@@ -310,7 +344,20 @@ def read_callback(body: bytes | str, /) -> CallbackBody:
     callback = envelope.get("stkCallback")
     if type(callback) is not dict:
         raise WireError(("$.Body.stkCallback: missing or not an object",))
-    return read(CallbackBody, callback, path="$.Body.stkCallback")
+    checkout_request_id = callback.get("CheckoutRequestID")
+    if type(checkout_request_id) is not str or not _CHECKOUT_ID(checkout_request_id):
+        raise WireError(("$.Body.stkCallback.CheckoutRequestID: missing or not an id",))
+    merchant_request_id = callback.get("MerchantRequestID")
+    result_desc = callback.get("ResultDesc")
+    return CallbackBody(
+        checkout_request_id,
+        _one_line(merchant_request_id)[:_MAX_ID] or None
+        if type(merchant_request_id) is str
+        else None,
+        callback.get("ResultCode"),
+        _one_line(result_desc) if type(result_desc) is str else "",
+        callback.get("CallbackMetadata"),
+    )
 
 
 def _decode_callback(text: str) -> object:
@@ -338,12 +385,12 @@ def _callback_keys(value: Any) -> int:  # noqa: ANN401 - any JSON
     return len(value) + len(body) + len(callback) + len(metadata) + sum(items)
 
 
-def _problems(error: ClassValidationError, path: str) -> Iterator[str]:
+def _problems(error: ClassValidationError) -> Iterator[str]:
     """What is wrong, by JSON name: cattrs itself names the Python attribute."""
     fields = attrs.fields_dict(error.cl)
     for reason, note in error.group_exceptions()[0]:
         name = fields[note.name].metadata["wire"]
-        yield f"{path}.{name}: {'missing' if isinstance(reason, KeyError) else reason.args[0]}"
+        yield f"$.{name}: {'missing' if isinstance(reason, KeyError) else reason.args[0]}"
 
 
 # --- errors: four shapes, one reader ------------------------------------------------------------------
@@ -404,7 +451,7 @@ def _soap_fault(payload: Mapping[str, Any]) -> ErrorAnswer | None:
 
 def _error_code(value: object) -> str | None:
     text = clean_text(str(value) if type(value) is int else value)
-    return text[:_MAX_ERROR_CODE] if text else None
+    return _NOT_IN_CODES.sub("-", text.strip())[:_MAX_ERROR_CODE] or None if text else None
 
 
 def _request_id(value: object) -> str | None:

@@ -1,0 +1,277 @@
+"""What a refusal means, and which refusals prove that no prompt was sent. Pure.
+
+The proof is a closed list, in one table below. Whatever is not on it leaves a push's outcome unknown,
+because a push that is sent again after a prompt is a customer who is asked twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from mpesa_stk.daraja import wire
+from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.errors import (
+    AuthenticationFailed,
+    DarajaError,
+    GatewayBlocked,
+    MpesaError,
+    OutcomeUnknown,
+    RateLimited,
+    SubscriberBusy,
+    UnexpectedResponse,
+)
+
+__all__ = [
+    "Payload",
+    "page_refuses",
+    "payload_of",
+    "proves_no_prompt",
+    "push_refusal",
+    "read",
+    "refusal",
+    "unknown",
+    "wrong_key",
+    "wrong_passkey",
+]
+
+TOO_MANY = 429
+
+# --- the closed list (facts, sections 0, 3 and 8b) -------------------------------------------------
+
+REFUSING_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 415, 422, TOO_MANY})
+"""Under these, an error body or a gateway's page refuses. So does a code that begins with one of them
+under HTTP 200."""
+
+REFUSING_TEXTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
+    {
+        "500.001.1001": re.compile(
+            r"merchant does not exist|wrong credentials|unable to lock subscriber"
+            r"|^(?:bad request ?- ?|\[[^]]{0,40}\] ?- ?)?invalid "
+        ),
+        "500.003.02": re.compile("spike ?arrest|quota"),
+        "500.003.03": re.compile("spike ?arrest|quota"),
+    }
+)
+"""Under any status, these codes refuse with these texts, and prove nothing with any other."""
+
+_DARAJA_CODE = re.compile(r"([0-9]{3})(?:\.[0-9]+)+")
+
+
+def proves_no_prompt(status: int, error: wire.ErrorAnswer, /) -> bool:
+    """Whether an error answer to a push proves that no prompt was sent."""
+    code, text = error.code or "", (error.message or "").lower()
+    if status == TOO_MANY:
+        return True
+    if code in REFUSING_TEXTS and not error.from_gateway:
+        return REFUSING_TEXTS[code].search(text) is not None
+    named = _DARAJA_CODE.fullmatch(code)
+    fits = named is None or int(named[1]) in REFUSING_STATUSES
+    if status == 200:  # noqa: PLR2004 - OK
+        return named is not None and fits and not error.from_gateway
+    # A code that tells of an error inside may follow a prompt, and an empty error tells nothing.
+    return status in REFUSING_STATUSES and fits and bool(code or text.strip())
+
+
+def page_refuses(response: HttpResponse, /) -> bool:
+    """Whether a gateway's page proves that no prompt was sent."""
+    return response.status in REFUSING_STATUSES
+
+
+def push_refusal(
+    response: HttpResponse, error: wire.ErrorAnswer, /, *, accepts: bool
+) -> MpesaError:
+    """The error for an error answer to a push.
+
+    Args:
+        response: The answer.
+        error: The error in it.
+        accepts: Whether the answer names a CheckoutRequestID as well: then it contradicts itself.
+    """
+    if proves_no_prompt(response.status, error) and not accepts:
+        return refusal("push", response, error)
+    return unknown(response, f"error {error.code or 'without a code'}")
+
+
+def unknown(response: HttpResponse, reason: str, /) -> OutcomeUnknown:
+    """The error for an answer that leaves a push's outcome unknown."""
+    return OutcomeUnknown(f"HTTP {response.status}: {reason}", http_status=response.status)
+
+
+# --- bodies ----------------------------------------------------------------------------------------
+
+_INCIDENT = re.compile(r"incident(?:_id=| id:?\s*)([0-9A-Za-z-]{4,80})", re.IGNORECASE)
+_BLOCK_MARKS = ("incapsula", "imperva", "request unsuccessful")
+_TOKEN_REFUSED = "invalid access token"  # noqa: S105 - Daraja's words, no secret
+_TOKEN_STATUSES = (400, 401, 404)
+
+
+@attrs.define
+class Payload:
+    """An answer's JSON, which may hold a token, out of sight of those who print local variables."""
+
+    json: Mapping[str, Any] = attrs.field(repr=False)
+
+
+def payload_of(response: HttpResponse, /) -> Payload:
+    """The answer as a JSON object.
+
+    Raises:
+        AuthenticationFailed: It is plain text that refuses the token (facts, section 8b).
+        RateLimited: It asks to slow down.
+        GatewayBlocked: It is the page of a firewall or gateway.
+        UnexpectedResponse: It is anything else.
+    """
+    try:
+        return Payload(wire.read_object(response.body))
+    except wire.WireError as error:
+        problems = error.problems
+    _raise_if_limited(response)
+    told = _blocked(response) or _told_in_plain_text(response)
+    if told is not None:
+        raise told
+    raise UnexpectedResponse(
+        f"HTTP {response.status} without a readable answer",
+        http_status=response.status,
+        problems=problems,
+    )
+
+
+def read(kind: type[wire.T], payload: Payload, response: HttpResponse, /) -> wire.T:
+    """Read an answer as one of the mirrors in `wire`; raises as `payload_of` does."""
+    try:
+        return wire.read(kind, payload.json)
+    except wire.WireError as error:
+        problems = error.problems
+    _raise_if_limited(response)
+    raise UnexpectedResponse(
+        "the answer is not in Daraja's format", http_status=response.status, problems=problems
+    )
+
+
+def _raise_if_limited(response: HttpResponse) -> None:
+    if response.status == TOO_MANY:
+        raise RateLimited(
+            "Daraja's gateway asks to slow down",
+            http_status=response.status,
+            retry_after=_retry_after(response),
+        )
+
+
+def _blocked(response: HttpResponse) -> GatewayBlocked | None:
+    """The error for a gateway's page. Not raised here, where the page is a local variable."""
+    page = response.body.decode("utf-8", "replace").lower()
+    of_firewall = any(mark in page for mark in _BLOCK_MARKS)
+    is_page = "<html" in page or (
+        "html" in response.headers.get("content-type", "") and page.strip() != ""
+    )
+    if not of_firewall and not (is_page and page_refuses(response)):
+        return None
+    incident = _INCIDENT.search(page)
+    who = "a web firewall" if of_firewall or response.status == 403 else "a gateway"  # noqa: PLR2004 - Forbidden
+    return GatewayBlocked(
+        f"{who} blocked the request before Daraja saw it",
+        http_status=response.status,
+        incident_id=incident[1] if incident else None,
+    )
+
+
+def _told_in_plain_text(response: HttpResponse) -> AuthenticationFailed | None:
+    """The error for a refused token, told in plain text without JSON around it."""
+    if response.status not in _TOKEN_STATUSES:
+        return None
+    text = wire.clean_text(response.body.decode("utf-8", "replace"))
+    error = wire.ErrorAnswer(code=None, message=text, request_id=None, from_gateway=True)
+    return _token_refused(response, error)
+
+
+def _retry_after(response: HttpResponse) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return float(text) if re.fullmatch("[0-9]{1,6}", text) else None
+
+
+# --- what a refusal means ----------------------------------------------------------------------------
+
+
+def refusal(step: str, response: HttpResponse, error: wire.ErrorAnswer, /) -> DarajaError:
+    """The typed error for an error answer (facts, sections 1 and 3).
+
+    Args:
+        step: ``token``, ``push`` or ``query``.
+        response: The answer.
+        error: The error in it.
+    """
+    text = (error.message or "").lower()
+    code = error.code or ""
+    facts = _facts(response, error)
+    refused = _token_refused(response, error)
+    if refused is not None:
+        return refused
+    if step == "token" and (code == "400.008.01" or response.status == 401):  # noqa: PLR2004 - Unauthorized
+        return wrong_key(response, error)
+    if response.status == TOO_MANY or code in ("500.003.02", "500.003.03") or "ratelimit" in code:
+        return RateLimited(f"Daraja asks to slow down: {code} {error.message}", **facts)
+    if "unable to lock subscriber" in text:
+        return SubscriberBusy("an M-Pesa prompt is already open on that phone", **facts)
+    if "wrong credentials" in text:
+        return wrong_passkey(response, error)
+    told = f"Daraja refused the {step}: {code} {error.message or ''}".rstrip()
+    if "invalid remarks" in text:
+        told += " (Remarks is the description)"
+    return DarajaError(told, **facts)
+
+
+def _token_refused(response: HttpResponse, error: wire.ErrorAnswer) -> AuthenticationFailed | None:
+    """The error for a token that is dead, or not good for this product; None for any other answer."""
+    text = (error.message or "").lower()
+    if "no apiproduct match" in text:
+        return AuthenticationFailed(
+            "M-Pesa Express is not enabled on this app, or the token is older than its approval",
+            reason="product",
+            **_facts(response, error),
+        )
+    if _TOKEN_REFUSED in text and response.status in _TOKEN_STATUSES:
+        return AuthenticationFailed(
+            "the access token was refused", reason="token_refused", **_facts(response, error)
+        )
+    return None
+
+
+def wrong_key(
+    response: HttpResponse, error: wire.ErrorAnswer | None = None, /
+) -> AuthenticationFailed:
+    """The error for refused app credentials, of which Daraja says nothing at all at times.
+
+    An empty HTTP 400 is what the token endpoint answers to a wrong key or secret, and to those of the
+    other environment (facts, section 1).
+    """
+    nothing = wire.ErrorAnswer(code=None, message=None, request_id=None)
+    return AuthenticationFailed(
+        "consumer key or consumer secret is wrong, or they belong to the other environment:"
+        " sandbox and production have different ones",
+        reason="credentials",
+        **_facts(response, error if error is not None else nothing),
+    )
+
+
+def wrong_passkey(response: HttpResponse, error: wire.ErrorAnswer, /) -> AuthenticationFailed:
+    """The error for a shortcode and a passkey that are not a pair."""
+    return AuthenticationFailed(
+        "wrong credentials: shortcode and passkey do not belong together in this environment",
+        reason="credentials",
+        **_facts(response, error),
+    )
+
+
+def _facts(response: HttpResponse, error: wire.ErrorAnswer) -> dict[str, Any]:
+    return {
+        "http_status": response.status,
+        "error_code": error.code,
+        "error_message": error.message,
+        "request_id": error.request_id,
+        "retry_after": _retry_after(response),
+    }
