@@ -975,6 +975,43 @@ def test_trouble_while_waiting_is_unknown_not_failed(
     assert clock.monotonic() - started == 60.0
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param({"status_code": 503}, id="503"),
+        pytest.param(no("500.003.1001", "Internal Server Error", 500), id="500"),
+        pytest.param(no("500.003.02", "System is busy.", 500), id="busy"),
+        pytest.param({"exc": requests.ReadTimeout}, id="timeout"),
+        pytest.param({"text": "OK"}, id="unreadable"),
+        pytest.param(not_sent(), id="not-sent"),
+    ],
+)
+def test_each_poll_is_one_query(
+    client: StkClient, clock: ManualClock, requests_mock: Mocker, reply: dict[str, Any]
+) -> None:
+    """The sandbox allows five a minute, however many of them fail."""
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(QUERY_URL, **reply)
+
+    _, moments, _ = wait(client, clock)
+
+    assert moments == [17.5, 35.0, 52.5, 70.0, 87.5, 105.0, 120.0]
+    assert sent(requests_mock, "POST") == len(moments)
+
+
+def test_waiting_obeys_retry_after(
+    client: StkClient, clock: ManualClock, requests_mock: Mocker
+) -> None:
+    """Daraja may ask for a longer pause than ours; the one after that is ours again."""
+    limited = {"status_code": 429, "headers": {"Retry-After": "40"}}
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(QUERY_URL, [limited, PENDING])
+
+    _, moments, _ = wait(client, clock, timeout=90.0)
+
+    assert moments == [17.5, 57.5, 75.0, 90.0]
+
+
 def test_trouble_while_waiting_is_forgotten(
     client: StkClient, clock: ManualClock, requests_mock: Mocker
 ) -> None:

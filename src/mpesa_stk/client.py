@@ -289,36 +289,46 @@ class StkClient:
             timeout: Seconds to wait at most. The prompt lives about 60.
             on_poll: Called with each answer.
 
+        Each poll is one attempt. A poll that fails counts as an UNKNOWN answer, and the next one comes
+        when it would have come anyway, or later if Daraja asks for that.
+
         Returns:
-            The last answer; one with status UNKNOWN, never FAILED, where nobody could tell in time.
+            The last answer. If Daraja could not tell in time its status is UNKNOWN or PENDING, never
+            FAILED.
 
         Raises:
             InvalidRequest: The id cannot be one.
             AuthenticationFailed: Daraja does not accept our credentials.
         """
+        check_checkout_id(checkout_request_id)
         deadline = self._clock.monotonic() + timeout
+        asked_for = 0.0
         while True:
-            result = self._poll(checkout_request_id, deadline)
+            wait = max(_POLL_EVERY + _POLL_SPREAD * self._retry.jitter(), asked_for)
+            self._clock.sleep(max(min(wait, deadline - self._clock.monotonic()), 0.0))
+            result, asked_for = self._poll(checkout_request_id, deadline)
             if on_poll is not None:
                 on_poll(result)
             left = deadline - self._clock.monotonic()
             if result.status in (QueryStatus.PAID, QueryStatus.FAILED) or left <= 0:
                 return result
 
-    def _poll(self, checkout_request_id: str, deadline: float) -> QueryResult:
-        """Wait for the next moment to ask, and ask."""
-        check_checkout_id(checkout_request_id)
-        left = deadline - self._clock.monotonic()
-        wait = _POLL_EVERY + _POLL_SPREAD * self._retry.jitter()
-        self._clock.sleep(max(min(wait, left), 0.0))
+    def _poll(self, checkout_request_id: str, deadline: float) -> tuple[QueryResult, float]:
+        """Ask once; return the answer, and how many seconds Daraja asks to wait.
+
+        One attempt: with those of the retry policy, a minute of HTTP 500 would use up more than the five
+        queries a minute that the sandbox allows (facts, section 4).
+        """
+        left = max(deadline - self._clock.monotonic(), 0.0)
         try:
-            return self.query(
-                checkout_request_id, timeout=max(deadline - self._clock.monotonic(), 0.0)
-            )
+            return self.query(checkout_request_id, timeout=left, attempts=1), 0.0
         except AuthenticationFailed:
             raise
-        except (TransportError, DarajaError, UnexpectedResponse):
-            return QueryResult(status=QueryStatus.UNKNOWN, checkout_request_id=checkout_request_id)
+        except (TransportError, DarajaError, UnexpectedResponse) as error:
+            unknown = QueryResult(
+                status=QueryStatus.UNKNOWN, checkout_request_id=checkout_request_id
+            )
+            return unknown, getattr(error, "retry_after", None) or 0.0
 
     def _deadline(self, timeout: float | None = None) -> float:
         """The monotonic second after which no new try starts."""
