@@ -18,10 +18,16 @@ _MAX_TYPED = 40
 # Many people keep the trunk zero after 254; the length says that it is no digit of the number.
 _match = re.compile(r"(?:(?:\+|00)?2540?|0)?([17][0-9]{8})").fullmatch
 # What comes along when a number is copied from a phone, a spreadsheet or a contact card.
-_SCHEME = re.compile(r"\Atel:", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-_DASH = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
+_SCHEME = "tel:"
+_SPACES = (
+    "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+)
+_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
+_MARKS = (
+    "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060"
+    "\u2066\u2067\u2068\u2069\ufeff"
+)
+_PLAIN = str.maketrans(_SPACES + _DASHES, " " * len(_SPACES) + "-" * len(_DASHES), _MARKS)
 
 
 def normalize_phone(text: str, /) -> str:
@@ -51,10 +57,10 @@ def _compact(text: str) -> str:
     if len(text) > _MAX_TYPED:
         return ""
     if not text.isascii():
-        text = _DASH.sub("-", _SPACE.sub(" ", _INVISIBLE.sub("", text)))
+        text = text.translate(_PLAIN)
     text = text.strip()
-    if ":" in text:
-        text = _SCHEME.sub("", text)
+    if text[:4].lower() == _SCHEME:
+        text = text[4:]
     text = text.replace(" ", "").replace("-", "").replace(".", "")
     return text.replace("(", "").replace(")", "")
 

@@ -26,8 +26,6 @@ __all__ = ["parse_callback"]
 
 _CODE = "$.Body.stkCallback.ResultCode"
 _ITEMS = "$.Body.stkCallback.CallbackMetadata.Item"
-# Zero, written as no source writes it: not a failing code, and not success either.
-_ODD_ZERO = re.compile(r"[+-]?0+(?:\.0*)?").fullmatch
 _RECEIPT = re.compile(r"[A-Za-z0-9]{5,32}").fullmatch
 _AMOUNT = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,4})?").fullmatch
 _DATE = re.compile(r"[0-9]{14}|[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}").fullmatch
@@ -68,7 +66,8 @@ def parse_callback(body: bytes | str, /) -> CallbackResult:
 
 def _result(callback: wire.CallbackBody) -> CallbackResult:
     code = wire.plain_code(callback.result_code)
-    if code is None or (code != PAID_CODE and _ODD_ZERO(code)):
+    # A zero such as "00" or "0.0" is no failing code, and no source writes success so.
+    if code is None or (code != PAID_CODE and not code.strip("-.0")):
         return _unreadable(callback)
     if code != PAID_CODE:
         return PaymentFailed(

@@ -44,17 +44,17 @@ TOO_MANY = 429
 # --- the closed list (facts, sections 0, 3 and 8b) -------------------------------------------------
 
 REFUSING_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 415, 422, TOO_MANY})
-"""Under these, an error body or a gateway's page refuses. So does a code that begins with one of them
-under HTTP 200."""
+"""An error body or a gateway's page refuses under these. Under HTTP 200 a code that begins so does."""
 
+_TOO_FAST = re.compile("spike ?arrest|quota")
 REFUSING_TEXTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {
         "500.001.1001": re.compile(
             r"merchant does not exist|wrong credentials|unable to lock subscriber"
             r"|^(?:bad request ?- ?|\[[^]]{0,40}\] ?- ?)?invalid "
         ),
-        "500.003.02": re.compile("spike ?arrest|quota"),
-        "500.003.03": re.compile("spike ?arrest|quota"),
+        "500.003.02": _TOO_FAST,
+        "500.003.03": _TOO_FAST,
     }
 )
 """Under any status, these codes refuse with these texts, and prove nothing with any other."""
