@@ -189,7 +189,7 @@ def test_tables_that_cannot_be_made_are_a_store_error(
         if "CREATE TABLE" in statement:
             tried.append(statement)
 
-    with pytest.raises(StoreError, match=r"^the database failed: ProgrammingError 3F000$"):
+    with pytest.raises(StoreError, match=r"schema is missing: .* \(ProgrammingError 3F000\)$"):
         new_store(engine, schema="none")
     assert len(tried) == 5
 
@@ -581,7 +581,7 @@ def test_commit_that_was_not_done_is_a_store_error(
         lambda: fragile.drop_callback("callback-1"),
         lambda: fragile.claim_due(START + LEASE * 9, 10, LEASE, ACCOUNTS),
     ):
-        with pytest.raises(StoreError, match=r"^the database failed: OperationalError$"):
+        with pytest.raises(StoreError, match=r"ended the connection: .* \(OperationalError\)$"):
             work()
     commits.before = nothing
     assert fragile.get("no-1") == numbered(1)
@@ -637,7 +637,7 @@ def test_connection_that_the_server_closed_is_a_store_error(
     store = new_store(engine)
     store.add(numbered(1))
     close_connections(admin)
-    with pytest.raises(StoreError, match=r"^the database failed: OperationalError 57P01$"):
+    with pytest.raises(StoreError, match=r"ended the connection: .* \(OperationalError 57P01\)$"):
         store.get("no-1")
     assert store.get("no-1") == numbered(1)
     careful = SqlTransactionStore(make_engine(postgres_url, pool_pre_ping=True))
@@ -653,7 +653,7 @@ def test_connection_that_is_closed_before_the_commit(
     engine, admin = make_engine(postgres_url), make_engine(postgres_url)
     store = new_store(engine)
     sa.event.listen(engine, "commit", lambda _connection: close_connections(admin), once=True)
-    with pytest.raises(StoreError, match=r"^the database failed: OperationalError 57P01$"):
+    with pytest.raises(StoreError, match=r"ended the connection: .* \(OperationalError 57P01\)$"):
         store.add(numbered(1))
     store.add(numbered(1))
     assert store.get("no-1") == numbered(1)
@@ -689,7 +689,7 @@ def test_database_that_is_not_there_is_a_store_error(
         lambda: store.purge_callbacks(START, 1),
     ]
     for verb in verbs:
-        with pytest.raises(StoreError, match=r"^the database failed: OperationalError$"):
+        with pytest.raises(StoreError, match=r"file cannot be opened: .* \(OperationalError\)$"):
             verb()
     assert len(tried) == len(verbs)
 
@@ -730,25 +730,29 @@ def test_error_of_a_broken_driver_is_a_store_error(
 class Deadlocks:
     """Rolls back some commits, as MySQL does with the victim of a deadlock."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, times: int, number: int = 1213) -> None:
         self.left = times
+        self.number = number
 
     def __call__(self, connection: sqlite3.Connection) -> None:
         """A commit."""
         if self.left:
             self.left -= 1
             connection.rollback()
-            raise sqlite3.OperationalError(1213, "Deadlock found when trying to get lock")
+            error = sqlite3.OperationalError(self.number, "Deadlock found when trying to get lock")
+            error.sqlstate = "HY000"  # type: ignore[attr-defined] # as PyMySQL has it
+            raise error
 
 
+@pytest.mark.parametrize("number", [1213, 1020], ids=["deadlock", "changed since read"])
 def test_deadlock_is_tried_again(
-    sqlite_url: str, make_engine: MakeEngine, commits: Commits
+    sqlite_url: str, make_engine: MakeEngine, commits: Commits, number: int
 ) -> None:
     """The work was rolled back for sure; the pauses grow."""
     clock = ManualClock()
     engine = make_engine(sqlite_url, connect_args={"factory": commits.connection})
     store = new_store(engine, clock=clock)
-    commits.before = Deadlocks(4)
+    commits.before = Deadlocks(4, number)
     store.add(numbered(1))
     assert store.get("no-1") == numbered(1)
     assert len(clock.slept) == 4
@@ -760,7 +764,9 @@ def test_deadlock_that_does_not_end_is_a_store_error(
 ) -> None:
     """There is a last try."""
     commits.before = Deadlocks(5)
-    with pytest.raises(StoreError, match=r"^the database failed: OperationalError 1213$"):
+    with pytest.raises(
+        StoreError, match=r"other writers were in the way, .* \(OperationalError 1213\)$"
+    ):
         fragile.add(numbered(1))
     assert fragile.get("no-1") is None
 

@@ -1,13 +1,16 @@
 """What the SQL stores share: column types, one transaction a verb, and errors without parameters.
 
 SQLAlchemy's errors print the parameters of the statement, which are phone numbers and tokens. So none of
-them is chained or quoted: a `StoreError` has the class of the error and the database's code, and is
-raised where no such error is at hand.
+them is chained or quoted: a `StoreError` says in our words what failed, with the class of the error and
+the database's code, and is raised where no such error is at hand.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from enum import Enum
@@ -20,6 +23,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from mpesa_stk.clock import Clock
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.sql_errors import code_of, meaning_of
 
 __all__ = ["Database", "ExactText", "LongBytes", "LongText", "Moment", "make_table"]
 
@@ -27,6 +31,8 @@ T = TypeVar("T")
 
 _MYSQL = ("mysql", "mariadb")
 _DATABASES = ("postgresql", "sqlite", *_MYSQL)
+# The longest name of an index is 20 characters longer, and PostgreSQL takes 63.
+_TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,42}")
 _TRIES = 5
 _PAUSE = 0.05
 _BUSY_MILLISECONDS = 30_000
@@ -39,7 +45,16 @@ _ROLLED_BACK = ("40001", "40P01", 1213, 1020)
 
 
 def make_table(metadata: sa.MetaData, name: str, /, *items: sa.schema.SchemaItem) -> sa.Table:
-    """A table that can hold emoji and keeps transactions, also where a server's defaults are older."""
+    """Make a table that can hold emoji and keeps transactions, also if a server's defaults are older.
+
+    Raises:
+        ConfigurationError: The prefix of its name is no plain identifier, or is too long.
+    """
+    if not _TABLE_NAME.fullmatch(name):
+        problem = (
+            "must be at most 30 ASCII letters, digits and underscores, and begin with no digit"
+        )
+        raise ConfigurationError((("table_prefix", problem),))
     wanted = {"engine": "InnoDB", "charset": "utf8mb4"}
     options: dict[str, Any] = {
         f"{dialect}_{option}": value for dialect in _MYSQL for option, value in wanted.items()
@@ -133,7 +148,7 @@ class _Done(Generic[T]):
 @attrs.frozen(kw_only=True)
 class _Failure:
     kind: _Kind
-    name: str
+    meaning: str
 
 
 class Database:
@@ -166,6 +181,8 @@ class Database:
             # Also where the engine is in autocommit. In MySQL the default would lock gaps, too. An option
             # of the engine is set before an event handler of the host's can begin a transaction.
             self._isolated = engine.execution_options(isolation_level="READ COMMITTED")
+        elif not sa.event.contains(engine, "do_connect", _make_private):
+            sa.event.listen(engine, "do_connect", _make_private)
         self._clock = clock
         self._jitter = jitter
 
@@ -271,8 +288,8 @@ class Database:
         found = look() if look is not None else None
         if found is None:
             # Those who catch a StoreError log its class alone: its text may be a host's.
-            log_trouble("database_failed", error=outcome.name)
-            raise StoreError(f"the database failed: {outcome.name}")
+            log_trouble("database_failed", error=outcome.meaning)
+            raise StoreError(f"the database failed: {outcome.meaning}")
         return found
 
     def create(self, metadata: sa.MetaData, /) -> None:
@@ -302,7 +319,7 @@ class Database:
     def _attempt(
         self, work: Callable[[sa.Connection], T], *, writes: bool, isolated: bool
     ) -> _Done[T] | _Failure:
-        """Do the work once. Nothing of an error is left but its class and the database's code."""
+        """Do the work once. Of an error only its meaning is left, with its class and code."""
         reached = False
         try:
             with (self._isolated if isolated else self._engine).connect() as connection:
@@ -314,7 +331,7 @@ class Database:
                     self._commit(connection)
         except Exception as error:  # noqa: BLE001 - on a broken connection drivers raise anything, AttributeError too
             kind = _kind(error) if reached else _Kind.NOT_REACHED
-            return _Failure(kind=kind, name=_name(error))
+            return _Failure(kind=kind, meaning=meaning_of(error, reached=reached))
         return _Done(result=result)
 
     def _commit(self, connection: sa.Connection) -> None:
@@ -328,6 +345,19 @@ class Database:
             # connection would commit it.
             connection.invalidate()
             raise
+
+
+def _make_private(_dialect: object, _record: object, args: list[Any], _options: object) -> None:
+    """Create an SQLite file that does not exist, for its owner alone: it will hold phone numbers.
+
+    SQLite gives its journals the mode of the file. A file that exists keeps its mode. What SQLAlchemy
+    hands on as a URI (``?uri=true``) is not a path: the file has the mode of the process's umask then.
+    """
+    path = args[0] if args else ":memory:"
+    if path in ("", ":memory:") or path.startswith("file:"):
+        return
+    with contextlib.suppress(OSError):  # it exists; or SQLite will say what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
@@ -345,20 +375,6 @@ def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
 
 
 def _kind(error: Exception) -> _Kind:
-    if _code(error) in _ROLLED_BACK:
+    if code_of(error) in _ROLLED_BACK:
         return _Kind.ROLLED_BACK
     return _Kind.REFUSED if isinstance(error, sa.exc.IntegrityError) else _Kind.UNSURE
-
-
-def _name(error: Exception) -> str:
-    code = _code(error)
-    return type(error).__name__ if code is None else f"{type(error).__name__} {code}"
-
-
-def _code(error: Exception) -> str | int | None:
-    """The database's own code: SQLSTATE in PostgreSQL, a number in MySQL, none in SQLite."""
-    cause = getattr(error, "orig", None)
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    if state is None and cause is not None and cause.args and type(cause.args[0]) is int:
-        state = cause.args[0]
-    return state
