@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -275,3 +277,25 @@ def test_replaced_values_are_free_again() -> None:
     store.add(numbered(2, idempotency_key="key"))
     assert store.claim_due(START, 10, LEASE, ACCOUNTS) == []
     assert len(store.claim_due(START, 10, LEASE, frozenset({"till 1"}))) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_fork_while_the_store_is_used_does_not_block_the_child() -> None:
+    """The lock of the parent is not the child's, and neither are the payments that come after."""
+    store = MemoryTransactionStore()
+    store.add(numbered(1, due_at=START))
+
+    def work() -> None:
+        store.add(numbered(2))
+        assert len(store.claim_due(START, 10, LEASE, ACCOUNTS)) == 1
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    with store._lock:  # another thread is at work at the moment of the fork
+        child.start()
+        child.join(20)
+        hangs = child.is_alive()
+    child.kill()
+    child.join(20)
+    assert not hangs
+    assert child.exitcode == 0
+    assert store.get("no-2") is None

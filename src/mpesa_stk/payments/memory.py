@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 from datetime import datetime, timedelta
 
@@ -34,13 +35,18 @@ class MemoryTransactionStore:
                 is not acknowledged, and Safaricom may send it again.
         """
         self._most_kept = max_kept_callbacks
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
         self._transactions: dict[str, Transaction] = {}
         self._numbers: dict[tuple[str, str], dict[str, None]] = {}  # by a field's name and value
         self._due: dict[str, _Due] = {}  # by account
         self._scheduled: dict[str, int] = {}
         self._kept: dict[str, KeptCallback] = {}
         self._kept_for: dict[tuple[str, str], dict[str, KeptCallback]] = {}
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process: after a fork the parent's may be held for ever."""
+        return self._locks.setdefault(os.getpid(), threading.Lock())
 
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
