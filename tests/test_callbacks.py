@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -678,3 +679,19 @@ def test_any_metadata_is_read(metadata: object, items: list[object], *, listed: 
         assert result.paid_at is None or result.paid_at.utcoffset() == timedelta(hours=3)
     else:
         assert isinstance(result, PaymentUnproven) or result in (NOT_UTF8, NOT_JSON)
+
+
+@given(code=json_values | st.sampled_from(["0", " 0", "00", "1032", "E3008", "\x1b[0m"]))
+def test_any_code_is_read(code: object) -> None:
+    """Only a zero is success, and what is kept of any other code is short and plain."""
+    result = outcome(callback(0, ResultCode=code))
+    if isinstance(result, tuple):
+        assert result in (NOT_UTF8, NOT_JSON)
+        return
+    assert re.fullmatch("[A-Za-z0-9_.-]{1,40}", result.result.code)
+    if isinstance(result, PaymentConfirmed):
+        zero = code.strip() == "0" if isinstance(code, str) else code == 0
+        assert zero
+        assert not isinstance(code, bool)
+    elif isinstance(result, PaymentFailed):
+        assert result.result.code.strip("-.0")
