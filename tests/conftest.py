@@ -1,6 +1,8 @@
-"""Settings of the whole suite: property tests draw the same examples on every run; the servers."""
+"""Settings of the whole suite: property tests draw the same examples on every run; servers; signals."""
 
 from __future__ import annotations
+
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +17,14 @@ pytest.register_assert_rewrite(
     "mpesa_stk.testing.token_contract",
 )
 pytest_plugins = ["databases"]
+
+# `nohup` and some CI start the suite with these ignored; child processes would inherit that, too.
+for _number, _usual in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 settings.register_profile(
     "mpesa-stk",

@@ -259,9 +259,9 @@ def nursery(database_url: str, orders: Connection) -> None:
         sender.close()
         worker.join(PATIENCE)
         if worker.is_alive():
-            worker.terminate()
+            worker.kill()
         orders.send((worker.exitcode, _entries(receiver)))
-        worker.join()
+        worker.join(PATIENCE)
         worker.close()
 
 

@@ -137,7 +137,7 @@ def _mariadb(folder: Path) -> Iterator[str]:
     if os.geteuid() == 0:
         common.append("--user=root")
     plain = ["--skip-test-db", "--auth-root-authentication-method=normal"]
-    subprocess.run([install, *common, *plain], check=True, capture_output=True)  # noqa: S603 - Debian's program
+    subprocess.run([install, *common, *plain], check=True, capture_output=True, timeout=_PATIENCE)  # noqa: S603 - Debian's program
     command = [
         server,
         *common,
@@ -194,7 +194,10 @@ def _process(command: list[str], log: Path, ready: Callable[[], bool]) -> Iterat
         yield
     finally:
         process.terminate()
-        process.wait(_PATIENCE)
+        try:
+            process.wait(_PATIENCE)
+        finally:
+            process.kill()
 
 
 def _wait(done: Callable[[], bool], message: str) -> None:

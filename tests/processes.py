@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,27 @@ VARIABLES = {
     "c2b_callback": CALLBACK_URL,
 }
 _UNSET = {*VARIABLES, "callback_secret"}
+_PATIENCE = 120.0
+
+
+@contextlib.contextmanager
+def ended(*started: subprocess.Popen[str], within: float = _PATIENCE) -> Iterator[None]:
+    """Kill processes at the end of the block, or after some seconds: then no reader waits for ever."""
+
+    def kill() -> None:
+        for process in started:
+            process.kill()
+
+    timer = threading.Timer(within, kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join(_PATIENCE)
+        kill()
+        for process in started:
+            process.wait(_PATIENCE)
 
 
 @contextlib.contextmanager
@@ -38,15 +60,15 @@ def command(
     """
     environ = {name: text for name, text in os.environ.items() if name.lower() not in _UNSET}
     python = [sys.executable, "-I"] if isolated else [sys.executable]
-    with subprocess.Popen(  # noqa: S603 - this very interpreter
-        [*python, "-m", "mpesa_stk", *arguments],
-        cwd=folder,
-        env=environ | dict(variables or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
+    with (
+        subprocess.Popen(  # noqa: S603 - this very interpreter
+            [*python, "-m", "mpesa_stk", *arguments],
+            cwd=folder,
+            env=environ | dict(variables or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as started,
+        ended(started),
+    ):
+        yield started

@@ -192,7 +192,7 @@ def test_threads_get_one_query_between_them() -> None:
     barrier = Barrier(16)
 
     def ask(_number: int) -> float:
-        barrier.wait()
+        barrier.wait(10)
         return budget.take(APP, START)
 
     with ThreadPoolExecutor(16) as pool:

@@ -262,7 +262,7 @@ def test_32_threads_on_a_cold_client(caplog: pytest.LogCaptureFixture) -> None:
     ):
         pushes = [pool.submit(push, client) for _ in range(32)]
 
-        assert {pushed.result().checkout_request_id for pushed in pushes} == {CHECKOUT_ID}
+        assert {pushed.result(30).checkout_request_id for pushed in pushes} == {CHECKOUT_ID}
         assert (server.count("GET"), server.count("POST")) == (1, 32)
     assert caplog.records == []
 
@@ -282,7 +282,7 @@ def test_threads_that_wait_share_a_failed_fetch() -> None:
         StkClient(loopback_config(server.origin), token_store=store) as client,
         ThreadPoolExecutor(8) as pool,
     ):
-        errors = [pushed.exception() for pushed in [pool.submit(push, client) for _ in range(8)]]
+        errors = [pushed.exception(30) for pushed in [pool.submit(push, client) for _ in range(8)]]
 
         assert {type(error) for error in errors} == {AuthenticationFailed}
         assert len({id(error) for error in errors}) == 8

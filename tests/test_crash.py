@@ -93,7 +93,7 @@ class Shop:
         self._nursery.join(PATIENCE)
         if self._nursery.is_alive():
             self._nursery.kill()
-            self._nursery.join()
+            self._nursery.join(PATIENCE)
         self._nursery.close()
         self.engine.dispose()
 

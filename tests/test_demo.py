@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import itertools
 import json
 import runpy
 import signal
@@ -462,7 +463,7 @@ def test_the_page_can_be_answered_from_another_process() -> None:
         answer_on(page, {"pin": "1234"})
         assert process.stdout is not None
         assert process.stderr is not None
-        out = "".join(iter(process.stdout.readline, "}\n"))
+        out = "".join(itertools.takewhile(lambda line: line != "}\n", process.stdout))
         assert any("the page stays for 60 seconds" in line for line in process.stderr)
         (prompt,) = call("GET", f"{page}_sim/state")["prompts"]
         process.send_signal(signal.SIGINT)
@@ -555,7 +556,11 @@ def test_importing_the_package_imports_no_simulator() -> None:
     )
 
     done = subprocess.run(  # noqa: S603 - this very interpreter with a constant program
-        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=PATIENCE,
     )
 
     assert done.stdout == "set()\n"

@@ -494,7 +494,7 @@ def test_threads_tell_each_payment_once() -> None:
     barrier = threading.Barrier(8)
 
     def work(worker: Payments) -> None:
-        barrier.wait()
+        barrier.wait(10)
         while worker.process_due(on_settled=tell, limit=7).claimed:
             pass
 

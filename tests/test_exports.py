@@ -23,7 +23,11 @@ PACKAGE = Path(mpesa_stk.__file__).parent
 def in_fresh_interpreter(code: str) -> str:
     """What some code prints, run where nothing has been imported yet."""
     run = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, check=False, text=True
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
     )
     assert not run.stderr
     return run.stdout.strip()

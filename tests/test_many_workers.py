@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from mpesa_stk.payments.sql import SqlTransactionStore
+from processes import ended
 from support import ACCOUNTS, START, make_transaction
 
 LEASE = timedelta(hours=1)
@@ -87,7 +88,7 @@ def claimed_by_processes(url: str, processes: int, batch: int) -> list[list[str]
         )
         for _ in range(processes)
     ]
-    try:
+    with ended(*workers, within=PATIENCE):
         for worker in workers:
             assert worker.stdout is not None
             assert worker.stdout.readline() == f"ready {batch}\n"
@@ -96,10 +97,6 @@ def claimed_by_processes(url: str, processes: int, batch: int) -> list[list[str]
             worker.stdin.write("\n")
             worker.stdin.flush()
         shares = [worker.communicate(timeout=PATIENCE)[0].splitlines() for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
     assert [worker.returncode for worker in workers] == [0] * processes
     return shares
 

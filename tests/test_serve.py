@@ -494,12 +494,15 @@ def test_a_client_that_is_sending_is_waited_for() -> None:
         assert post(f"{running.origin}/", b"{}")[0] == 200
         stopping = threading.Thread(target=running.stop)
         stopping.start()
+        ends = time.monotonic() + PATIENCE
         while not is_refused(running.origin):
+            assert time.monotonic() < ends
             stopping.join(0.01)
         late.sendall(b"Host: localhost\r\n\r\n")
         assert late.recv(1024).startswith(b"HTTP/1.0 200 OK\r\n")
         late.close()
-        stopping.join()
+        stopping.join(PATIENCE)
+    assert not stopping.is_alive()
 
 
 def test_a_broken_connection_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:

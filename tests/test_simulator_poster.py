@@ -144,6 +144,7 @@ def test_a_server_without_tls_is_told() -> None:
             connection.recv(65536)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10.0)
         server = threading.Thread(target=greet)
         server.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
@@ -159,7 +160,7 @@ def test_certificates_are_verified(tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=test"]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own arguments
+    subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603 - our own arguments
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with Server(answer(200), tls=context) as server:

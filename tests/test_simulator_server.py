@@ -414,8 +414,8 @@ def test_callbacks_stay_on_this_machine(caplog: pytest.LogCaptureFixture) -> Non
         push(daraja, f"{collector.server.origin}/callback")
         collector.received.get(timeout=PATIENCE)
 
-    assert answered.get() == "https://shop.example.co.ke/callback"
-    assert answered.get() == f"{collector.server.origin}/callback"
+    assert answered.get(timeout=PATIENCE) == "https://shop.example.co.ke/callback"
+    assert answered.get(timeout=PATIENCE) == f"{collector.server.origin}/callback"
     assert "mpesa_stk.simulator.callback_withheld reason=not_this_machine" in caplog.messages
 
 

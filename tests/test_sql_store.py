@@ -34,6 +34,7 @@ from mpesa_stk import (
 )
 from mpesa_stk.payments.rows import row_of
 from mpesa_stk.payments.sql import SqlTransactionStore, due_statement, old_callbacks
+from processes import ended
 from support import ACCOUNTS, CHECKOUT_ID, START, ManualClock, callback, make_transaction
 from test_exports import in_fresh_interpreter
 
@@ -836,7 +837,9 @@ def test_many_processes_share_a_file(sqlite_url: str, make_engine: MakeEngine) -
         )
         for number in range(4)
     ]
-    claimed = [line for worker in workers for line in worker.communicate(timeout=120)[0].split()]
+    with ended(*workers):
+        claims = [worker.communicate(timeout=120)[0].split() for worker in workers]
+    claimed = [line for claim in claims for line in claim]
     assert [worker.returncode for worker in workers] == [0] * 4
     claimed += [payment.transaction_no for payment in store.claim_due(START, 1000, LEASE, ACCOUNTS)]
     assert sorted(claimed) == sorted(

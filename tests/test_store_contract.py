@@ -303,6 +303,6 @@ def test_pytest_is_needed_by_the_contracts_only() -> None:
     """`import mpesa_stk.testing` works in an environment without pytest."""
     code = "import sys, mpesa_stk.testing; print('pytest' in sys.modules)"
     run = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60
     )
     assert run.stdout.strip() == "False"

@@ -45,7 +45,9 @@ def test_importing_the_kit_imports_no_test_library() -> None:
         "import sys, mpesa_stk.testing; heavy = 'pytest', 'requests', 'requests_mock', 'urllib3';"
     )
     code += "print(*[name for name in heavy if name in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)  # noqa: S603 - our own interpreter and code
+    run = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60
+    )
     assert run.stdout.strip() == ""
 
 

@@ -160,7 +160,7 @@ def test_many_threads_wait_for_one_fetch() -> None:
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
 
-        assert {result.result().value for result in asked} == {"one"}
+        assert {result.result(30).value for result in asked} == {"one"}
     assert fetch.calls == 1
 
 
@@ -175,7 +175,7 @@ def test_many_threads_share_one_failure() -> None:
         for _ in range(4):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
-        errors = [result.exception() for result in asked]
+        errors = [result.exception(30) for result in asked]
 
     assert fetch.calls == 1
     assert len({id(error) for error in errors}) == 4
@@ -206,7 +206,7 @@ def test_a_bug_in_fetching_is_not_shared() -> None:
         for _ in range(2):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
-        kinds = [type(result.exception()) for result in asked]
+        kinds = [type(result.exception(30)) for result in asked]
 
     assert kinds == [ZeroDivisionError, ZeroDivisionError]
     assert fetch.calls == 2

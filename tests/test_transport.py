@@ -486,7 +486,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=test"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:daraja.invalid"]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own arguments
+    subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603 - our own arguments
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context, certificate
@@ -578,16 +578,16 @@ def test_a_connection_that_the_server_closed_is_not_used_again(
 def _burst(transport: RequestsTransport, origin: str, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         for sent in [pool.submit(transport.send, post(origin)) for _ in range(threads)]:
-            assert sent.result().status == 200
+            assert sent.result(30).status == 200
 
 
 def _all_at_once(threads: int) -> Act:
     """An act that answers only when that many requests are there at the same time."""
-    meeting = threading.Barrier(threads, timeout=5.0)
+    meeting = threading.Barrier(threads)
     reply = answer_json({})
 
     def act(exchange: object) -> None:
-        meeting.wait()
+        meeting.wait(5.0)
         reply(exchange)  # type: ignore[arg-type]
 
     return act

@@ -180,10 +180,10 @@ def test_several_callbacks_are_sent_at_once(
     name: str, count: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All of them are with the shop at the same moment; each answer is told."""
-    together = threading.Barrier(count, timeout=10)
+    together = threading.Barrier(count)
 
     def taken_together(exchange: Exchange) -> None:
-        together.wait()
+        together.wait(10)
         TAKEN(exchange)
 
     code, shop = trigger(taken_together, name)

@@ -348,12 +348,12 @@ def test_a_payment_through_a_real_server(name: str) -> None:
 def test_a_slow_push_holds_up_nobody_else(name: str) -> None:
     """Two pushes that wait for each other, and a callback between them, are served side by side."""
     shop = local_shop()
-    together = threading.Barrier(3, timeout=PATIENCE)
+    together = threading.Barrier(3)
 
     def push_of(number: int) -> Callable[[], HttpResponse]:
         def push() -> HttpResponse:
-            together.wait()  # both pushes are in flight
-            together.wait()  # the callback was answered meanwhile
+            together.wait(PATIENCE)  # both pushes are in flight
+            together.wait(PATIENCE)  # the callback was answered meanwhile
             return answer(accepted(f"ws_CO_slow_{number}"))
 
         return push
@@ -362,12 +362,12 @@ def test_a_slow_push_holds_up_nobody_else(name: str) -> None:
     body = json.dumps(PAYLOAD).encode()
     with SERVERS[name](shop) as port, ThreadPoolExecutor(2) as pool:
         slow = [pool.submit(posted, port, "/payments/checkout/", body) for _ in range(2)]
-        together.wait()
+        together.wait(PATIENCE)
         path = f"/payments/callback/{shop.daraja.token}/"
         paid = callback(checkout_request_id="ws_CO_unknown", code=1032)
         assert posted(port, path, paid) == (200, ACCEPTED)
-        together.wait()
-        assert [future.result()[0] for future in slow] == [200, 200]
+        together.wait(PATIENCE)
+        assert [future.result(PATIENCE)[0] for future in slow] == [200, 200]
 
 
 def test_waitress_removes_forwarded_headers_unless_told_otherwise() -> None:
@@ -423,13 +423,13 @@ def test_two_thousand_concurrent_callbacks_settle_each_payment_once() -> None:
     """Duplicates at the same moment included: each payment settles once, and nothing is a 5xx."""
     shop = local_shop()
     lists = deliveries_by_worker(shop)
-    start = threading.Barrier(WORKERS, timeout=PATIENCE)
+    start = threading.Barrier(WORKERS)
 
     def deliver(port: int, callbacks: list[tuple[str, bytes]]) -> list[tuple[int, bytes]]:
         with contextlib.closing(
             http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         ) as connection:
-            start.wait()
+            start.wait(PATIENCE)
             answers = []
             for path, body in callbacks:
                 connection.request("POST", path, body, JSON)
@@ -439,7 +439,7 @@ def test_two_thousand_concurrent_callbacks_settle_each_payment_once() -> None:
 
     with waitress_serving(shop) as port, ThreadPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(deliver, port, callbacks) for callbacks in lists]
-        answers = [answered for job in jobs for answered in job.result()]
+        answers = [answered for job in jobs for answered in job.result(120)]
     assert len(answers) == PAYMENTS * DELIVERIES == 2000
     assert {(status, json.dumps(json.loads(body))) for status, body in answers} == {
         (200, json.dumps(ACCEPTED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ def test_a_wish_that_came_is_not_waited_for() -> None:
     wish = StopWish(clock)
     wish.come()
     wish.come()
-    assert wish.wait()
+    assert wish.wait(math.inf)
     assert wish.wait(60.0)
     assert clock.slept == []
 
@@ -138,7 +139,7 @@ def test_signals_are_the_wish_to_stop(number: signal.Signals) -> None:
         assert not wish.has_come()
         signal.raise_signal(number)
         signal.raise_signal(number)
-        assert wish.wait()
+        assert wish.wait(PATIENCE)
     assert signal.getsignal(number) is before
 
 
