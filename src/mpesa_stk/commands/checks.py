@@ -19,7 +19,15 @@ from mpesa_stk.environment import (
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.urls import banned_words, host_of
 
-__all__ = ["Finding", "of_proxies", "of_refusal", "of_settings", "of_variables"]
+__all__ = [
+    "NAMES",
+    "Finding",
+    "is_live",
+    "of_proxies",
+    "of_refusal",
+    "of_settings",
+    "of_variables",
+]
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -63,6 +71,17 @@ _REMEDIES: Mapping[str, str] = {
 }
 
 
+NAMES = frozenset(_REMEDIES)
+"""The variables that are read, in lower case."""
+
+# What a rule says -> what to do, where that is not the variable's own remedy.
+_BY_RULE = (
+    ("is set: did you mean", "rename the variable"),
+    ("did you mean", "set what is proposed"),
+    ("quotes", "remove the quotes"),
+)
+
+
 def of_variables(environ: Mapping[str, str], /) -> Iterator[Finding]:
     """What the raw variables show that the settings made of them do not."""
     for name in _REMEDIES:
@@ -91,9 +110,15 @@ def _of_raw(name: str, value: str) -> Iterator[Finding]:
 def of_refusal(error: ConfigurationError, /) -> Iterator[Finding]:
     """The settings that cannot work."""
     for name, rule in error.problems:
-        yield Finding(
-            level="problem", check=name, text=rule, remedy=_REMEDIES.get(name, "correct it")
-        )
+        usual = _REMEDIES.get(name, "correct it")
+        remedy = next((words for part, words in _BY_RULE if part in rule), usual)
+        yield Finding(level="problem", check=name, text=rule, remedy=remedy)
+
+
+def is_live(config: StkConfig, /) -> bool:
+    """Whether real money moves: production by its name or by one of its addresses."""
+    hosts = map(host_of, config.environment.urls.values())
+    return config.environment.name == "production" or PRODUCTION_HOST in hosts
 
 
 def of_settings(config: StkConfig, /) -> Iterator[Finding]:
@@ -162,7 +187,7 @@ def _of_callback(config: StkConfig) -> Iterator[Finding]:
         )
     if not config.callback_secrets:
         yield Finding(
-            level="warning",
+            level="problem" if is_live(config) else "warning",
             check="callback_secret",
             text="is not set: Safaricom signs nothing, so callbacks can be forged, and a push whose "
             "answer is lost cannot be matched with its callback",

@@ -12,17 +12,18 @@ import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import TextIO
 
 import attrs
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.commands import checks, reach
+from mpesa_stk.commands import checks, hints, reach
 from mpesa_stk.commands.checks import Finding
 from mpesa_stk.commands.parsers import DONE, NOT_DONE, Commands
 from mpesa_stk.config import StkConfig
-from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
+from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.errors import (
     AuthenticationFailed,
@@ -63,11 +64,13 @@ def run(
     clock: Clock | None = None,
     transport: Transport | None = None,
     resolve: reach.Resolve | None = None,
+    folder: Path | None = None,
     stdout: TextIO | None = None,
 ) -> int:
     """Check everything; returns the exit code."""
     environ = os.environ if environ is None else environ
-    findings = list(checks.of_variables(environ))
+    findings = [*checks.of_variables(environ), *hints.of_names(environ)]
+    findings += hints.of_file(_dotenv(folder or Path()), environ)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it would warn of is a finding below
@@ -76,6 +79,8 @@ def run(
         findings += checks.of_refusal(error)
     else:
         findings += checks.of_settings(config)
+        findings += hints.of_open_doors(config)
+        findings += hints.of_tunnel(config)
         findings += checks.of_proxies(environ)
         if not arguments.offline:
             findings += _asked(
@@ -86,6 +91,18 @@ def run(
             )
     _print(findings, as_json=arguments.json, stdout=stdout)
     return NOT_DONE if any(finding.level == "problem" for finding in findings) else DONE
+
+
+def _dotenv(folder: Path) -> str:
+    """What the file ``.env`` of a folder holds, at least its beginning; nothing if there is none."""
+    path = folder / ".env"
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(MAX_BODY).decode("utf-8", "replace")
+    except OSError:
+        pass  # somebody else's file is not ours to read
+    return ""
 
 
 def _print(findings: list[Finding], *, as_json: bool, stdout: TextIO | None) -> None:
@@ -171,7 +188,7 @@ def _of_daraja(client: StkClient) -> Iterator[Finding]:
     except MpesaError as error:
         yield _of_error(step, error)
         return
-    if "invalid checkoutrequestid" in (answer.result_desc or "").lower():
+    if answer.not_found:
         yield Finding(level="ok", check=step, text="shortcode and pass_key are accepted")
         return
     yield Finding(
@@ -201,7 +218,11 @@ _NOT_APPROVED = (
     "up to an hour), and take all addresses from one environment"
 )
 _CREDENTIALS: Mapping[tuple[str, str], str] = {
-    ("token", "credentials"): "copy both anew from one app, the one of this environment",
+    (
+        "token",
+        "credentials",
+    ): "copy consumer_key and consumer_secret anew from one app, the one of this "
+    "environment: sandbox and production have different ones",
     ("credentials", "credentials"): "set the passkey that belongs to this shortcode here, whole",
 }
 _REMEDIES: tuple[tuple[type[MpesaError], str], ...] = (

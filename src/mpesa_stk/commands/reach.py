@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from mpesa_stk.commands.checks import Finding, Level
 from mpesa_stk.config import StkConfig
-from mpesa_stk.daraja.http import HttpRequest, Transport
+from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
 from mpesa_stk.errors import TransportError
 from mpesa_stk.urls import host_of, is_loopback_url
 
@@ -55,7 +55,7 @@ def of_callback(
             else "check that the server runs, its firewall, and its certificate",
         )
     else:
-        yield _of_status(answer.status)
+        yield _of_answer(answer)
 
 
 def _request(config: StkConfig) -> HttpRequest:
@@ -75,11 +75,62 @@ def _finding(level: Level, text: str, remedy: str = "") -> Finding:
     return Finding(level=level, check="c2b_callback", text=text, remedy=remedy)
 
 
-def _of_status(status: int) -> Finding:
-    """What a GET's status tells about the endpoint; Daraja is going to POST."""
+def _of_answer(answer: HttpResponse) -> Finding:
+    """What the answer to a GET tells about the endpoint; Daraja is going to POST."""
+    status = answer.status
+    page = _page_of(answer) if status in _PAGES else ""
+    if page:
+        firewall = _firewall_of(answer, page)
+        what = f"a page, it seems of {firewall}" if firewall else "a web page"
+        return _finding(
+            "problem",
+            f"answers {status} to a GET with {what}: it is not your endpoint that answers",
+            "let POSTs to this address through, without a challenge"
+            if firewall
+            else "send this path to the endpoint, and not to the pages of your site",
+        )
     level, words, remedy = _STATUSES.get(status) or _CLASSES.get(status // 100) or _OTHER
     return _finding(level, f"answers {status} to a GET: {words}", remedy)
 
+
+def _page_of(answer: HttpResponse) -> str:
+    """The beginning of a web page, in lower case; nothing if it is none."""
+    text = answer.body[:_ENOUGH].decode("utf-8", "replace").strip().lower()
+    is_page = "html" in answer.headers.get("content-type", "").lower() or text.startswith("<")
+    return text if is_page else ""
+
+
+def _firewall_of(answer: HttpResponse, page: str) -> str:
+    """Who stands before the shop and sent this page, in words; nothing if nothing says so."""
+    headers = " ".join((*answer.headers, answer.headers.get("server", ""))).lower()
+    challenged = "cf-mitigated" in headers or any(mark in page for mark in _CHALLENGES)
+    if answer.status < _REFUSED and not challenged:
+        return ""  # a shop's own page may pass their servers, and name them
+    named = (who for mark, who in _FIREWALLS.items() if mark in headers or mark in page)
+    return next(named, "a firewall" if challenged else "")
+
+
+# A guard or an endpoint answers with JSON or with nothing; servers answer 404, 405 and 5xx with pages.
+_PAGES = (*range(200, 300), 403, 429)
+_REFUSED = 400
+_ENOUGH = 16_384
+# What an answer's headers or its page hold -> who stands before the shop.
+_FIREWALLS: Mapping[str, str] = {
+    "cloudflare": "the firewall of Cloudflare",
+    "cf-mitigated": "the firewall of Cloudflare",
+    "incapsula": "the firewall of Imperva",
+    "akamai": "the firewall of Akamai",
+    "sucuri": "the firewall of Sucuri",
+    "awselb": "the firewall of AWS",
+    "ngrok": "the tunnel",
+}
+_CHALLENGES = (
+    "just a moment",
+    "captcha",
+    "attention required",
+    "access denied",
+    "you are about to visit",
+)
 
 _Verdict = tuple[Level, str, str]
 _LOGIN: _Verdict = ("problem", "Daraja cannot log in", "let it in without a login")

@@ -82,7 +82,7 @@ def _meaning_of(answer: QueryResult, *, settled: bool) -> Result:
         return result
     if answer.status is QueryStatus.PENDING:
         return explain("4999")
-    if "invalid checkoutrequestid" in (answer.result_desc or "").lower():
+    if answer.not_found:
         meaning = (
             "Daraja does not know this id: it is wrong, too old, or was asked about too early."
         )
