@@ -246,10 +246,41 @@ def test_settings_that_cannot_work(capsys: pytest.CaptureFixture[str], argv: lis
 
     told = capsys.readouterr()
     assert told.out == ""
-    assert sorted(told.err.splitlines()) == [
+    *lines, last = told.err.splitlines()
+    assert sorted(lines) == [
         f"mpesa-stk {argv[0]}: pass_key: is not set",
         f"mpesa-stk {argv[0]}: shortcode: must be a string of 5 to 7 digits",
     ]
+    assert last == f"mpesa-stk {argv[0]}: `mpesa-stk doctor` says what to do about each setting"
+
+
+@pytest.mark.parametrize("command", ["query", "wait", "explain"])
+@pytest.mark.parametrize("callback_url", ["", "http://localhost:8000/callback"])
+def test_asking_needs_no_callback_url(
+    capsys: pytest.CaptureFixture[str], command: str, callback_url: str
+) -> None:
+    """The status query tells Daraja none, so one that cannot work does not matter either."""
+    given = scripted(query=result(CHECKOUT_ID, "0"))
+    given["environ"] = VARIABLES | {"c2b_callback": callback_url, "C2B_CALLBACK": callback_url}
+
+    assert run(command, CHECKOUT_ID, **given) == 0
+
+    assert "callback" not in capsys.readouterr().err
+    assert "c2b_callback" in given["environ"]
+
+
+def test_a_push_needs_a_callback_url(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one nothing is sent, and the doctor is named."""
+    given = scripted()
+    given["environ"] = VARIABLES | {"c2b_callback": ""}
+
+    assert run(*ORDER, **given) == 2
+
+    assert capsys.readouterr().err.splitlines() == [
+        "mpesa-stk push: c2b_callback: is not set",
+        "mpesa-stk push: `mpesa-stk doctor` says what to do about each setting",
+    ]
+    assert given["transport"].pushes == []
 
 
 def test_settings_that_may_not_work(capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,6 +406,28 @@ def test_an_id_that_cannot_be_one(capsys: pytest.CaptureFixture[str], command: s
     assert run(command, "two words", environ={}) == 2
     assert capsys.readouterr().err == (
         f"mpesa-stk {command}: checkout_request_id: must be 1 to 128 visible ASCII characters\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["query", "wait", "explain"])
+@pytest.mark.parametrize(
+    ("given", "looks"),
+    [
+        ("INV-001", ""),
+        ("6f9619ff-8b86-4011-b42d-00c04fc964ff", "; this looks like a transaction_no"),
+        ("29115-34620561-1", "; this looks like a MerchantRequestID"),
+        ("2654-4b64-97ff-b827b542881d3130", "; this looks like a MerchantRequestID"),
+        ("NLJ7RT61SV", "; this looks like a receipt number"),
+        ("0718643064", ""),
+    ],
+)
+def test_an_id_of_something_else(
+    capsys: pytest.CaptureFixture[str], command: str, given: str, looks: str
+) -> None:
+    """It is told at once, and nothing is asked: a wait for it would last two minutes."""
+    assert run(command, given, environ={}) == 2
+    assert capsys.readouterr().err == (
+        f"mpesa-stk {command}: checkout_request_id: must begin with ws_CO_{looks}\n"
     )
 
 

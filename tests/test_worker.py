@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import logging
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +33,7 @@ from mpesa_stk import (
     TransactionStore,
     cli,
 )
+from mpesa_stk.commands.database_urls import advice
 from mpesa_stk.commands.due_loop import do_batches
 from mpesa_stk.commands.signals import StopWish, stop_signals
 from mpesa_stk.commands.worker import run
@@ -178,7 +182,10 @@ def test_once_with_a_store_that_fails_is_not_done(capsys: pytest.CaptureFixture[
     """Cron sees the exit code."""
     host = Host(BrokenStore("claim_due"))
     assert run(lambda: host.payments, print, wish=StopWish(host.clock), once=True) == 1
-    assert "the store failed: the database is down" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines() == [
+        "mpesa-stk worker: the store failed: the database is down",
+        "mpesa-stk worker: see that the database runs, and that its user may use the tables",
+    ]
 
 
 def test_it_stops_after_the_payment_in_hand() -> None:
@@ -202,8 +209,10 @@ def test_it_stops_after_the_payment_in_hand() -> None:
     assert len(host.store.claim_due(host.clock.now(), 10, timedelta(seconds=60), ACCOUNTS)) == 4
 
 
-def test_a_store_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
-    """It goes on once the store is back."""
+def test_a_store_that_fails_does_not_end_it(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes on once the store is back; each failure is told in words, with the pause."""
     store = BrokenStore()
     host = pending(store=store)
     host.payments.handle_callback(callback())
@@ -218,7 +227,13 @@ def test_a_store_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) ->
     wish = StopWish(Repaired())
     assert run(lambda: host.payments, lambda _: wish.come(), wish=wish) == 0
     assert host.stored().reported
-    assert caplog.text.count("due_batch_failed") > 2
+    failures = caplog.text.count("due_batch_failed")
+    assert failures > 2
+    said = capsys.readouterr().err.splitlines()
+    told = [
+        line for line in said if "the store failed: the database is down; trying again in" in line
+    ]
+    assert len(told) == failures
 
 
 def test_handler_that_calls_exit_does_not_end_it() -> None:
@@ -315,6 +330,14 @@ def test_factory_that_does_not_work_is_told(
         ("postgresql://u:CANARY@host:port/db", "not a usable URL (ValueError)"),
         ("nosuchdb://u:CANARY@host/db", "not a usable URL (NoSuchModuleError)"),
         ("oracle+oracledb://u:CANARY@host/db", "its driver is not installed"),
+        ("postgres://u:CANARY@host/db", "write postgresql+psycopg://..., with the rest as it is"),
+        ("POSTGRES://u:CANARY@host/db", "write postgresql+psycopg://..., with the rest as it is"),
+        ("postgresql+pyscopg://u:CANARY@host/db", "write postgresql+psycopg://..."),
+        ("postgresql+asyncpg://u:CANARY@host/db", "write postgresql+psycopg://..."),
+        ("postgress://u:CANARY@host/db", "write postgresql+psycopg://..."),
+        ("mysql://u:CANARY@host/db", "write mysql+pymysql://..., with the rest as it is"),
+        ("mariadb+mysqlconnector://u:CANARY@host/db", "write mariadb+pymysql://..."),
+        ("sqlite3:///CANARY.db", "write sqlite:///file.db"),
     ],
 )
 def test_database_that_cannot_work_is_told_without_its_password(
@@ -328,6 +351,16 @@ def test_database_that_cannot_work_is_told_without_its_password(
     assert "CANARY" not in said
 
 
+def test_drivers_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL that works once it is; of a kind that nobody knows, how a URL is written at all."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert advice("postgres://x") == (
+        "pip install 'psycopg[binary]', and write postgresql+psycopg://..., with the rest as it is"
+    )
+    assert advice("mysql://x").startswith("pip install 'pymysql', and write mysql+pymysql://...")
+    assert advice("nosuch://x").startswith("write it as postgresql+psycopg://user@host/database")
+
+
 def test_settings_that_are_missing_are_told(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +368,9 @@ def test_settings_that_are_missing_are_told(
     monkeypatch.delenv("pass_key")
     with module(folder, "shop_f", GOOD):
         assert worker("--handler", "shop_f:deliver", "--database", "sqlite:///p.db") == 2
-    assert "pass_key: is not set" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "pass_key: is not set" in said
+    assert said.endswith("`mpesa-stk doctor` says what to do about each setting\n")
 
 
 @pytest.mark.parametrize(
@@ -394,6 +429,50 @@ def test_payments_of_a_factory(folder: Path, capsys: pytest.CaptureFixture[str])
         assert worker(*arguments) == 0
         assert [paid.reference for paid in sys.modules["host_h"].told] == ["INV-1"]
     assert capsys.readouterr().out == "claimed 1, reported 1\n"
+
+
+SETS_UP_LOGGING = """
+import logging.config
+
+logging.config.dictConfig({
+    "version": 1,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "loggers": {"mpesa_stk": {"handlers": ["console"], "level": "WARNING"}},
+})
+"""
+
+
+@posix
+@pytest.mark.parametrize("before", ["", SETS_UP_LOGGING])
+def test_no_line_is_printed_twice(tmp_path: Path, before: str) -> None:
+    """Not the failure of a handler either, whether or not the host shows the log itself."""
+    failing = "def deliver(paid): 1 / 0\n"
+    (tmp_path / "host.py").write_text(before + HOST + failing, encoding="utf-8")
+    paths = os.pathsep.join([*filter(None, sys.path), str(tmp_path)])
+    variables = VARIABLES | {"PYTHONPATH": paths}
+    arguments = ("--handler", "host:deliver", "--payments", "host:payments", "--once")
+    with command("worker", *arguments, variables=variables, folder=tmp_path) as started:
+        out, err = started.communicate(timeout=PATIENCE)
+
+    assert (started.returncode, out) == (0, "claimed 1, report_failed 1\n")
+    lines = err.splitlines()
+    assert sum("mpesa_stk.report_failed" in line for line in lines) == 1
+    assert lines.count("Traceback (most recent call last):") <= 1
+
+
+def test_the_log_of_the_host_is_left_alone(folder: Path) -> None:
+    """Where its logger has a handler, no other one is added anywhere."""
+    ours, root = logging.getLogger("mpesa_stk"), logging.getLogger()
+    handler = logging.StreamHandler()
+    before, root.handlers = root.handlers, []
+    ours.addHandler(handler)
+    try:
+        with module(folder, "host_k", HOST), module(folder, "shop_k", GOOD):
+            worker("--handler", "shop_k:deliver", "--payments", "host_k:payments", "--once")
+        assert root.handlers == []
+    finally:
+        root.handlers = before
+        ours.removeHandler(handler)
 
 
 # --- with a database ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ def do_batches(
     pause: Callable[[float], bool],
     every: float,
     jitter: Callable[[], float] = random.random,
+    failed: Callable[[StoreError, float], object] | None = None,
 ) -> None:
     """Do batches for ever: the next at once after a full one, else after a pause.
 
@@ -31,6 +32,7 @@ def do_batches(
         pause: Waits for that many seconds; returns whether it is time to stop, as soon as it is.
         every: Seconds between two batches.
         jitter: Returns a random number from 0 to 1.
+        failed: Told of a failure of the store, and of the pause that follows; the log hears of it anyway.
     """
     failures = 0
     wait = 0.0
@@ -42,6 +44,8 @@ def do_batches(
             backoff = min(2.0 ** min(failures, 10), _LONGEST_BACKOFF)
             wait = backoff * (0.9 + 0.2 * jitter())
             failures += 1
+            if failed is not None:
+                failed(error, wait)
         else:
             failures = 0
             wait = 0.0 if report.more else every

@@ -1,11 +1,11 @@
-"""What the commands share: the type of argparse's sub-parsers, and the exit codes."""
+"""What the commands share: the type of argparse's sub-parsers, the exit codes, the word of help."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-__all__ = ["BAD_ARGUMENTS", "DONE", "NOT_DONE", "UNKNOWN", "Commands"]
+__all__ = ["BAD_ARGUMENTS", "DONE", "NOT_DONE", "SEE_DOCTOR", "UNKNOWN", "Commands"]
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - argparse names no public type
@@ -20,3 +20,6 @@ BAD_ARGUMENTS = 2
 """The arguments or the settings cannot work; nothing was sent."""
 UNKNOWN = 3
 """Nobody can tell yet: do not ask for the money again."""
+
+SEE_DOCTOR = "`mpesa-stk doctor` says what to do about each setting"
+"""What to do where settings cannot work."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -10,7 +12,14 @@ from typing import TextIO
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, UNKNOWN, Commands
+from mpesa_stk.commands.parsers import (
+    BAD_ARGUMENTS,
+    DONE,
+    NOT_DONE,
+    SEE_DOCTOR,
+    UNKNOWN,
+    Commands,
+)
 from mpesa_stk.commands.telling import (
     HEADLINES,
     NOT_AGAIN,
@@ -43,6 +52,15 @@ __all__ = ["add_language", "add_to", "read_settings", "run_ask", "run_push"]
 
 _LONGEST_WAIT = 86_400.0
 _WAIT_FOR_PUSH = 120.0
+# Nobody is told of it: the status query names no callback URL.
+_UNUSED_URL = "https://unused.example.com/callback"
+_ID_START = "ws_CO_"
+# What people take for a CheckoutRequestID (facts, sections 3 and 6).
+_OTHER_IDS = (
+    (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE), "a transaction_no"),
+    (re.compile(r"[0-9a-f]+(?:-[0-9a-f]+)+", re.IGNORECASE), "a MerchantRequestID"),
+    (re.compile(r"(?=.*[A-Z])[A-Z0-9]{10}"), "a receipt number"),
+)
 
 
 def add_to(commands: Commands, /) -> None:
@@ -136,10 +154,10 @@ def run_ask(
 ) -> int:
     """Ask once, or until somebody knows or the time is up; returns the exit code."""
     try:
-        checkout_request_id = check_checkout_id(arguments.checkout_request_id)
+        checkout_request_id = _checkout_id(arguments.checkout_request_id)
     except InvalidRequest as error:
         return _refuse(error, command=arguments.name)
-    config = read_settings(environ, command=arguments.name)
+    config = read_settings(environ, command=arguments.name, calls_back=False)
     if config is None:
         return BAD_ARGUMENTS
     with StkClient(config, clock=clock, transport=transport) as client:
@@ -155,8 +173,37 @@ def run_ask(
     return told.show(as_json=arguments.json, stdout=stdout)
 
 
-def read_settings(environ: Mapping[str, str] | None, /, *, command: str) -> StkConfig | None:
-    """The settings of the environment; None where they cannot work, which is then said on stderr."""
+def _checkout_id(text: str) -> str:
+    """Check that this can be a CheckoutRequestID, before anything is asked or waited for.
+
+    Raises:
+        InvalidRequest: It cannot.
+    """
+    if check_checkout_id(text).startswith(_ID_START):
+        return text
+    looks = next(
+        (f"; this looks like {name}" for shape, name in _OTHER_IDS if shape.fullmatch(text)), ""
+    )
+    raise InvalidRequest("checkout_request_id", f"must begin with {_ID_START}{looks}")
+
+
+def read_settings(
+    environ: Mapping[str, str] | None, /, *, command: str, calls_back: bool = True
+) -> StkConfig | None:
+    """Read the settings of the environment.
+
+    Args:
+        environ: The variables; those of the process by default.
+        command: Name of the command, for what is said on stderr.
+        calls_back: Whether Daraja is told a callback URL. If not, none is needed.
+
+    Returns:
+        The settings, or None if they cannot work, which is then said on stderr.
+    """
+    if not calls_back:
+        given = os.environ if environ is None else environ
+        others = {name: text for name, text in given.items() if name.lower() != "c2b_callback"}
+        environ = others | {"c2b_callback": _UNUSED_URL}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -164,6 +211,7 @@ def read_settings(environ: Mapping[str, str] | None, /, *, command: str) -> StkC
         except ConfigurationError as error:
             for name, rule in error.problems:
                 print(f"mpesa-stk {command}: {name}: {rule}", file=sys.stderr)
+            print(f"mpesa-stk {command}: {SEE_DOCTOR}", file=sys.stderr)
             return None
     for warning in caught:
         print(f"mpesa-stk {command}: warning: {warning.message}", file=sys.stderr)

@@ -16,8 +16,10 @@ from typing import Any
 import attrs
 
 from mpesa_stk.client import StkClient
+from mpesa_stk.commands.database_urls import advice
 from mpesa_stk.commands.due_loop import do_batches
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
+from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, SEE_DOCTOR, Commands
+from mpesa_stk.commands.posting import one_line
 from mpesa_stk.commands.signals import StopWish, stop_signals
 from mpesa_stk.config import StkConfig
 from mpesa_stk.errors import ConfigurationError, StoreError
@@ -31,6 +33,10 @@ __all__ = ["add_to", "run"]
 _EVERY = 2.0
 _LIMIT = 100
 _DEADLINE = 10.0
+_URL_FORM = (
+    "write it as postgresql+psycopg://user@host:5432/database, and a password's special characters as "
+    "%40 and the like"
+)
 
 Handler = Callable[[Transaction], object]
 
@@ -91,7 +97,6 @@ def _count(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # The command of an installed package does not look for modules where it is called.
     here = str(Path.cwd())
     if here not in sys.path:
@@ -107,7 +112,10 @@ def _run(arguments: argparse.Namespace) -> int:
             )
         except (_CannotStart, ConfigurationError) as error:
             _say(f"mpesa-stk worker: {error}")
+            if isinstance(error, ConfigurationError):
+                _say(f"mpesa-stk worker: {SEE_DOCTOR}")
             return BAD_ARGUMENTS
+        _show_the_log()
         return run(
             source,
             handler,
@@ -151,13 +159,13 @@ def run(
 
     if not once:
         _say("Doing what is due; SIGTERM or Ctrl-C ends it after the payment in hand.")
-        do_batches(batch, pause=wish.wait, every=every)
+        do_batches(batch, pause=wish.wait, every=every, failed=_store_failed)
         return DONE
     try:
         while batch().more and not wish.has_come():
             pass
     except StoreError as error:
-        _say(f"mpesa-stk worker: the store failed: {error}")
+        _store_failed(error)
         return NOT_DONE
     return DONE
 
@@ -235,7 +243,7 @@ def _from_database(url: str, stack: contextlib.ExitStack) -> Callable[[], Paymen
     try:
         # Imported here: they need the extra ``sql``, and no other command does.
         from sqlalchemy import create_engine  # noqa: PLC0415
-        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+        from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError  # noqa: PLC0415
 
         from mpesa_stk.payments.sql import (  # noqa: PLC0415
             SqlQueryBudget,
@@ -249,10 +257,13 @@ def _from_database(url: str, stack: contextlib.ExitStack) -> Callable[[], Paymen
     try:
         engine = create_engine(url, pool_pre_ping=True)
     except ImportError as error:
-        raise _CannotStart(f"--database: its driver is not installed: {error}") from None
+        why = f"its driver is not installed ({error}): {advice(url)}"
+        raise _CannotStart(f"--database: {why}") from None
     except (SQLAlchemyError, ValueError) as error:
         # Without its text, which could hold the password.
-        raise _CannotStart(f"--database: not a usable URL ({type(error).__name__})") from None
+        how = advice(url) if isinstance(error, NoSuchModuleError) else _URL_FORM
+        why = f"not a usable URL ({type(error).__name__}): {how}"
+        raise _CannotStart(f"--database: {why}") from None
     stack.callback(engine.dispose)
     store, tokens = SqlTransactionStore(engine), SqlTokenStore(engine)
     pace = pace_for(config.environment)
@@ -280,6 +291,20 @@ def _tell(report: DueReport) -> None:
     done = [f"{name} {number}" for name, number in numbers.items() if number]
     if done:
         print(", ".join(done), flush=True)
+
+
+def _show_the_log() -> None:
+    """Show warnings on stderr, unless the host's own set-up shows them: each would come twice."""
+    handlers = logging.getLogger("mpesa_stk").handlers
+    if all(isinstance(handler, logging.NullHandler) for handler in handlers):
+        logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+
+def _store_failed(error: StoreError, wait: float | None = None) -> None:
+    """Say what failed, and what to do."""
+    again = "" if wait is None else f"; trying again in {wait:.0f} s"
+    _say(f"mpesa-stk worker: the store failed: {one_line(str(error))}{again}")
+    _say("mpesa-stk worker: see that the database runs, and that its user may use the tables")
 
 
 def _say(text: str) -> None:
