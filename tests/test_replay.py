@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from loopback import Act, Received, Server, answer, answer_json
 from loopback import stay_silent as stays_silent
 from mpesa_stk import cli
-from mpesa_stk.commands.replay import _numbered
+from mpesa_stk.commands.stored import numbered
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.payments.signing import is_genuine
 from support import CALLBACK_SECRET, CANARIES, ManualClock, callback, make_transaction, samples
@@ -121,7 +121,7 @@ def test_one_callback_over_many_lines(replay: Replay) -> None:
     met = replay(b"\n" + pretty + b"\n")
 
     assert met.bodies == [pretty]
-    assert met.out[0].startswith("line 1     code 0 ")
+    assert met.out[0].startswith("line 2     code 0 ")
 
 
 @pytest.mark.parametrize("sample", samples("callback"), ids=lambda sample: sample["id"])
@@ -133,6 +133,61 @@ def test_every_known_callback_can_be_replayed(replay: Replay, sample: dict[str, 
     met = replay(raw.encode(), "--raw")
 
     assert met.bodies == [raw.strip().encode()]
+
+
+INDENTED = json.dumps(json.loads(PAID), indent=2).encode()
+OTHER = json.dumps(json.loads(CANCELLED), indent="\t").encode()
+LONG = len(INDENTED.splitlines())
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("file", "sent"),
+    [
+        (PAID + CANCELLED, [(1, PAID), (1, CANCELLED)]),
+        (PAID + CANCELLED + b"\n" + PAID + b"\n", [(1, PAID), (1, CANCELLED), (2, PAID)]),
+        (b"[" + PAID + b"," + CANCELLED + b"]", [(1, PAID), (1, CANCELLED)]),
+        (b"[\n" + PAID + b",\n" + CANCELLED + b"\n]\n", [(2, PAID), (3, CANCELLED)]),
+        (b"[\n" + INDENTED + b"\n,\n" + OTHER + b"\n]", [(2, INDENTED), (LONG + 3, OTHER)]),
+        (BOM + INDENTED + b"\n" + OTHER + b"\n", [(1, INDENTED), (LONG + 1, OTHER)]),
+        (INDENTED + OTHER, [(1, INDENTED), (LONG, OTHER)]),
+        (INDENTED.replace(b"\n", b"\r\n"), [(1, INDENTED.replace(b"\n", b"\r\n"))]),
+        (BOM + PAID + b"\r\n" + CANCELLED + b"\r\n", [(1, PAID), (2, CANCELLED)]),
+        (PAID + b",\n" + CANCELLED + b",\n", [(1, PAID), (2, CANCELLED)]),
+        (INDENTED + b" garbage\n" + PAID, [(1, INDENTED), (LONG, b"garbage"), (LONG + 1, PAID)]),
+        (PAID + b" garbage\n" + PAID, [(1, PAID + b" garbage"), (2, PAID)]),
+        (PAID[:40] + b"\n" + PAID, [(1, PAID[:40]), (2, PAID)]),
+        (PAID + PAID[:40] + b"\n" + PAID, [(1, PAID), (1, PAID[:40]), (2, PAID)]),
+        (b"[]\n{\n" + PAID, [(1, b"[]"), (2, b"{"), (3, PAID)]),
+        (BOM, []),
+    ],
+)
+def test_callbacks_however_they_were_stored(file: bytes, sent: list[tuple[int, bytes]]) -> None:
+    """One after another, indented, in a list, after a byte order mark; what is broken is a line."""
+    assert list(numbered(io.BytesIO(file))) == sent
+
+
+def test_a_long_list_on_one_line() -> None:
+    """However many there are, with nothing between or in a list: a bounded piece is held."""
+    for file in (PAID * 1000, b"[" + b", ".join([PAID] * 1000) + b"]"):
+        assert list(numbered(io.BytesIO(file))) == [(1, PAID)] * 1000
+
+
+def test_what_is_nested_too_deeply_is_a_line() -> None:
+    """It is told of like any other line that is no callback."""
+    deep = b'{"a":' + b"[" * 60_000
+    assert list(numbered(io.BytesIO(deep + b"\n" + PAID))) == [(1, deep), (2, PAID)]
+
+
+def test_a_callback_that_comes_is_sent_before_the_next_one_does() -> None:
+    """From a pipe that stays open, as of ``tail -f``, no more is read than is needed."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as file, os.fdopen(writing, "wb", buffering=0) as shop:
+        shop.write(PAID + b"\n")
+        found = numbered(file)
+        assert next(found) == (1, PAID)
+        shop.write(CANCELLED + b"\n")
+        assert next(found) == (2, CANCELLED)
 
 
 def test_blank_lines_are_nothing(replay: Replay) -> None:
@@ -301,7 +356,7 @@ def test_no_file_fills_the_memory() -> None:
     endless = _Endless(20 * MAX_BODY)
     file: BinaryIO = io.BufferedReader(endless)
 
-    (found,) = _numbered(file)
+    (found,) = numbered(file)
 
     assert found[0] == 1
     assert len(found[1]) == MAX_BODY + 2
@@ -315,10 +370,10 @@ def test_each_line_comes_with_its_number(parts: list[bytes], end: bytes) -> None
     file = end.join(parts)
     wanted = [
         (number, line.strip())
-        for number, line in enumerate(file.split(b"\n"), start=1)
+        for number, line in enumerate(file.removeprefix(BOM).split(b"\n"), start=1)
         if line.strip()
     ]
-    assert list(_numbered(io.BytesIO(file))) == wanted
+    assert list(numbered(io.BytesIO(file))) == wanted
 
 
 # --- answers ---------------------------------------------------------------------------------------

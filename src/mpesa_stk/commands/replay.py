@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -18,6 +17,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.commands import posting
 from mpesa_stk.commands.parsers import BAD_ARGUMENTS, NOT_DONE, UNKNOWN, Commands
 from mpesa_stk.commands.posting import Answer, Receiver
+from mpesa_stk.commands.stored import numbered
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.daraja.models import CallbackResult, PaymentConfirmed
@@ -30,8 +30,6 @@ __all__ = ["add_to", "run"]
 _SIGNED_WITH = (
     "callback_secret, --account, and `token`, or `transaction_no` and `amount`, of its line"
 )
-# The longest line, its end, and one byte by which a longer one is noticed.
-_READ = MAX_BODY + 2
 
 
 def add_to(commands: Commands, /) -> None:
@@ -45,11 +43,13 @@ def add_to(commands: Commands, /) -> None:
     command.add_argument(
         "file",
         metavar="FILE",
-        help="one callback, or one a line, or one object a line with `body` and perhaps `token` or "
-        "`transaction_no`; - for stdin",
+        help="callbacks, one a line, one after another or in a list, or objects with `body` and "
+        "perhaps `token` or `transaction_no`; - for stdin",
     )
     posting.add_options(command)
-    command.add_argument("--only", metavar="N", type=_number, help="send line N alone")
+    command.add_argument(
+        "--only", metavar="N", type=_number, help="send what begins on line N alone"
+    )
     command.add_argument("--raw", action="store_true", help="send what is no callback too")
     command.set_defaults(command=run)
 
@@ -92,7 +92,7 @@ def _send_all(opened: AbstractContextManager[BinaryIO], sender: _Sender, only: i
     """Send each line, or one alone, and tell the total; returns the exit code."""
     try:
         with opened as file:
-            for number, line in _numbered(file):
+            for number, line in numbered(file):
                 if only in (None, number):
                     sender.send(number, line)
     except KeyboardInterrupt:
@@ -106,6 +106,13 @@ def _send_all(opened: AbstractContextManager[BinaryIO], sender: _Sender, only: i
     return sender.end()
 
 
+def _opened(name: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
+    """The file, to be closed; or stdin, which is left open."""
+    if name == "-":
+        return nullcontext(stdin or sys.stdin.buffer)
+    return Path(name).open("rb")
+
+
 def _let_go(*streams: TextIO) -> None:
     """Drop what is kept for a reader who left, so that the interpreter's end is quiet too."""
     for stream in streams:
@@ -114,51 +121,6 @@ def _let_go(*streams: TextIO) -> None:
         except BrokenPipeError:
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), stream.fileno())
-
-
-# --- reading: never more than a line or two at a time ---------------------------------------------------
-
-
-def _opened(name: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
-    """The file, to be closed; or stdin, which is left open."""
-    if name == "-":
-        return nullcontext(stdin or sys.stdin.buffer)
-    return Path(name).open("rb")
-
-
-def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, with their numbers; one callback over many lines is line 1."""
-    first = file.readline(_READ)
-    if not _is_object(first):
-        first += file.read(max(_READ - len(first), 0))
-        if _is_object(first):
-            yield 1, first.strip()
-            return
-    for number, line in enumerate(_lines(io.BytesIO(first), file), start=1):
-        if line.strip():
-            yield number, line.strip()
-
-
-def _is_object(text: bytes) -> bool:
-    try:
-        read_object(text)
-    except WireError:
-        return False
-    return True
-
-
-def _lines(head: BinaryIO, rest: BinaryIO) -> Iterator[bytes]:
-    """The lines of what was read already and of the rest; of one that is too long, the beginning."""
-
-    def read(most: int) -> bytes:
-        piece = head.readline(most)
-        return piece if piece.endswith(b"\n") else piece + rest.readline(most - len(piece))
-
-    while line := read(_READ):
-        piece = line
-        while len(piece) == _READ and not piece.endswith(b"\n"):
-            piece = read(_READ)
-        yield line
 
 
 # --- sending ---------------------------------------------------------------------------------------------
