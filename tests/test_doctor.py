@@ -379,7 +379,8 @@ class Wire:
         [planned] = [what for part, what in self._answers.items() if part in request.url]
         if isinstance(planned, Exception):
             raise planned
-        return HttpResponse(status=planned.status, headers={"date": self._date}, body=planned.body)
+        headers = {**planned.headers, "date": self._date}
+        return HttpResponse(status=planned.status, headers=headers, body=planned.body)
 
     def close(self) -> None:
         """Nothing is open."""
