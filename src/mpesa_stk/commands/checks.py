@@ -68,6 +68,7 @@ _REMEDIES: Mapping[str, str] = {
     "mpesa_max_amount": "set a whole number of shillings, or unset it",
     "allowed_callback_networks": "set addresses or networks such as 10.0.0.0/8, or unset it",
     "trusted_proxies": "set addresses or networks such as 10.0.0.0/8, or unset it",
+    "allowed_hosts": "set host names such as shop.example.co.ke, without scheme or port, or unset it",
 }
 
 

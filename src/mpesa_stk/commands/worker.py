@@ -176,8 +176,8 @@ def _contained(handler: Handler) -> Handler:
     def tell(transaction: Transaction) -> None:
         try:
             handler(transaction)
-        except SystemExit:
-            raise RuntimeError("the handler called sys.exit") from None
+        except SystemExit as leaving:
+            raise RuntimeError("the handler called sys.exit") from leaving
 
     return tell
 
