@@ -365,6 +365,20 @@ def test_a_query_says_what_is_known(
 
 
 @pytest.mark.parametrize("argv", [["query", CHECKOUT_ID], ["wait", CHECKOUT_ID]])
+def test_an_id_that_daraja_does_not_know(
+    capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    """The live sandbox says so with HTTP 500. It proves nothing, but a program can tell it apart."""
+    given = scripted(query=refusal("500.001.1001", "The transaction does not Exist", 500))
+
+    assert run(*argv, "--json", **given) == 3
+
+    facts = told_json(capsys)
+    assert (facts["status"], facts["not_found"]) == ("UNKNOWN", True)
+    assert facts["meaning"].startswith("Daraja does not know this id")
+
+
+@pytest.mark.parametrize("argv", [["query", CHECKOUT_ID], ["wait", CHECKOUT_ID]])
 def test_daraja_cannot_be_asked(capsys: pytest.CaptureFixture[str], argv: list[str]) -> None:
     """Credentials that are refused tell nothing of the payment: exit code 3."""
     given = scripted(query=refusal("500.001.1001", "Wrong credentials", 500))

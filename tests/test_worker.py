@@ -20,7 +20,9 @@ from typing import Any
 
 import attrs
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Pool, create_engine
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from mpesa_stk import (
     DueReport,
@@ -349,6 +351,29 @@ def test_database_that_cannot_work_is_told_without_its_password(
     said = capsys.readouterr().err
     assert text in said
     assert "CANARY" not in said
+
+
+class ForAsyncioOnly(SQLiteDialect_pysqlite):
+    """A driver such as asyncpg or aiosqlite."""
+
+    driver = "waiting"
+    is_async = True
+    supports_statement_cache = True
+
+    @classmethod
+    def get_pool_class(cls, _url: URL) -> type[Pool]:
+        """As those drivers have it."""
+        return AsyncAdaptedQueuePool
+
+
+def test_driver_for_asyncio_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shop's own URL may name one: it would fail at each batch."""
+    registry.register("sqlite.waiting", __name__, "ForAsyncioOnly")
+    with module(folder, "shop_l", GOOD):
+        arguments = ("--handler", "shop_l:deliver", "--database", "sqlite+waiting:///p.db")
+        assert worker(*arguments) == 2
+    said = capsys.readouterr().err
+    assert "its driver is for asyncio only: write sqlite:///file.db" in said
 
 
 def test_drivers_that_are_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

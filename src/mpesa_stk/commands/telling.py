@@ -115,6 +115,7 @@ def _told_of_answer(answer: QueryResult, language: Language) -> Told:
             "result_desc": answer.result_desc,
             "meaning": result.meaning,
             "final": settled,
+            "not_found": answer.not_found,
             "retry": result.retry.value if settled else RetryAdvice.NO.value,
             "wait_seconds": result.wait_seconds,
             "customer_message": result.message(language),

@@ -264,6 +264,8 @@ def _from_database(url: str, stack: contextlib.ExitStack) -> Callable[[], Paymen
         how = advice(url) if isinstance(error, NoSuchModuleError) else _URL_FORM
         why = f"not a usable URL ({type(error).__name__}): {how}"
         raise _CannotStart(f"--database: {why}") from None
+    if engine.dialect.is_async:
+        raise _CannotStart(f"--database: its driver is for asyncio only: {advice(url)}")
     stack.callback(engine.dispose)
     store, tokens = SqlTransactionStore(engine), SqlTokenStore(engine)
     pace = pace_for(config.environment)
