@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daraja_double import refusal
-from mpesa_stk import AuthenticationFailed, HttpResponse
+from daraja_double import answer, refusal
+from mpesa_stk import AuthenticationFailed, Environment, HttpResponse
 from mpesa_stk.commands import checks, doctor, reach
+from mpesa_stk.environ import VARIABLES as NAMES
 from mpesa_stk.errors import ConfigurationError
-from support import CALLBACK_SECRET
+from mpesa_stk.simulator.loopback import LoopbackServer
+from support import CALLBACK_SECRET, TOKEN
 from test_doctor import (
     VARIABLES,
     diagnosed,
@@ -268,6 +271,25 @@ def test_the_live_sandbox_does_not_know_the_made_up_id() -> None:
 
     assert troubles(findings) == []
     assert text_of(findings, "credentials") == "shortcode and pass_key are accepted"
+
+
+def test_a_sandbox_that_answers_as_the_live_one_does(world: dict[str, str]) -> None:
+    """Over real HTTP: no problem and no warning is found, and it was asked once."""
+    asked: list[str] = []
+
+    def live(method: str, target: str, _headers: Mapping[str, str], _body: bytes) -> HttpResponse:
+        asked.append(f"{method} {target.partition('?')[0]}")
+        if method == "GET":
+            return answer({"access_token": TOKEN, "expires_in": "3599"})
+        return DOES_NOT_EXIST
+
+    with LoopbackServer(live) as daraja:
+        urls = Environment.at(daraja.origin, name="sandbox").urls
+        here = {NAMES[field]: url for field, url in urls.items()}
+        code, findings = diagnosed(world | here)
+
+    assert (code, troubles(findings)) == (0, [])
+    assert asked == ["GET /oauth/v1/generate", "POST /mpesa/stkpushquery/v1/query"]
 
 
 def test_a_token_refused_without_a_word() -> None:
