@@ -118,6 +118,7 @@ PURE = [
     "errors",
     "phone",
     "secrecy",
+    "strength",
     "urls",
     "daraja/results",
     "daraja/http",

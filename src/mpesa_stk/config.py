@@ -31,11 +31,13 @@ from mpesa_stk.environment import (
 )
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.secrecy import HoldsSecrets
+from mpesa_stk.strength import MIN_SECRET, is_too_wide, secret_fault
 from mpesa_stk.urls import (
     banned_words,
     callback_url_fault,
     daraja_url_fault,
     host_of,
+    is_host,
 )
 
 __all__ = ["CallbackUrlWarning", "StkConfig"]
@@ -43,7 +45,6 @@ __all__ = ["CallbackUrlWarning", "StkConfig"]
 _VISIBLE = re.compile(r"[!-~]+")
 _HEADER_TEXT = re.compile(r"[ -~]*")
 _NETWORKS = "must be a list or tuple of IP addresses or networks"
-_MIN_SECRET = 16
 _LONGEST_TIMEOUT = 86_400
 
 
@@ -71,6 +72,8 @@ class StkConfig(HoldsSecrets):
         allowed_callback_networks: Where callbacks may come from, such as ``10.0.0.0/8``; empty for
             Safaricom's published addresses. Read by the payment endpoints.
         trusted_proxies: Your own proxies, whose word on a client's address counts.
+        allowed_hosts: Host names under which your payment endpoints are reached, without a port; the
+            host of `callback_url` counts as one of them. Empty for no check.
 
     Raises:
         ConfigurationError: One error that names every bad setting.
@@ -90,6 +93,7 @@ class StkConfig(HoldsSecrets):
     user_agent: str
     allowed_callback_networks: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
 
     def __init__(  # noqa: PLR0913 - one argument a setting, all of them by name
         self,
@@ -108,6 +112,7 @@ class StkConfig(HoldsSecrets):
         user_agent: str = "",
         allowed_callback_networks: list[str] | tuple[str, ...] = (),
         trusted_proxies: list[str] | tuple[str, ...] = (),
+        allowed_hosts: list[str] | tuple[str, ...] = (),
     ) -> None:
         self.__attrs_init__(  # pyright: ignore[reportAttributeAccessIssue]  # made by attrs
             consumer_key=_stripped(consumer_key),
@@ -124,6 +129,7 @@ class StkConfig(HoldsSecrets):
             user_agent=user_agent,
             allowed_callback_networks=_stripped_each(allowed_callback_networks),
             trusted_proxies=_stripped_each(trusted_proxies),
+            allowed_hosts=_stripped_each(allowed_hosts),
         )
         problems = _first_by_name(_problems(self))
         if problems:
@@ -147,8 +153,8 @@ class StkConfig(HoldsSecrets):
         ``c2b_callback``; optional ``access_token_url``, ``checkout_url``,
         ``mpesa_query_check_url``, ``till_number``, ``mpesa_environment`` (``sandbox`` or
         ``production``), ``callback_secret`` (comma-separated, newest first),
-        ``mpesa_max_amount``, ``allowed_callback_networks`` and ``trusted_proxies``
-        (comma-separated). Upper case is accepted too.
+        ``mpesa_max_amount``, ``allowed_callback_networks``, ``trusted_proxies`` and
+        ``allowed_hosts`` (comma-separated). Upper case is accepted too.
 
         Args:
             environ: The variables; the process environment by default.
@@ -213,6 +219,8 @@ def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     if not isinstance(config.account, (PayBill, Till)):
         yield "account", "must be a PayBill or a Till"
     yield from _plain_problems(config)
+    if not loopback:
+        yield from _open_doors(config)
 
 
 def _plain_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
@@ -232,6 +240,28 @@ def _plain_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
         fault = next(filter(None, faults), None)
         if fault:
             yield field, fault
+    hosts: object = config.allowed_hosts
+    if not isinstance(hosts, tuple) or not all(map(is_host, hosts)):
+        yield "allowed_hosts", "must be a list or tuple of host names, without scheme or port"
+
+
+def _open_doors(config: StkConfig) -> Iterator[tuple[str, str]]:
+    """What would let everybody in. With Daraja on this machine no money moves, so it may."""
+    for secret in filter(_can_sign, _texts(config.callback_secrets)):
+        fault = secret_fault(secret)
+        if fault:
+            yield "callback_secrets", fault
+    # With signed URLs it may be meant: some platforms hide the client's address.
+    unsigned = () if config.callback_secrets else ("allowed_callback_networks",)
+    for field in ("trusted_proxies", *unsigned):
+        networks = [text for text in _texts(getattr(config, field)) if not _network_fault(text)]
+        if any(map(is_too_wide, networks)):
+            yield field, "must not hold all addresses; name networks such as 10.0.0.0/8"
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """The values, if the rule for their type is kept; that rule is told elsewhere."""
+    return values if isinstance(values, tuple) else ()
 
 
 def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
@@ -249,7 +279,7 @@ def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     elif not all(map(_can_sign, secrets)):
         yield (
             "callback_secrets",
-            f"each must be printable text of at least {_MIN_SECRET} characters",
+            f"each must be printable text of at least {MIN_SECRET} characters",
         )
 
 
@@ -279,7 +309,7 @@ def _looks_like_password(passkey: str) -> bool:
 
 def _can_sign(secret: object) -> bool:
     # A lone surrogate, as os.environ makes of odd bytes, is not printable; it could not be encoded.
-    return isinstance(secret, str) and len(secret) >= _MIN_SECRET and secret.isprintable()
+    return isinstance(secret, str) and len(secret) >= MIN_SECRET and secret.isprintable()
 
 
 def _is_duration(value: object) -> bool:

@@ -70,6 +70,7 @@ def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str,
         "callback_secrets": _parts(read("callback_secret")),
         "allowed_callback_networks": _parts(read("allowed_callback_networks")),
         "trusted_proxies": _parts(read("trusted_proxies")),
+        "allowed_hosts": _parts(read("allowed_hosts")),
     }
     ceiling = read("mpesa_max_amount")
     if ceiling:

@@ -15,7 +15,9 @@ __all__ = [
     "callback_url_fault",
     "daraja_url_fault",
     "host_of",
+    "is_host",
     "is_loopback_url",
+    "names_this_machine",
     "origin_of",
 ]
 
@@ -25,10 +27,12 @@ _HOST_NAME = re.compile(
 )
 # What urlsplit takes is more, and differs between versions of Python.
 _NETLOC = re.compile(r"(?:[^][:]+|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\])(?::[0-9]{1,5})?")
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".lan", ".home.arpa", ".test", ".invalid")
 _BANNED_WORDS = ("mpesa", "safaricom", "exec", "exe", "cmd", "sql", "query")
 _MAX_LENGTH = 1024
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared with
 _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only to tell where that is
 
 
@@ -48,6 +52,30 @@ def host_of(url: object, /) -> str:
     """The host that the URL names, in lower case, or nothing where it is no URL."""
     parts = _split(url)
     return "" if isinstance(parts, str) else (parts.hostname or "").rstrip(".")
+
+
+def is_host(name: object, /) -> bool:
+    """Whether this is a host name or an address, as it stands in a URL: no scheme, no port."""
+    return isinstance(name, str) and (
+        _address(name) is not None or _PLAIN_HOST.fullmatch(name) is not None
+    )
+
+
+def names_this_machine(host: str, /, *, listening_on: str) -> bool:
+    """Whether a Host field names this machine, and not a name of somebody else's that points here.
+
+    Where a server listens on every address, each address is this machine's: it needs no DNS, so
+    nobody can point it here.
+
+    Args:
+        host: The Host field of a request.
+        listening_on: The address that the server was told to listen on.
+    """
+    url = f"http://{host}"
+    name = host_of(url)
+    if is_loopback_url(url) or (name != "" and name == listening_on.lower()):
+        return True
+    return listening_on in _EVERYWHERE and _address(name) is not None
 
 
 def daraja_url_fault(url: object, /) -> str | None:

@@ -47,6 +47,7 @@ _EXCHANGE = 5.0
 _STEP = 15.0
 _MOST_STEPS = 120
 _POLL = 0.01
+_NOWHERE = "http://127.0.0.1:9"
 
 
 def check_order(*, phone: str, amount: str, reference: str) -> PushRequest:
@@ -277,6 +278,7 @@ def fresh_merchant() -> StkConfig:
         account=PayBill("600000"),
         callback_url="https://shop.example.co.ke/payments/callback",
         callback_secrets=(secrets.token_hex(16),),
+        environment=Environment.at(_NOWHERE, name="simulator"),
     )
 
 
