@@ -86,7 +86,11 @@ def test_the_peer_is_the_client(peer: str | None, expected: str | None) -> None:
         ("196.201.214.200, 1.2.3.4", "1.2.3.4"),
         ("196.201.214.200, garbage, 10.1.1.1", None),
         ("196.201.214.200,", None),
-        ("10.1.1.1, 10.2.2.2", None),
+        ("10.1.1.1, 10.2.2.2", "10.1.1.1"),
+        ("127.0.0.1", "127.0.0.1"),
+        (",".join(["10.1.1.1", *["10.2.2.2"] * 19]), "10.1.1.1"),
+        (",".join(["10.1.1.1", *["10.2.2.2"] * 20]), None),
+        ("garbage, 10.1.1.1", None),
         ("", None),
         (",".join(["196.201.214.200", *["10.1.1.1"] * 19]), "196.201.214.200"),
         (",".join(["196.201.214.200", *["10.1.1.1"] * 20]), None),
@@ -108,6 +112,7 @@ def test_x_forwarded_for_is_read_from_the_right(header: str, expected: str | Non
         ('proto=https; for="196.201.214.200:4711" ; host="shop.example"', "196.201.214.200"),
         ('for=1.2.3.4, for="[2001:db8::7]:4711", for=10.1.1.1', "2001:db8::7"),
         ("for=196.201.214.200, by=10.0.0.2", None),
+        ("for=127.0.0.1, for=10.1.1.1", "127.0.0.1"),
         ("for=unknown", None),
         ("for=_hidden", None),
         ('for=""', None),
@@ -126,6 +131,33 @@ def test_x_forwarded_for_is_read_from_the_right(header: str, expected: str | Non
 def test_forwarded_is_read_from_the_right(header: str, expected: str | None) -> None:
     """The same for RFC 7239; no quoted text passes for a parameter."""
     assert client("10.0.0.2", forwarded=header) == expected
+
+
+class Cut(str):
+    """A header that counts into how many parts it is cut, and is cut from the right only."""
+
+    __slots__ = ("parts",)
+    parts: int
+
+    def rsplit(  # type: ignore[override]
+        self, separator: str | None = None, most: int = -1
+    ) -> list[str]:
+        """Cut, and count."""
+        found = super().rsplit(separator, most)
+        self.parts = len(found)
+        return found
+
+    def split(self, *_: object) -> list[str]:
+        """Nothing is cut from the left."""
+        raise AssertionError("the whole header was cut up")
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "forwarded"])
+def test_of_a_long_chain_only_the_end_is_read(name: str) -> None:
+    """A header with thousands of addresses costs no more than one with twenty-one."""
+    header = Cut(",".join(["for=10.1.1.1" if name == "forwarded" else "10.1.1.1"] * 5000))
+    assert client_address("10.0.0.2", {name: header}, OURS) is None
+    assert header.parts == 21
 
 
 def test_both_headers_must_agree() -> None:

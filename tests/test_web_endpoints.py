@@ -24,7 +24,7 @@ from mpesa_stk import (
     WebRequest,
     WebResponse,
 )
-from support import CANARIES
+from support import CANARIES, callback
 from web_cases import ACCEPTED, CASES, PAYLOAD, SAFARICOM, Shop, body_of, error_of
 
 BLOCKED = HttpResponse(
@@ -91,8 +91,10 @@ class FailingStore(MemoryTransactionStore):
         ({"amount": 10**400}, "InvalidAmount", "amount"),
         ({"reference": ""}, "InvalidRequest", "reference"),
         ({"reference": 7}, "InvalidRequest", "reference"),
-        ({"reference": "x" * 13}, "InvalidRequest", "reference"),
-        ({"reference": "INV#1"}, "InvalidRequest", "reference"),
+        ({"reference": "x" * 256}, "InvalidRequest", "reference"),
+        ({"reference": "a\nb"}, "InvalidRequest", "reference"),
+        ({"reference": " - "}, "InvalidRequest", "reference"),
+        ({"reference": "\u4ed8\u6b3e"}, "InvalidRequest", "reference"),
         ({"description": 7}, "InvalidRequest", "description"),
         ({"description": 0}, "InvalidRequest", "description"),
         ({"description": []}, "InvalidRequest", "description"),
@@ -359,8 +361,8 @@ def test_a_callback_needs_no_content_type() -> None:
     assert shop.settled == ["succeeded"]
 
 
-def test_a_checkouts_answer_has_six_texts() -> None:
-    """Daraja's five fields and the payment's number, each a string."""
+def test_a_checkouts_answer_has_seven_texts() -> None:
+    """Daraja's five fields, the payment's number and its state, each a string."""
     body = checked_out(Shop())
     assert list(body) == [
         "MerchantRequestID",
@@ -369,6 +371,7 @@ def test_a_checkouts_answer_has_six_texts() -> None:
         "ResponseDescription",
         "CustomerMessage",
         "transaction_no",
+        "state",
     ]
     assert all(isinstance(value, str) for value in body.values())
 
@@ -395,6 +398,39 @@ def test_a_long_description_is_shortened_for_the_wire_only(
     checked_out(shop, description=description)
     assert [push["TransactionDesc"] for push in shop.daraja.pushes] == [sent]
     assert shop.stored().description == (description or "")
+
+
+@pytest.mark.parametrize(
+    ("reference", "sent"),
+    [
+        ("INV-1", "INV-1"),
+        ("INV-2024-001", "INV-2024-001"),
+        ("ACC-SINV-2025-00001", "V-2025-00001"),
+        ("INV/2025/00012", "V/2025/00012"),
+        ("#1042", "1042"),
+        ("Order #1042", "Order 1042"),
+        ("SALES-INVOICE-7-2025", "VOICE-7-2025"),
+        ("ABC-D/12345678901", "12345678901"),
+        ("x" * 254 + "y", "x" * 11 + "y"),
+    ],
+)
+def test_a_long_reference_is_shortened_for_the_wire_only(reference: str, sent: str) -> None:
+    """Daraja gets the last 12 characters that it takes; the payment keeps every one."""
+    shop = Shop()
+    checked_out(shop, reference=reference)
+    assert [push["AccountReference"] for push in shop.daraja.pushes] == [sent]
+    found = shop.store.find(reference=reference)
+    assert found is not None
+    assert found.reference == reference
+
+
+def test_references_that_end_alike_conflict_under_one_key() -> None:
+    """The key's payload is the whole reference, not what Daraja is sent of it."""
+    shop = Shop()
+    for reference, status in (("A-SINV-2025-00001", 200), ("B-SINV-2025-00001", 409)):
+        payload = PAYLOAD | {"reference": reference}
+        request = shop.post("checkout", payload, Idempotency_Key="order-1")
+        body_of(shop.endpoints.handle(request), status)
 
 
 def test_descriptions_that_differ_behind_the_13th_character_conflict() -> None:
@@ -477,15 +513,15 @@ def test_when_daraja_cannot_be_asked_the_local_payment_is_answered(
 ) -> None:
     """200 with what is stored, and why Daraja's view is missing, in words of ours."""
     shop = Shop()
-    checked_out(shop)
-    body_of(shop.endpoints.handle(shop.called_back()))
+    number = checked_out(shop)["transaction_no"]
     body = asked(shop, *[failing] * 4)
     error = body["remote_error"]
     assert set(error) == {"code", "message"}
     assert error["code"] == code
     assert "CANARY" not in json.dumps(body)
-    assert body["ResultCode"] == "0"
-    assert body["local_transaction"]["receipt_no"] == "NLJ7RT61SV"
+    assert body["ResultCode"] is None
+    assert body["state"] == "PENDING"
+    assert body["local_transaction"]["transaction_no"] == number
 
 
 def test_a_payment_is_found_by_its_number_too() -> None:
@@ -533,9 +569,95 @@ def test_an_expired_payment_says_that_nobody_knows() -> None:
     assert body["state"] == "EXPIRED"
     assert body["ResultCode"] is None
     assert body["ResultDesc"] == "The result of the payment is not known"
-    body = asked(shop, result(shop.checkout_id, "1037", "DS timeout"))
-    assert (body["ResultCode"], body["ResultDesc"]) == ("1037", "DS timeout")
-    assert body["state"] == "EXPIRED"
+    assert len(shop.daraja.queries) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "status"), [(0, "SUCCEEDED", "0"), (1032, "FAILED", "1")]
+)
+def test_a_settled_payment_is_answered_from_the_store(code: int, state: str, status: str) -> None:
+    """All fields, no error, and Daraja is not asked however often somebody looks."""
+    shop = Shop()
+    pushed = checked_out(shop)
+    body_of(
+        shop.endpoints.handle(
+            shop.called_back(callback(code, checkout_request_id=shop.checkout_id))
+        )
+    )
+    payloads = [
+        {"checkout_request_id": shop.checkout_id},
+        {"transaction_no": pushed["transaction_no"]},
+    ]
+    for payload in payloads * 2:
+        body = asked(shop, **payload)
+        assert body.pop("local_transaction")["status"] == status
+        words = "The service request is processed successfully." if code == 0 else "No."
+        assert body == {
+            "ResponseCode": "0",
+            "ResponseDescription": "The service request has been accepted successfully",
+            "MerchantRequestID": pushed["MerchantRequestID"],
+            "CheckoutRequestID": shop.checkout_id,
+            "ResultCode": str(code),
+            "ResultDesc": words,
+            "state": state,
+        }
+    assert shop.daraja.queries == []
+
+
+# --- the same key again ------------------------------------------------------------------------------
+
+
+def test_a_replay_says_what_became_of_the_payment() -> None:
+    """Open, paid: Daraja's fields with a ResponseCode of 0, and the state of now."""
+    shop = Shop()
+    request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
+    first = body_of(shop.endpoints.handle(request))
+    assert body_of(shop.endpoints.handle(request)) == first
+    body_of(shop.endpoints.handle(shop.called_back()))
+    assert body_of(shop.endpoints.handle(request)) == first | {
+        "ResponseDescription": "The payment is paid",
+        "CustomerMessage": "The payment is paid",
+        "state": "SUCCEEDED",
+    }
+    assert len(shop.daraja.pushes) == 1
+
+
+def test_a_replay_of_an_expired_payment_is_no_acceptance() -> None:
+    """With Daraja's answer to the push or without, the ResponseCode says that no prompt is open."""
+    for planned in ([], [OutcomeUnknown("no complete answer in time")]):
+        shop = Shop()
+        shop.daraja.push_script.extend(planned)
+        request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
+        shop.endpoints.handle(request)
+        shop.clock.advance(3600)
+        shop.daraja.query_script.append(result(shop.checkout_id, "4999"))
+        shop.payments.process_due()
+        body = body_of(shop.endpoints.handle(request))
+        stored = shop.stored()
+        assert body == {
+            "MerchantRequestID": stored.merchant_request_id,
+            "CheckoutRequestID": stored.checkout_request_id,
+            "ResponseCode": "1",
+            "ResponseDescription": "The result of the payment is not known",
+            "CustomerMessage": "The result of the payment is not known",
+            "transaction_no": stored.transaction_no,
+            "state": "EXPIRED",
+        }
+        assert len(shop.daraja.pushes) == 1
+
+
+def test_a_replay_of_a_rejected_payment_is_no_acceptance() -> None:
+    """A refused push whose callback came all the same is not pushed again, and says so."""
+    shop = Shop()
+    shop.daraja.push_script.append(BUSY)
+    request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
+    error_of(shop.endpoints.handle(request), 502)
+    doubtful = callback(amount=7, checkout_request_id="ws_CO_other")
+    body_of(shop.endpoints.handle(shop.called_back(doubtful)))
+    body = body_of(shop.endpoints.handle(request))
+    assert (body["ResponseCode"], body["state"]) == ("1", "REJECTED")
+    assert body["ResponseDescription"] == "The payment was refused before it reached the phone"
+    assert len(shop.daraja.pushes) == 1
 
 
 # --- totality and silence ----------------------------------------------------------------------------

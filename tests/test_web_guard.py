@@ -17,7 +17,7 @@ from mpesa_stk import (
 from mpesa_stk.web.addresses import networks
 from mpesa_stk.web.guard import is_cross_site
 from support import CANARIES, callback, loopback_config, make_config
-from web_cases import CUSTOMER, HOST, SAFARICOM, Shop, body_of, error_of
+from web_cases import CUSTOMER, HOST, PROXY, SAFARICOM, Shop, body_of, error_of
 
 
 def request(remote_addr: str | None = SAFARICOM, **headers: str) -> WebRequest:
@@ -127,10 +127,14 @@ def test_the_guard_of_plain_settings_knows_safaricom_only() -> None:
 def test_the_guard_of_settings_follows_them() -> None:
     """Networks and proxies come from the settings."""
     config = make_config(
-        allowed_callback_networks=("192.0.2.0/24",), trusted_proxies=("10.0.0.0/8",)
+        allowed_callback_networks=("192.0.2.0/24",),
+        trusted_proxies=("10.0.0.0/8",),
+        allowed_hosts=("shop.example",),
     )
     assert CallbackGuard.from_config(config) == CallbackGuard(
-        allowed_networks=("192.0.2.0/24",), trusted_proxies=("10.0.0.0/8",)
+        allowed_networks=("192.0.2.0/24",),
+        trusted_proxies=("10.0.0.0/8",),
+        allowed_hosts=("shop.example",),
     )
 
 
@@ -141,6 +145,44 @@ def test_a_simulator_on_this_machine_may_call_back(host: str) -> None:
     for peer in ("127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", SAFARICOM):
         assert refusal(guard, request(peer)) is None
     assert refusal(guard, request(CUSTOMER)) == FOREIGN
+
+
+@pytest.mark.parametrize(
+    "field", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "CF-Connecting-IP"]
+)
+def test_a_proxy_on_this_machine_is_no_simulator(field: str) -> None:
+    """What nginx or a tunnel passes on comes from this machine too, but not from the simulator."""
+    guard = CallbackGuard.from_config(loopback_config("http://127.0.0.1:8800"))
+    passed_on = WebRequest(
+        method="POST",
+        path="/",
+        headers={field: CUSTOMER},
+        body=b"",
+        remote_addr="127.0.0.1",
+    )
+    assert refusal(guard, passed_on) == FOREIGN
+
+
+def test_a_trusted_proxy_may_pass_the_simulators_callbacks_on() -> None:
+    """Behind a trusted proxy on the same machine, the simulator is let in and strangers are not."""
+    config = loopback_config("http://127.0.0.1:8800", trusted_proxies=("127.0.0.1",))
+    guard = CallbackGuard.from_config(config)
+    for chain, reason in (
+        ("127.0.0.1", None),
+        ("127.0.0.1, 127.0.0.1", None),
+        (CUSTOMER, FOREIGN),
+        (f"127.0.0.1, {CUSTOMER}", FOREIGN),
+        ("garbage", UNKNOWN),
+    ):
+        asked = request("127.0.0.1", X_Forwarded_For=chain, X_Real_IP="127.0.0.1")
+        assert refusal(guard, asked) == reason
+    assert refusal(guard, request("127.0.0.1")) == UNKNOWN
+
+
+def test_a_simulator_cannot_be_claimed_from_afar() -> None:
+    """With a real Daraja a chain of trusted proxies alone is not one of Safaricom's addresses."""
+    guard = CallbackGuard(trusted_proxies=("127.0.0.1",))
+    assert refusal(guard, request("127.0.0.1", X_Forwarded_For="127.0.0.1")) == FOREIGN
 
 
 def test_one_address_of_daraja_on_this_machine_opens_nothing() -> None:
@@ -160,7 +202,9 @@ def test_the_endpoints_take_the_guard_of_the_settings() -> None:
     assert endpoints.handle(shop.called_back(peer="192.0.2.9")).status == 200
 
 
-@pytest.mark.parametrize("field", ["allowed_networks", "trusted_proxies", "allowed_origins"])
+@pytest.mark.parametrize(
+    "field", ["allowed_networks", "trusted_proxies", "allowed_origins", "allowed_hosts"]
+)
 def test_a_text_is_not_taken_for_a_list(field: str) -> None:
     """One string in place of a list is a mistake, not a list of letters."""
     with pytest.raises(TypeError, match="not one string"):
@@ -237,13 +281,95 @@ def test_an_allowed_origin_may_start_a_checkout() -> None:
     assert body["CheckoutRequestID"] == shop.checkout_id
 
 
+# --- our own hosts ---------------------------------------------------------------------------------
+
+OURS = "shop.example.co.ke"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (OURS, 200),
+        (f"{OURS.upper()}.:8443", 200),
+        ("pay.example", 200),
+        ("PAY.example:80", 200),
+        ("192.0.2.7:8000", 200),
+        ("evil.example", 403),
+        (f"{OURS}.evil.example", 403),
+        (f"evil.example@{OURS}", 403),
+        (f"{OURS},evil.example", 403),
+        ("localhost", 403),
+        ("", 403),
+        ("[", 403),
+    ],
+)
+def test_only_our_hosts_are_answered(host: str, status: int) -> None:
+    """With `allowed_hosts`, they and the host of the callback URL pass, and no other does."""
+    shop = Shop(guard=CallbackGuard(allowed_hosts=("Pay.example", "192.0.2.7")))
+    send = shop.endpoints.handle
+    payload = {"phone_number": "0718643064", "amount": 1, "reference": "A"}
+    answered = send(shop.post("checkout", payload, Host=host))
+    assert answered.status == status
+    if status == 403:
+        assert error_of(answered, 403) == ("foreign_host", None)
+        assert error_of(send(shop.post("query", {}, Host=host)), 403) == ("foreign_host", None)
+        assert shop.daraja.pushes == []
+        body_of(send(shop.checkout()))
+        refused = send(shop.called_back(Host=host))
+        assert error_of(refused, 403) == ("foreign_host", None)
+        assert [event.endpoint for event in shop.events if event.kind == "refusal"] == [
+            "checkout",
+            "query",
+            "callback",
+        ]
+
+
+def test_without_allowed_hosts_each_host_is_answered() -> None:
+    """Frameworks and proxies check the Host themselves, so by default nothing is refused for it."""
+    shop = Shop()
+    body_of(
+        shop.endpoints.handle(
+            attrs.evolve(shop.checkout(), headers={"content-type": "application/json"})
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("listening_on", "host", "own"),
+    [
+        ("127.0.0.1", "127.0.0.1:8000", True),
+        ("127.0.0.1", "localhost:8000", True),
+        ("127.0.0.1", "[::1]:8000", True),
+        ("127.0.0.1", "192.0.2.7:8000", False),
+        ("127.0.0.1", "evil.example:8000", False),
+        ("127.0.0.1", f"{OURS}:443", True),
+        ("0.0.0.0", "192.0.2.7:8000", True),  # noqa: S104 - nobody listens
+        ("::", "[2001:db8::7]:8000", True),
+        ("0.0.0.0", "evil.example:8000", False),  # noqa: S104 - nobody listens
+        ("shop.lan", "Shop.lan:8000", True),
+    ],
+)
+def test_a_server_knows_its_own_names(listening_on: str, host: str, *, own: bool) -> None:
+    """Where it listens, this machine, and the host of the callback URL; if on all, any address."""
+    guard = CallbackGuard(listening_on=listening_on)
+    foreign = guard.is_foreign_host(request(Host=host), callback_url=f"https://{OURS}/cb")
+    assert foreign is not own
+
+
+@pytest.mark.parametrize("host", ["", "*", "https://shop.example", "shop.example:80", "a b", "a/b"])
+def test_an_allowed_host_must_be_one(host: str) -> None:
+    """A wildcard, a scheme or a port is refused when the guard is made."""
+    with pytest.raises(ValueError, match="allowed_hosts"):
+        CallbackGuard(allowed_hosts=(host,))
+
+
 # --- the log ---------------------------------------------------------------------------------------
 
 
-def test_what_is_refused_is_logged_with_a_reason_and_no_payload(
+def test_what_is_refused_is_told_with_a_reason_and_no_payload(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One line for each refused request; nothing of its body, address, headers or secrets."""
+    """One line and one event for each refused request: who and why, nothing of what was sent."""
     shop = Shop()
     send = shop.endpoints.handle
     body_of(send(shop.checkout()))
@@ -253,20 +379,36 @@ def test_what_is_refused_is_logged_with_a_reason_and_no_payload(
         caplog.clear()
         send(shop.called_back(peer=CUSTOMER, User_Agent="CANARYagent"))
         send(attrs.evolve(shop.called_back(User_Agent="CANARYagent"), remote_addr=None))
+        send(shop.called_back(peer=PROXY))
         send(shop.called_back(callback(receipt="CANARYreceipt"), token="CANARYpath"))
-        send(shop.called_back(callback(receipt="CANARYreceipt"), token=forged))
+        send(shop.called_back(peer=PROXY, token=forged, X_Forwarded_For=SAFARICOM))
         send(shop.post("checkout", {"reference": "CANARYref"}, Origin="https://canary.example"))
     lines = [record.getMessage() for record in caplog.records]
+    start, foreign = (
+        "mpesa_stk.refusal outcome=refused endpoint=",
+        "the_client's_address_is_not_allowed",
+    )
+    unknown = "the_client's_address_cannot_be_known"
     assert [line for line in lines if "mpesa_stk.callback outcome" not in line] == [
-        "mpesa_stk.callback_refused reason=the_client's_address_is_not_allowed",
-        "mpesa_stk.callback_refused reason=the_client's_address_cannot_be_known",
-        "mpesa_stk.callback_refused reason=no_token_in_the_callback_URL",
-        "mpesa_stk.callback_refused reason=the_token_is_not_ours",
-        "mpesa_stk.cross_site_refused endpoint=checkout",
+        f"{start}callback reason={foreign} client_address={CUSTOMER}",
+        f"{start}callback reason={unknown}",
+        f"{start}callback reason={unknown} client_address={PROXY}",
+        f"{start}callback reason=no_token_in_the_callback_URL client_address={SAFARICOM}",
+        f"{start}callback reason=the_token_is_not_ours client_address={SAFARICOM}",
+        f"{start}checkout reason=another_site's_page client_address={CUSTOMER}",
     ]
+    told = [event.client_address for event in shop.events if event.kind == "refusal"]
+    assert told == [CUSTOMER, None, PROXY, SAFARICOM, SAFARICOM, CUSTOMER]
     everything = "\n".join(lines) + str([vars(record) for record in caplog.records])
-    for canary in (*CANARIES, "CANARY", "canary", CUSTOMER, token, "718643064"):
+    for canary in (*CANARIES, "CANARY", "canary", token, "718643064"):
         assert canary not in everything
+
+
+def test_an_address_that_is_none_is_not_told() -> None:
+    """What a server gives as the peer may be a text of somebody else's; only addresses are told."""
+    shop = Shop()
+    shop.endpoints.handle(attrs.evolve(shop.called_back(token="x"), remote_addr="CANARY\x1b[2J"))
+    assert [event.client_address for event in shop.events if event.kind == "refusal"] == [None]
 
 
 def test_the_guards_networks_are_values() -> None:

@@ -10,22 +10,36 @@ import json
 import random
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
+import attrs
 import pytest
 import uvicorn
 import waitress
 
-from daraja_double import answer
-from mpesa_stk import CallbackGuard, HttpResponse, TransactionState, WebRequest, WebResponse
+from daraja_double import answer, refusal
+from example_shops import ADAPTERS, load
+from mpesa_stk import (
+    CallbackGuard,
+    HttpResponse,
+    MemoryTransactionStore,
+    Transaction,
+    TransactionState,
+    WebRequest,
+    WebResponse,
+)
 from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.web.asgi import AsgiApp
+from mpesa_stk.web.http import MAX_FIELDS, json_response
 from support import accepted, callback
-from web_cases import ACCEPTED, CASES, CUSTOMER, HOST, PAYLOAD, Shop, body_of
+from web_cases import ACCEPTED, CASES, CUSTOMER, HOST, PAYLOAD, Shop, body_of, error_of
 
 PATIENCE = 30.0
+AT_ONCE = 16  # as the endpoints have it where nobody says otherwise
+STRANGERS = 40
 JSON = {"Content-Type": "application/json"}
 Message = MutableMapping[str, Any]
 
@@ -242,9 +256,97 @@ def test_asgi_takes_part_in_start_and_stop() -> None:
 
 
 def test_asgi_serves_http_only() -> None:
-    """A WebSocket is refused as the specification says: by an exception."""
+    """A WebSocket is refused before it is accepted; of other scopes the specification is silent."""
+    assert asgi_call(Shop(), {"type": "websocket"}, []) == [{"type": "websocket.close"}]
     with pytest.raises(ValueError, match="only HTTP"):
-        asgi_call(Shop(), {"type": "websocket"}, [])
+        asgi_call(Shop(), {"type": "telepathy"}, [])
+
+
+def test_asgi_takes_a_hundred_fields_and_no_more() -> None:
+    """A request with more is refused unread: neither its body nor its fields are looked at."""
+    shop = Shop()
+    request = shop.checkout()
+    scope = asgi_scope(request)
+    scope["headers"] += [(b"x", b"y")] * (MAX_FIELDS - len(scope["headers"]))
+    assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 200
+    scope["headers"] += [(b"x", b"y")] * 18_000
+    refused = response_of(asgi_call(shop, scope, []))
+    assert error_of(refused, 431) == ("too_many_fields", None)
+    assert len(shop.daraja.pushes) == 1
+
+
+def test_wsgi_takes_a_hundred_fields_and_no_more() -> None:
+    """The endpoints themselves bound what an adapter hands them, of the callback too."""
+    shop = Shop()
+    body_of(shop.endpoints.handle(shop.checkout()))
+    for request in (shop.checkout(), shop.called_back()):
+        headers = dict(request.headers) | {f"x-{number}": "y" for number in range(MAX_FIELDS)}
+        refused = through_wsgi(shop, attrs.evolve(request, headers=headers))
+        assert error_of(refused, 431) == ("too_many_fields", None)
+
+
+async def asked_by_hand(app: AsgiApp, path: str) -> int:
+    """The status of one request that needs no server."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return chunk(b"")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    await app(scope, receive, send)
+    status: int = sent[0]["status"]
+    return status
+
+
+def held_app(
+    at_once: int = 1,
+) -> tuple[AsgiApp, threading.Semaphore, threading.Event]:
+    """An application whose requests are held until the event; the semaphore counts those begun."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def hold(_: WebRequest) -> WebResponse:
+        begun.release()
+        assert go.wait(PATIENCE)
+        return json_response(200, {})
+
+    return AsgiApp(hold, is_callback=lambda path: path == "/cb", at_once=at_once), begun, go
+
+
+def test_asgi_lets_a_bounded_number_of_callbacks_wait() -> None:
+    """256 callbacks are answered or wait; the next one is told at once, and others are not kept out."""
+    app, _, go = held_app()
+
+    async def flood() -> None:
+        waiting = [asyncio.create_task(asked_by_hand(app, "/cb")) for _ in range(256)]
+        await asyncio.sleep(0)
+        assert await asked_by_hand(app, "/cb") == 503
+        other = asyncio.create_task(asked_by_hand(app, "/"))
+        await asyncio.sleep(0)
+        go.set()
+        assert await other == 200
+        assert set(await asyncio.gather(*waiting)) == {200}
+        assert await asked_by_hand(app, "/cb") == 200
+
+    asyncio.run(flood())
+
+
+def test_asgi_counts_a_request_whose_client_is_gone() -> None:
+    """The thread works on although nobody waits, so its place is free only when it ends."""
+    app, begun, go = held_app()
+
+    async def give_up() -> None:
+        gone = asyncio.create_task(asked_by_hand(app, "/"))
+        assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
+        gone.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gone
+        assert await asked_by_hand(app, "/") == 503
+        go.set()
+
+    asyncio.run(give_up())
 
 
 # --- real servers ------------------------------------------------------------------------------------
@@ -264,10 +366,10 @@ class AsgiServer(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def uvicorn_serving(shop: Shop) -> Iterator[int]:
+def uvicorn_serving(shop: Shop, app: Any = None) -> Iterator[int]:
     """The port of a real ASGI server on loopback; it demands that the lifespan works."""
     config = uvicorn.Config(
-        shop.endpoints.asgi, host="127.0.0.1", port=0, log_config=None, lifespan="on"
+        app or shop.endpoints.asgi, host="127.0.0.1", port=0, log_config=None, lifespan="on"
     )
     server = AsgiServer(config)
     thread = threading.Thread(target=server.run)
@@ -283,11 +385,16 @@ def uvicorn_serving(shop: Shop) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def waitress_serving(shop: Shop, **options: Any) -> Iterator[int]:
+def waitress_serving(shop: Shop, app: Any = None, **options: Any) -> Iterator[int]:
     """The port of a real WSGI server on loopback, which ends with nothing left open."""
     sockets: dict[int, Any] = {}
     server = waitress.create_server(
-        shop.endpoints.wsgi, map=sockets, host="127.0.0.1", port=0, threads=16, **options
+        app or shop.endpoints.wsgi,
+        map=sockets,
+        host="127.0.0.1",
+        port=0,
+        threads=AT_ONCE + 4,
+        **options,
     )
     stopping = threading.Event()
 
@@ -368,6 +475,97 @@ def test_a_slow_push_holds_up_nobody_else(name: str) -> None:
         assert posted(port, path, paid) == (200, ACCEPTED)
         together.wait(PATIENCE)
         assert [future.result(PATIENCE)[0] for future in slow] == [200, 200]
+
+
+class SlowLookups(MemoryTransactionStore):
+    """A store in which one payment takes long to be found."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        super().__init__()
+        self._look = look
+
+    def get(self, transaction_no: str, /) -> Transaction | None:
+        """Find a payment."""
+        if transaction_no == "slow":
+            self._look()
+        return super().get(transaction_no)
+
+
+MOUNTED: dict[str, Callable[[Shop], contextlib.AbstractContextManager[int]]] = {
+    "asgi": uvicorn_serving,
+    "wsgi": waitress_serving,
+    "fastapi": lambda shop: uvicorn_serving(
+        shop, load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    ),
+    "flask": lambda shop: waitress_serving(
+        shop, load(ADAPTERS["flask"]).create_app(shop.endpoints)
+    ),
+}
+
+
+@pytest.mark.parametrize("asked", ["checkout", "query"])
+@pytest.mark.parametrize("mounted", MOUNTED)
+def test_callbacks_do_not_wait_behind_strangers(mounted: str, asked: str) -> None:
+    """40 slow requests: as many as fit are answered, the rest is told so, a callback passes them all."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def hold() -> HttpResponse:
+        begun.release()
+        assert go.wait(PATIENCE)
+        return refusal("400.002.02", "Bad Request - x", 400)
+
+    shop = Shop(SlowLookups(hold), guard=CallbackGuard(allowed_networks=("127.0.0.0/8",)))
+    body_of(shop.endpoints.handle(shop.checkout()))
+    paid, token = callback(checkout_request_id=shop.checkout_id), shop.daraja.token
+    shop.daraja.push_script.extend([hold] * STRANGERS)
+    payload = PAYLOAD if asked == "checkout" else {"transaction_no": "slow"}
+    body = json.dumps(payload).encode()
+    with MOUNTED[mounted](shop) as port, ThreadPoolExecutor(STRANGERS) as pool:
+        try:
+            jobs = [
+                pool.submit(posted, port, f"/payments/{asked}/", body) for _ in range(STRANGERS)
+            ]
+            assert all(begun.acquire(timeout=PATIENCE) for _ in range(AT_ONCE))
+            ended = as_completed(jobs, timeout=PATIENCE)
+            too_many = [next(ended).result() for _ in range(STRANGERS - AT_ONCE)]
+            assert posted(port, f"/payments/callback/{token}/", paid) == (200, ACCEPTED)
+            assert shop.settled == ["succeeded"]
+        finally:
+            go.set()
+        answered = [job.result() for job in ended]
+    assert {(status, said["error"]["code"]) for status, said in too_many} == {(503, "too_busy")}
+    expected = (502, "DarajaError") if asked == "checkout" else (404, "unknown_payment")
+    assert [(status, said["error"]["code"]) for status, said in answered] == [expected] * AT_ONCE
+
+
+def test_one_request_too_many_is_told_when_to_come_back() -> None:
+    """503 with Retry-After; callbacks go on; the place is free again when the first one ends."""
+    shop = Shop(at_once=1)
+    body_of(shop.endpoints.handle(shop.checkout()))
+    meanwhile: list[WebResponse] = []
+
+    def look() -> HttpResponse:
+        meanwhile.append(shop.endpoints.handle(shop.checkout()))
+        meanwhile.append(shop.endpoints.handle(shop.post("query", {"transaction_no": "x"})))
+        meanwhile.append(shop.endpoints.handle(called_back))
+        return refusal("400.002.02", "Bad Request - x", 400)
+
+    called_back = shop.called_back()
+    shop.daraja.push_script.append(look)
+    assert shop.endpoints.handle(shop.checkout()).status == 502
+    *refused, callback_answer = meanwhile
+    for response in refused:
+        assert error_of(response, 503) == ("too_busy", None)
+        assert response.headers["Retry-After"] == "2"
+    assert body_of(callback_answer) == ACCEPTED
+    body_of(shop.endpoints.handle(shop.checkout()))
+
+
+@pytest.mark.parametrize("at_once", [0, -1])
+def test_some_requests_must_be_answered(at_once: int) -> None:
+    """A number that would refuse every request is refused when the endpoints are made."""
+    with pytest.raises(ValueError, match="at_once"):
+        Shop(at_once=at_once)
 
 
 def test_waitress_removes_forwarded_headers_unless_told_otherwise() -> None:

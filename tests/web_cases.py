@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from daraja_double import ScriptedDaraja, answer, make_client, result
+from daraja_double import ScriptedDaraja, answer, make_client
 from mpesa_stk import (
     CallbackGuard,
     Event,
@@ -71,6 +71,7 @@ class Shop:
         *,
         guard: CallbackGuard | None = None,
         prefix: str = "/payments",
+        at_once: int = 16,
         **settings: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -87,7 +88,9 @@ class Shop:
             jitter=lambda: 0.5,
         )
         self.guard = guard or CallbackGuard(trusted_proxies=("10.0.0.0/8",))
-        self.endpoints = PaymentEndpoints(self.payments, guard=self.guard, prefix=prefix)
+        self.endpoints = PaymentEndpoints(
+            self.payments, guard=self.guard, prefix=prefix, at_once=at_once
+        )
         self.prefix = prefix
 
     def post(self, name: str, body: object, /, *, path: str = "", **headers: str) -> WebRequest:
@@ -172,7 +175,8 @@ def good_checkout(shop: Shop, send: Send) -> None:
     """Daraja's five fields and the payment's number; the long description is kept whole."""
     body = body_of(send(shop.checkout()))
     stored = shop.stored()
-    assert body == accepted(shop.checkout_id) | {"transaction_no": stored.transaction_no}
+    facts = {"transaction_no": stored.transaction_no, "state": "PENDING"}
+    assert body == accepted(shop.checkout_id) | facts
     assert stored.state is TransactionState.PENDING
     assert stored.description == "Payment for services"
     assert [push["TransactionDesc"] for push in shop.daraja.pushes] == ["Payment for s"]
@@ -182,6 +186,13 @@ def without_trailing_slash(shop: Shop, send: Send) -> None:
     """A path without its last slash is the same endpoint."""
     body = body_of(send(shop.post("", PAYLOAD, path=f"{shop.prefix}/checkout")))
     assert body["CheckoutRequestID"] == shop.checkout_id
+
+
+def long_reference(shop: Shop, send: Send) -> None:
+    """The prompt shows the end of a long reference; the payment keeps it whole."""
+    body_of(send(shop.checkout(reference="ACC-SINV-2025-00001")))
+    assert [push["AccountReference"] for push in shop.daraja.pushes] == ["V-2025-00001"]
+    assert shop.store.find(reference="ACC-SINV-2025-00001") is not None
 
 
 def bad_phone(shop: Shop, send: Send) -> None:
@@ -280,6 +291,20 @@ def same_key_other_payload(shop: Shop, send: Send) -> None:
 # --- callback --------------------------------------------------------------------------------------
 
 
+def replay_of_a_failed_payment(shop: Shop, send: Send) -> None:
+    """The key of a payment that has failed: nothing is sent, and it does not read like a yes."""
+    request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
+    first = body_of(send(request))
+    body_of(send(shop.called_back(callback(1032, checkout_request_id=shop.checkout_id))))
+    assert body_of(send(request)) == first | {
+        "ResponseCode": "1",
+        "ResponseDescription": "The payment failed",
+        "CustomerMessage": "The payment failed",
+        "state": "FAILED",
+    }
+    assert len(shop.daraja.pushes) == 1
+
+
 def good_callback(shop: Shop, send: Send) -> None:
     """A callback with its token from Safaricom settles the payment; the answer is Daraja's."""
     body_of(send(shop.checkout()))
@@ -376,15 +401,15 @@ def query_unknown(shop: Shop, send: Send) -> None:
 
 
 def good_query(shop: Shop, send: Send) -> None:
-    """A paid payment: Daraja's fields, ours beside them."""
+    """A paid payment, answered from the store: Daraja's fields, ours beside them."""
     pushed = body_of(send(shop.checkout()))
     body_of(send(shop.called_back()))
-    shop.daraja.query_script.append(result(shop.checkout_id, "0", "Processed."))
     body = body_of(send(shop.post("query", {"checkout_request_id": shop.checkout_id})))
+    assert shop.daraja.queries == []
     local = body.pop("local_transaction")
     assert body == {
         "ResponseCode": "0",
-        "ResponseDescription": "The service request has been accepted successsfully",
+        "ResponseDescription": "The service request has been accepted successfully",
         "MerchantRequestID": pushed["MerchantRequestID"],
         "CheckoutRequestID": shop.checkout_id,
         "ResultCode": "0",
@@ -406,6 +431,7 @@ CASES: dict[str, Case] = {
     for case in (
         good_checkout,
         without_trailing_slash,
+        long_reference,
         bad_phone,
         bad_amount,
         missing_field,
@@ -416,6 +442,7 @@ CASES: dict[str, Case] = {
         wrong_method,
         same_key_twice,
         same_key_other_payload,
+        replay_of_a_failed_payment,
         good_callback,
         callback_through_the_proxy,
         callback_bad_token,

@@ -14,11 +14,11 @@ from typing import Literal, Protocol
 
 import attrs
 
-__all__ = ["Event", "Hook", "Notifier"]
+__all__ = ["Event", "Hook", "Notifier", "visible"]
 
 _LOGGER = logging.getLogger("mpesa_stk")
 
-EventKind = Literal["token", "push", "query", "callback", "settled"]
+EventKind = Literal["token", "push", "query", "callback", "settled", "refusal"]
 _NOT_VISIBLE = re.compile(r"[^!-~]+")
 _LONGEST_WORD = 128
 _TROUBLE = frozenset({"error", "unknown", "refused", "not_sent", "rate_limited", "kept"})
@@ -29,7 +29,7 @@ class Event:
     """Something that happened, for metrics, traces and logs.
 
     Attributes:
-        kind: ``token``, ``push``, ``query``, ``callback`` or ``settled``.
+        kind: ``token``, ``push``, ``query``, ``callback``, ``settled`` or ``refusal``.
         outcome: A constant word: ``ok``, ``refused``, ``unknown``, ``error``, ``paid`` ...
         duration: Seconds it took, where something was waited for.
         code: Daraja's result or error code, where there was one.
@@ -38,6 +38,9 @@ class Event:
         transaction_no: The payment, where it is known.
         merchant_request_id: Daraja's id of the request.
         checkout_request_id: Daraja's id of the prompt, masked.
+        endpoint: ``checkout``, ``query`` or ``callback``, of a refusal.
+        reason: Why a request was refused: a constant text.
+        client_address: Who sent the refused request, as far as it is known.
     """
 
     kind: EventKind
@@ -49,6 +52,9 @@ class Event:
     transaction_no: str | None = None
     merchant_request_id: str | None = None
     checkout_request_id: str | None = None
+    endpoint: str | None = None
+    reason: str | None = None
+    client_address: str | None = None
 
 
 class Hook(Protocol):
@@ -88,19 +94,17 @@ def log_trouble(name: str, /, **fields: str | int | None) -> None:
     _log(logging.ERROR, name, fields)
 
 
-def log_refusal(name: str, /, **fields: str | None) -> None:
-    """Log a request that was turned away, which the open internet causes all day."""
-    _log(logging.WARNING, name, fields)
-
-
 def _log(level: int, name: str, fields: Mapping[str, object]) -> None:
     """Write one line; a host's filters and handlers may raise, and none of it may reach a payment."""
-    text = " ".join(f"{key}={_word(value)}" for key, value in fields.items())
+    text = " ".join(f"{key}={visible(value)}" for key, value in fields.items())
     extra = {"mpesa_stk": {"name": name, **fields}}
     with contextlib.suppress(Exception):
         _LOGGER.log(level, "mpesa_stk.%s %s", name, text, extra=extra)
 
 
-def _word(value: object) -> str:
-    """A value as one word: Daraja's ids and codes may hold anything, line breaks too."""
+def visible(value: object, /) -> str:
+    """Return a value as one word of visible characters, for a log or a terminal.
+
+    Daraja's ids and codes may hold anything, line breaks and terminal escapes too.
+    """
     return _NOT_VISIBLE.sub("_", str(value))[:_LONGEST_WORD]

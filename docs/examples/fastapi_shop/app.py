@@ -1,12 +1,8 @@
 """A FastAPI shop: ``uvicorn --factory app:create_app --port 8000 --no-proxy-headers``."""
 
-from fastapi import FastAPI, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import FastAPI
 
 import mpesa_stk as stk
-from mpesa_stk.daraja.http import MAX_BODY
-
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def from_env() -> stk.PaymentEndpoints:
@@ -17,21 +13,7 @@ def from_env() -> stk.PaymentEndpoints:
 
 def create_app(endpoints: stk.PaymentEndpoints | None = None) -> FastAPI:
     """The application; with other endpoints in tests."""
-    app, handle = FastAPI(), (endpoints or from_env()).handle
-
-    @app.api_route("/payments/{_:path}", methods=METHODS, include_in_schema=False)
-    async def payments(request: Request) -> Response:
-        body, chunks = b"", request.stream()
-        while len(body) <= MAX_BODY and (chunk := await anext(chunks, b"")):
-            body += chunk
-        web_request = stk.WebRequest(
-            method=request.method,
-            path=request.scope["path"],
-            headers={name: ",".join(request.headers.getlist(name)) for name in request.headers},
-            body=body,
-            remote_addr=request.client.host if request.client else None,
-        )
-        answer = await run_in_threadpool(handle, web_request)
-        return Response(answer.body, answer.status, dict(answer.headers))
-
+    app = FastAPI()
+    # Not a route of the shop's own: the application keeps threads free for callbacks.
+    app.mount("/payments", (endpoints or from_env()).asgi)
     return app

@@ -18,7 +18,7 @@ import attrs
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.daraja.models import PushAccepted, PushRequest, QueryResult
+from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest, QueryResult
 from mpesa_stk.errors import (
     DuplicateTransaction,
     IdempotencyConflict,
@@ -51,6 +51,10 @@ from mpesa_stk.phone import PhoneNumber
 __all__ = ["PaymentStatus", "Payments"]
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_TOO_LONG = (
+    f"must be at most {MAX_REFERENCE} characters; to keep a longer one, give a shorter "
+    "prompt_reference beside it"
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -100,9 +104,8 @@ class Payments:
         self.client = client
         self.store = store
         self.clock = clock or SystemClock()
-        self._ledger = Ledger(
-            store=store, clock=self.clock, notify=Notifier(tuple(hooks)), jitter=jitter
-        )
+        self.notify = Notifier(tuple(hooks))
+        self._ledger = Ledger(store=store, clock=self.clock, notify=self.notify, jitter=jitter)
         self._intake = CallbackIntake(self._ledger, client.config.callback_secrets)
         self._budget = (
             query_budget if query_budget is not None else budget_for(client.config.environment)
@@ -124,6 +127,7 @@ class Payments:
         amount: int | Decimal,
         reference: str,
         description: str = "",
+        prompt_reference: str | None = None,
         prompt_description: str | None = None,
         idempotency_key: str | None = None,
     ) -> Transaction:
@@ -136,8 +140,10 @@ class Payments:
         Args:
             phone_number: Who pays.
             amount: Whole shillings.
-            reference: Shown in the prompt, 1 to 12 characters.
+            reference: Shown in the prompt, 1 to 12 characters, unless `prompt_reference` is given.
             description: Up to 13 characters, unless `prompt_description` is given.
+            prompt_reference: What the prompt shows in place of `reference`, which is then yours to
+                choose freely.
             prompt_description: What Daraja is sent in place of `description`, which is then yours
                 to choose freely.
             idempotency_key: Your name for this payment, 1 to 255 visible ASCII characters.
@@ -154,13 +160,15 @@ class Payments:
             MpesaError: No prompt appeared. The error carries `transaction_no`; the payment is
                 stored as REJECTED.
         """
+        if prompt_reference is None:
+            _refuse_long(reference)
         request = self.client.check_push(
             phone_number=phone_number,
             amount=amount,
-            reference=reference,
+            reference=reference if prompt_reference is None else prompt_reference,
             description=description if prompt_description is None else prompt_description,
         )
-        intent = self._intent(request, description, _checked_key(idempotency_key))
+        intent = self._intent(request, reference, description, _checked_key(idempotency_key))
         transaction, ours = self._store_intent(intent)
         if not ours:
             return transaction
@@ -188,7 +196,9 @@ class Payments:
             raise NotSent("storing the payment took too long")
         return self.client.send_push(request)
 
-    def _intent(self, request: PushRequest, description: str, key: str | None) -> Transaction:
+    def _intent(
+        self, request: PushRequest, reference: str, description: str, key: str | None
+    ) -> Transaction:
         now = self.clock.now()
         return Transaction(
             transaction_no=str(uuid.uuid4()),
@@ -196,7 +206,7 @@ class Payments:
             account=str(self.client.config.account),
             phone_number=request.phone_number.e164,
             amount=request.amount,
-            reference=request.reference,
+            reference=reference,
             description=description,
             created=now,
             updated=now,
@@ -351,6 +361,12 @@ class Payments:
 
 def _never() -> bool:
     return False
+
+
+def _refuse_long(reference: object) -> None:
+    """Say how a long reference can be kept; what else is wrong with it the push's check says."""
+    if isinstance(reference, str) and len(reference) > MAX_REFERENCE:
+        raise InvalidRequest("reference", _TOO_LONG)
 
 
 def _checked_key(idempotency_key: object) -> str | None:

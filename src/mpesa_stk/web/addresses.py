@@ -10,7 +10,14 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
-__all__ = ["SAFARICOM_NETWORKS", "Network", "client_address", "networks"]
+__all__ = [
+    "SAFARICOM_NETWORKS",
+    "Network",
+    "address_of",
+    "client_address",
+    "is_proxied",
+    "networks",
+]
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -34,6 +41,21 @@ _OFFICIAL = (
 _OLDER = ("196.201.212.128", "196.201.212.132")
 
 _MOST_HOPS = 20
+# What reverse proxies, tunnels and platforms add. The simulator and browsers send none of them.
+_OF_PROXIES = frozenset(
+    {
+        "cdn-loop",
+        "cf-connecting-ip",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
 _PAIR = re.compile(r'([A-Za-z-]+)=(?:"([^"\\]*)"|([^",;\s\\]+))')
 _ELEMENT = re.compile(rf"\s*{_PAIR.pattern}(?:\s*;\s*{_PAIR.pattern})*\s*")
 
@@ -62,7 +84,8 @@ def client_address(
     """The address of the client, or None where it cannot be known for sure.
 
     The peer itself, unless it is a trusted proxy; then the rightmost address in ``X-Forwarded-For`` or
-    ``Forwarded`` that is no trusted proxy. Both headers at once must agree: which one the proxy wrote
+    ``Forwarded`` that is no trusted proxy. If all of them are, the leftmost one is the client: a
+    program on one of your own machines. Both headers at once must agree: which one the proxy wrote
     cannot be told.
 
     Args:
@@ -70,30 +93,41 @@ def client_address(
         headers: Header fields, names in lower case.
         trusted_proxies: The host's own proxies.
     """
-    peer = _address(remote_addr or "")
+    peer = address_of(remote_addr or "")
     if peer is None or not is_in(peer, trusted_proxies):
         return peer
     chains = [
         read(headers[name])
-        for name, read in (("x-forwarded-for", _x_forwarded_for), ("forwarded", _forwarded))
+        for name, read in (("x-forwarded-for", _hops), ("forwarded", _forwarded))
         if name in headers
     ]
-    clients = [_rightmost_foreign(chain, trusted_proxies) for chain in chains]
+    clients = [_client_in(chain, trusted_proxies) for chain in chains]
     if not clients or any(client != clients[0] for client in clients):
         return None
     return clients[0]
 
 
-def _rightmost_foreign(chain: list[str], trusted_proxies: tuple[Network, ...]) -> Address | None:
+def is_proxied(headers: Mapping[str, str], /) -> bool:
+    """Return whether a proxy says that it passed the request on.
+
+    Args:
+        headers: Header fields, names in lower case.
+    """
+    return not _OF_PROXIES.isdisjoint(headers)
+
+
+def _client_in(chain: list[str], trusted_proxies: tuple[Network, ...]) -> Address | None:
+    address = None
     for text in reversed(chain[-_MOST_HOPS:]):
-        address = _address(text)
+        address = address_of(text)
         if address is None or not is_in(address, trusted_proxies):
             return address
-    return None
+    return address if len(chain) <= _MOST_HOPS else None
 
 
-def _x_forwarded_for(value: str) -> list[str]:
-    return value.split(",")
+def _hops(value: str) -> list[str]:
+    """The last parts of a list, one more than are looked at: a header may hold thousands."""
+    return value.rsplit(",", _MOST_HOPS)
 
 
 def _forwarded(value: str) -> list[str]:
@@ -102,7 +136,7 @@ def _forwarded(value: str) -> list[str]:
     A comma always parts elements, inside quotes too: what a client writes, quotes left open, can
     then not swallow what the proxy adds behind it.
     """
-    return [_for_of(element) for element in value.split(",")]
+    return [_for_of(element) for element in _hops(value)]
 
 
 def _for_of(element: str) -> str:
@@ -113,8 +147,12 @@ def _for_of(element: str) -> str:
     return named[0] if len(named) == 1 else ""
 
 
-def _address(text: str) -> Address | None:
-    """An address, perhaps in brackets or with a port; mapped IPv4 as IPv4."""
+def address_of(text: str, /) -> Address | None:
+    """Read an address, perhaps in brackets or with a port; mapped IPv4 as IPv4.
+
+    Returns:
+        The address, or None if the text is none.
+    """
     host = text.strip()
     if host.startswith("["):
         host = host[1:].partition("]")[0]

@@ -1,57 +1,100 @@
-"""The endpoints as an ASGI 3 application: the synchronous core runs in threads, never on the loop."""
+"""The endpoints as an ASGI 3 application: the synchronous core runs in threads, never on the loop.
+
+Callbacks have threads of their own, and so has the rest: neither waits behind the other, nor behind
+what else the application runs in the event loop's default executor.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.web.http import WebRequest, WebResponse
+from mpesa_stk.web.capacity import Capacity
+from mpesa_stk.web.http import MAX_FIELDS, TOO_BUSY, TOO_MANY_FIELDS, WebRequest, WebResponse
 
 __all__ = ["AsgiApp"]
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Handle = Callable[[WebRequest], WebResponse]
+
+# A callback takes milliseconds. Those that wait for a thread hold 64 KiB each, 16 MiB together.
+_CALLBACK_THREADS = 8
+_CALLBACKS = 256
 
 
 class AsgiApp:
-    """Turns an ASGI HTTP scope into a `WebRequest` and the answer back."""
+    """Turns an ASGI HTTP scope into a `WebRequest` and the answer back.
 
-    def __init__(self, handle: Callable[[WebRequest], WebResponse], /) -> None:
-        self._handle = handle
+    Its threads start when they are needed, and end with it.
+    """
+
+    def __init__(
+        self, handle: Handle, /, *, is_callback: Callable[[str], bool], at_once: int
+    ) -> None:
+        """Make the application.
+
+        Args:
+            handle: Answers a request.
+            is_callback: Says of a path whether it is the callback's.
+            at_once: Most other requests that are answered at the same time.
+        """
+        self._is_callback = is_callback
+        self._callbacks = _Lane(handle, threads=_CALLBACK_THREADS, places=_CALLBACKS)
+        self._rest = _Lane(handle, threads=at_once, places=at_once)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the server's start and stop."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
-            return
-        if scope["type"] != "http":
+        elif scope["type"] == "http":
+            await _send(await self._answer(scope, receive), send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it is accepted, this answers 403
+        else:
             raise ValueError("only HTTP is served here")
+
+    async def _answer(self, scope: Message, receive: Receive) -> WebResponse:
+        if len(scope["headers"]) > MAX_FIELDS:
+            return TOO_MANY_FIELDS
         request = WebRequest(
             method=scope["method"],
             path=scope["path"],
-            headers=_headers(scope),
+            headers=_joined(scope["headers"]),
             body=await _read_body(receive),
             remote_addr=(scope.get("client") or (None,))[0],
         )
-        response = await asyncio.to_thread(self._handle, request)
-        fields = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in response.headers.items()
-        ]
-        await send({"type": "http.response.start", "status": response.status, "headers": fields})
-        await send({"type": "http.response.body", "body": response.body})
+        lane = self._callbacks if self._is_callback(request.path) else self._rest
+        return await lane.run(request)
 
 
-def _headers(scope: Message) -> dict[str, str]:
-    """The header fields; a field that comes more than once is joined, as RFC 9110 says."""
-    fields: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        fields[name] = f"{fields[name]},{value}" if name in fields else value
-    return fields
+class _Lane:
+    """Threads for one kind of request, and places for those that are answered or wait for a thread."""
+
+    def __init__(self, handle: Handle, *, threads: int, places: int) -> None:
+        self._handle = handle
+        self._pool = ThreadPoolExecutor(threads, "mpesa-stk-web")
+        self._capacity = Capacity(places)
+
+    async def run(self, request: WebRequest) -> WebResponse:
+        if not self._capacity.take():
+            return TOO_BUSY
+        future = self._pool.submit(self._handle, request)
+        # When the answer is there, not when the client is gone: the thread is busy until then.
+        future.add_done_callback(lambda _: self._capacity.give_back())
+        return await asyncio.wrap_future(future)
+
+
+def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The header fields; those of one name are joined, as RFC 9110 says."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return {name: ",".join(parts) for name, parts in values.items()}
 
 
 async def _read_body(receive: Receive) -> bytes:
@@ -63,6 +106,15 @@ async def _read_body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return bytes(body)
+
+
+async def _send(response: WebResponse, send: Send) -> None:
+    fields = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers.items()
+    ]
+    await send({"type": "http.response.start", "status": response.status, "headers": fields})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

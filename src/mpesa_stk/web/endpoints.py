@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.daraja.models import MAX_DESCRIPTION, QueryResult, QueryStatus
+from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, QueryResult, QueryStatus
 from mpesa_stk.errors import (
     AuthenticationFailed,
     CallbackRefused,
@@ -30,12 +30,22 @@ from mpesa_stk.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from mpesa_stk.hooks import log_refusal, log_trouble
+from mpesa_stk.hooks import Event, log_trouble
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.web.addresses import address_of
+from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.guard import CallbackGuard, is_cross_site
-from mpesa_stk.web.http import WebRequest, WebResponse, json_response
+from mpesa_stk.web.http import (
+    MAX_FIELDS,
+    TOO_BUSY,
+    TOO_MANY_FIELDS,
+    WebRequest,
+    WebResponse,
+    error_response,
+    json_response,
+)
 from mpesa_stk.web.wsgi import WsgiApp
 
 if TYPE_CHECKING:
@@ -50,6 +60,12 @@ _STILL_OPEN = "The payment is still being processed"
 _NO_RESULT = {
     TransactionState.REJECTED: "The payment was refused before it reached the phone",
     TransactionState.EXPIRED: "The result of the payment is not known",
+}
+# What a checkout answers for a payment that has ended: no prompt is open.
+_ENDED = {
+    TransactionState.SUCCEEDED: "The payment is paid",
+    TransactionState.FAILED: "The payment failed",
+    **_NO_RESULT,
 }
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -79,13 +95,6 @@ class _Refusal(Exception):
         super().__init__(response.status)
 
 
-def _error(
-    status: int, code: str, message: str, field: str | None = None, **headers: str
-) -> WebResponse:
-    body = {"error": {"code": code, "message": message, "field": field}}
-    return json_response(status, body, **headers)
-
-
 class PaymentEndpoints:
     """``<prefix>/checkout/``, ``<prefix>/query/`` and ``<prefix>/callback/``.
 
@@ -99,6 +108,7 @@ class PaymentEndpoints:
         *,
         guard: CallbackGuard | None = None,
         prefix: str = "/payments",
+        at_once: int = 16,
     ) -> None:
         """Make the endpoints.
 
@@ -106,12 +116,20 @@ class PaymentEndpoints:
             payments: What they act on.
             guard: Who may call; `CallbackGuard.from_config` of the client's settings by default.
             prefix: The path under which they are.
+            at_once: Most checkouts and queries that are answered at the same time; one more is
+                answered 503 at once. Callbacks do not count: give a WSGI server more threads than
+                this, so that some are left for them.
+
+        Raises:
+            ValueError: `at_once` is below 1.
         """
         self._payments = payments
         self._guard = (
             guard if guard is not None else CallbackGuard.from_config(payments.client.config)
         )
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self._at_once = at_once
+        self._capacity = Capacity(at_once)
 
     @property
     def wsgi(self) -> WsgiApp:
@@ -123,10 +141,24 @@ class PaymentEndpoints:
         """The endpoints as an ASGI application."""
         from mpesa_stk.web.asgi import AsgiApp  # noqa: PLC0415 - asyncio takes long to import
 
-        return AsgiApp(self.handle)
+        return AsgiApp(self.handle, is_callback=self._is_callback, at_once=self._at_once)
 
     def handle(self, request: WebRequest, /) -> WebResponse:
         """Answer one request, whatever it holds."""
+        if self._is_callback(request.path):
+            return self._answer(request)
+        if not self._capacity.take():
+            return TOO_BUSY
+        try:
+            return self._answer(request)
+        finally:
+            self._capacity.give_back()
+
+    def _is_callback(self, path: str) -> bool:
+        """Whether the request is Daraja's, which never waits behind others."""
+        return path.startswith(f"{self._prefix}/callback/") or path == f"{self._prefix}/callback"
+
+    def _answer(self, request: WebRequest) -> WebResponse:
         try:
             return self._route(request)
         except _Refusal as refusal:
@@ -144,43 +176,75 @@ class PaymentEndpoints:
         endpoint = endpoints.get(path)
         token = path[len(callback) + 1 :] if path.startswith(callback + "/") else None
         if endpoint is None and path != callback and (token is None or "/" in token):
-            raise _Refusal(_error(404, "not_found", "There is no such endpoint."))
+            raise _Refusal(error_response(404, "not_found", "There is no such endpoint."))
         if request.method != "POST":
-            raise _Refusal(_error(405, "method_not_allowed", "Use POST.", Allow="POST"))
+            raise _Refusal(error_response(405, "method_not_allowed", "Use POST.", Allow="POST"))
+        if len(request.headers) > MAX_FIELDS:
+            raise _Refusal(TOO_MANY_FIELDS)
+        name = "callback" if endpoint is None else path.rpartition("/")[2]
+        self._check_host(request, name)
         if endpoint is None:
             return self._callback(request, token)
         if is_cross_site(request, self._guard.allowed_origins):
-            log_refusal("cross_site_refused", endpoint=path.rpartition("/")[2])
-            raise _Refusal(_error(403, "cross_site", "Requests from other sites are refused."))
+            self._tell_refusal(request, name, "another site's page")
+            raise _Refusal(
+                error_response(403, "cross_site", "Requests from other sites are refused.")
+            )
         return endpoint(request)
+
+    def _check_host(self, request: WebRequest, endpoint: str) -> None:
+        callback_url = self._payments.client.config.callback_url
+        if self._guard.is_foreign_host(request, callback_url=callback_url):
+            self._tell_refusal(request, endpoint, "the Host is not ours")
+            raise _Refusal(
+                error_response(403, "foreign_host", "The Host is none of this server's names.")
+            )
+
+    def _tell_refusal(self, request: WebRequest, endpoint: str, reason: str) -> None:
+        """Tell the log and the hooks who was refused, and why; nothing else of the request."""
+        client = self._guard.client_of(request) or address_of(request.remote_addr or "")
+        self._payments.notify(
+            Event(
+                kind="refusal",
+                outcome="refused",
+                endpoint=endpoint,
+                reason=reason,
+                client_address=str(client) if client else None,
+            )
+        )
 
     # --- checkout ------------------------------------------------------------------------------
 
     def _checkout(self, request: WebRequest) -> WebResponse:
         payload = _json_object(request)
+        reference = _text(payload, "reference")
         description = _description(payload)
         transaction = self._payments.checkout(
             phone_number=_required(payload, "phone_number"),
             amount=_required(payload, "amount"),
-            reference=_required(payload, "reference"),
+            reference=reference,
             description=description,
-            prompt_description=_for_the_prompt(description),
+            prompt_reference=_reference_for_the_prompt(reference),
+            prompt_description=_safe(description)[:MAX_DESCRIPTION].rstrip(),
             idempotency_key=request.headers.get(_IDEMPOTENCY_KEY.lower()),
         )
+        facts = {
+            "transaction_no": transaction.transaction_no,
+            "state": transaction.state.value,
+        }
+        ended = _ENDED.get(transaction.state)
+        if transaction.response_description is None and ended is None:
+            # The push's outcome is not known (yet): ask the query, do not push again.
+            return json_response(202, facts)
+        paid = transaction.state is TransactionState.SUCCEEDED
         body: dict[str, object] = {
             "MerchantRequestID": transaction.merchant_request_id,
             "CheckoutRequestID": transaction.checkout_request_id,
-            "ResponseCode": "0",
-            "ResponseDescription": transaction.response_description,
-            "CustomerMessage": transaction.customer_message,
-            "transaction_no": transaction.transaction_no,
+            "ResponseCode": "0" if paid or ended is None else "1",
+            "ResponseDescription": ended or transaction.response_description,
+            "CustomerMessage": ended or transaction.customer_message,
         }
-        if transaction.response_description is not None:
-            return json_response(200, body)
-        # The push's outcome is not known (yet): ask the query, do not push again.
-        return json_response(
-            202, {"transaction_no": transaction.transaction_no, "state": transaction.state.value}
-        )
+        return json_response(200, body | facts)
 
     # --- query ---------------------------------------------------------------------------------
 
@@ -189,7 +253,7 @@ class PaymentEndpoints:
         local = self._asked_about(payload)
         remote: QueryResult | None = None
         failure: MpesaError | None = None
-        if local.checkout_request_id is not None:
+        if local.checkout_request_id is not None and not local.state.settled:
             status = self._payments.query(local.checkout_request_id)
             remote, failure = status.remote, status.remote_error
             local = status.local_transaction or local
@@ -209,7 +273,7 @@ class PaymentEndpoints:
         else:
             local = store.find(checkout_request_id=_text(payload, "checkout_request_id"))
         if local is None:
-            raise _Refusal(_error(404, "unknown_payment", "There is no such payment here."))
+            raise _Refusal(error_response(404, "unknown_payment", "There is no such payment here."))
         return local
 
     # --- callback ------------------------------------------------------------------------------
@@ -221,7 +285,7 @@ class PaymentEndpoints:
             _check_size(request)
             self._payments.handle_callback(request.body, token=token)
         except CallbackRefused as error:
-            log_refusal("callback_refused", reason=error.reason)
+            self._tell_refusal(request, "callback", error.reason)
             raise
         return json_response(200, _ACCEPTED)
 
@@ -231,7 +295,9 @@ class PaymentEndpoints:
 
 def _check_size(request: WebRequest) -> None:
     if len(request.body) > MAX_BODY:
-        raise _Refusal(_error(413, "body_too_large", f"At most {MAX_BODY} bytes are taken."))
+        raise _Refusal(
+            error_response(413, "body_too_large", f"At most {MAX_BODY} bytes are taken.")
+        )
 
 
 def _json_object(request: WebRequest) -> dict[str, Any]:
@@ -239,11 +305,13 @@ def _json_object(request: WebRequest) -> dict[str, Any]:
     _check_size(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise _Refusal(_error(415, "not_json", "Send application/json."))
+        raise _Refusal(error_response(415, "not_json", "Send application/json."))
     try:
         return wire.read_object(request.body)
     except wire.WireError:
-        raise _Refusal(_error(400, "invalid_json", "The body is not a JSON object.")) from None
+        raise _Refusal(
+            error_response(400, "invalid_json", "The body is not a JSON object.")
+        ) from None
 
 
 def _required(payload: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401 - checkout checks it
@@ -266,10 +334,18 @@ def _description(payload: Mapping[str, Any]) -> str:
     return "" if given is None or given == "" else _text(payload, "description")
 
 
-def _for_the_prompt(description: str) -> str:
-    """A free text as Daraja takes it: safe characters, at most 13 of them."""
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in " -_./") else " " for c in description)
-    return " ".join(safe.split())[:MAX_DESCRIPTION].rstrip()
+def _safe(text: str) -> str:
+    """A free text in the characters that Daraja takes, with single spaces."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in " -_./") else " " for c in text)
+    return " ".join(safe.split())
+
+
+def _reference_for_the_prompt(reference: str) -> str:
+    """A reference as Daraja takes it: its end, which tells invoices apart."""
+    short = _safe(reference)[-MAX_REFERENCE:].lstrip(" -_./")
+    if not short:
+        raise InvalidRequest("reference", "must hold a letter or a digit from A to Z or 0 to 9")
+    return short
 
 
 # --- answering -------------------------------------------------------------------------------------
@@ -313,14 +389,14 @@ def _failure(error: Exception) -> WebResponse:
     """The answer to an error (the table of the endpoints' page)."""
     if isinstance(error, InvalidRequest):
         field = _IDEMPOTENCY_KEY if error.field == "idempotency_key" else error.field
-        return _error(400, type(error).__name__, f"{field} {error.rule}", field)
+        return error_response(400, type(error).__name__, f"{field} {error.rule}", field)
     code, status, message = _answer_to(error)
     headers = {}
     if status in _RETRY_AFTER:
         wait = getattr(error, "retry_after", None) or _RETRY_AFTER[status]
         headers["Retry_After"] = str(int(wait))
     about = _IDEMPOTENCY_KEY if status == HTTPStatus.CONFLICT else None
-    return _error(status, code, message, about, **headers)
+    return error_response(status, code, message, about, **headers)
 
 
 def _answer_to(error: Exception) -> tuple[str, int, str]:

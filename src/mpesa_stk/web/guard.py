@@ -1,4 +1,4 @@
-"""Who may call: the allow-list and token of callbacks, the refusal of other sites' browsers."""
+"""Who may call: the allow-list of callbacks, our own host names, the refusal of other sites' pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ import attrs
 
 from mpesa_stk.config import StkConfig
 from mpesa_stk.errors import CallbackRefused
-from mpesa_stk.web.addresses import SAFARICOM_NETWORKS, Network, client_address, is_in, networks
+from mpesa_stk.urls import host_of, is_host, names_this_machine
+from mpesa_stk.web.addresses import (
+    SAFARICOM_NETWORKS,
+    Address,
+    Network,
+    address_of,
+    client_address,
+    is_in,
+    is_proxied,
+    networks,
+)
 from mpesa_stk.web.http import WebRequest
 
 __all__ = ["CallbackGuard", "is_cross_site"]
@@ -35,6 +45,16 @@ def _as_origin(text: str) -> str:
     return text
 
 
+def _as_hosts(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_as_host(value.strip().lower().rstrip(".")) for value in _each(values))
+
+
+def _as_host(text: str) -> str:
+    if not is_host(text):
+        raise ValueError("allowed_hosts: must be host names such as shop.example, without a port")
+    return text
+
+
 def _each(values: Iterable[T]) -> Iterable[T]:
     """The values; of a text, which would yield its letters, there is none."""
     if isinstance(values, str):
@@ -53,6 +73,12 @@ class CallbackGuard:
             that a new address of Safaricom's loses no callback. Off by default: both are required.
         allowed_origins: Other sites (``https://shop.example``) whose pages may start a checkout.
             Their browsers ask for leave first (CORS); answering that is your server's part.
+        allowed_hosts: Host names under which the endpoints are reached, without a port; the host of
+            ``callback_url`` is one of them. Empty for no check, unless `listening_on` is given.
+        listening_on: The address that your server listens on, if browsers reach it without a proxy:
+            then names of this machine are allowed hosts too, and other names are refused.
+        simulator_is_local: Whether Daraja is a simulator on this machine. Then callbacks may come from
+            this machine too, but not from a proxy on it that passes on what others send.
     """
 
     allowed_networks: tuple[Network, ...] = attrs.field(
@@ -61,17 +87,23 @@ class CallbackGuard:
     trusted_proxies: tuple[Network, ...] = attrs.field(default=(), converter=_as_networks)
     token_suffices: bool = False
     allowed_origins: tuple[str, ...] = attrs.field(default=(), converter=_as_origins)
+    allowed_hosts: tuple[str, ...] = attrs.field(default=(), converter=_as_hosts)
+    listening_on: str = ""
+    simulator_is_local: bool = False
 
     @classmethod
     def from_config(cls, config: StkConfig, /) -> CallbackGuard:
-        """The guard that the settings describe.
+        """The guard that the settings describe."""
+        return cls(
+            allowed_networks=networks(config.allowed_callback_networks) or SAFARICOM_NETWORKS,
+            trusted_proxies=networks(config.trusted_proxies),
+            allowed_hosts=config.allowed_hosts,
+            simulator_is_local=config.environment.is_loopback,
+        )
 
-        Where Daraja itself is on this machine (a simulator), its callbacks come from there too.
-        """
-        allowed = networks(config.allowed_callback_networks) or SAFARICOM_NETWORKS
-        if config.environment.is_loopback:
-            allowed += networks(("127.0.0.0/8", "::1"))
-        return cls(allowed_networks=allowed, trusted_proxies=networks(config.trusted_proxies))
+    def client_of(self, request: WebRequest, /) -> Address | None:
+        """Return the address of the client, or None if it cannot be known."""
+        return client_address(request.remote_addr, request.headers, self.trusted_proxies)
 
     def check_callback(self, request: WebRequest, /, *, signed: bool) -> None:
         """Let a callback through, as far as its address goes.
@@ -85,11 +117,40 @@ class CallbackGuard:
         """
         if self.token_suffices and signed:
             return
-        client = client_address(request.remote_addr, request.headers, self.trusted_proxies)
+        client = self.client_of(request)
         if client is None:
             raise CallbackRefused("the client's address cannot be known")
-        if not is_in(client, self.allowed_networks):
+        if not is_in(client, self.allowed_networks) and not self._is_simulator(client, request):
             raise CallbackRefused("the client's address is not allowed")
+
+    def _is_simulator(self, client: Address, request: WebRequest) -> bool:
+        """Whether a program on this machine sent it, and no proxy there for somebody else.
+
+        What trusted proxies say of the client was read already, so their header fields are no doubt.
+        """
+        if not self.simulator_is_local or not client.is_loopback:
+            return False
+        peer = address_of(request.remote_addr or "")
+        trusted = peer is not None and is_in(peer, self.trusted_proxies)
+        return trusted or not is_proxied(request.headers)
+
+    def is_foreign_host(self, request: WebRequest, /, *, callback_url: str) -> bool:
+        """Return whether the request names a host that is not this server (DNS rebinding).
+
+        A page of another site can have its own name lead to this machine, and its requests then pass
+        for requests of this server's pages. Their Host gives them away.
+
+        Args:
+            request: The request.
+            callback_url: Where Daraja posts results; its host is one of this server's.
+        """
+        if not self.allowed_hosts and not self.listening_on:
+            return False
+        host = request.headers.get("host", "")
+        name = host_of(f"http://{host}")
+        if name and (name in self.allowed_hosts or name == host_of(callback_url)):
+            return False
+        return not (self.listening_on and names_this_machine(host, listening_on=self.listening_on))
 
 
 def is_cross_site(request: WebRequest, allowed_origins: tuple[str, ...], /) -> bool:

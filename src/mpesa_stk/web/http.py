@@ -7,7 +7,18 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["WebRequest", "WebResponse", "json_response"]
+__all__ = [
+    "MAX_FIELDS",
+    "TOO_BUSY",
+    "TOO_MANY_FIELDS",
+    "WebRequest",
+    "WebResponse",
+    "error_response",
+    "json_response",
+]
+
+MAX_FIELDS = 100
+"""Header fields that a request may have; browsers, proxies and Daraja send far fewer."""
 
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
@@ -64,3 +75,22 @@ def json_response(status: int, payload: Mapping[str, object], /, **headers: str)
         "X-Content-Type-Options": "nosniff",
     }
     return WebResponse(status, fields | {n.replace("_", "-"): v for n, v in headers.items()}, body)
+
+
+def error_response(
+    status: int, code: str, message: str, field: str | None = None, /, **headers: str
+) -> WebResponse:
+    """The answer to a request that failed; the arguments are those of `json_response`."""
+    body = {"error": {"code": code, "message": message, "field": field}}
+    return json_response(status, body, **headers)
+
+
+TOO_BUSY = error_response(
+    503, "too_busy", "Too many requests are being answered; nothing was sent.", Retry_After="2"
+)
+"""The answer to a checkout or query that is one too many."""
+
+TOO_MANY_FIELDS = error_response(
+    431, "too_many_fields", f"At most {MAX_FIELDS} header fields are taken."
+)
+"""The answer to a request with more than `MAX_FIELDS`."""
