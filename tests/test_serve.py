@@ -26,14 +26,22 @@ import attrs
 import pytest
 
 from loopback import Act, Exchange, Server, answer_json, closed_port
-from mpesa_stk import cli
+from mpesa_stk import TransactionState, cli
 from mpesa_stk.commands.posting import secrets_of
-from mpesa_stk.commands.serve import run
+from mpesa_stk.commands.serve import _tell, run
 from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.urls import origin_of
 from processes import VARIABLES, command
-from support import CALLBACK_SECRET, CANARIES, TOKEN, accepted, loopback_config, make_config
+from support import (
+    CALLBACK_SECRET,
+    CANARIES,
+    TOKEN,
+    accepted,
+    loopback_config,
+    make_config,
+    make_transaction,
+)
 
 LOCAL = "127.0.0.1"
 PATIENCE = 10.0
@@ -210,6 +218,49 @@ def test_a_large_body_gets_its_answer(capsys: pytest.CaptureFixture[str]) -> Non
     assert run(None, host=LOCAL, port=0, wait=send) == 0
 
 
+def test_a_page_of_another_site_cannot_have_its_name_lead_here(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """DNS rebinding: the browser says same-origin, but the Host is a stranger's. No phone rings."""
+
+    def ask() -> None:
+        origin = origin_in(capsys.readouterr().out.splitlines())
+        port = urlsplit(origin).port
+        own = {"Sec-Fetch-Site": "same-origin"}
+        body = json.dumps(CHECKOUT).encode()
+        for path in ("checkout", "query", "callback"):
+            url = f"{origin}/payments/{path}/"
+            foreign = own | {
+                "Host": f"evil.example:{port}",
+                "Origin": f"http://evil.example:{port}",
+            }
+            status, told = post(url, body, **foreign)
+            assert (status, told["error"]["code"]) == (403, "foreign_host")
+        for number, host in enumerate((f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}")):
+            order = json.dumps(CHECKOUT | {"phone_number": f"071864301{number}"}).encode()
+            assert post(f"{origin}/payments/checkout/", order, Host=host, **own)[0] == 200
+
+    assert run(None, host=LOCAL, port=0, wait=ask) == 0
+    assert "mpesa_stk" not in capsys.readouterr().out
+
+
+def test_the_host_of_the_callback_url_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+    """Through a tunnel or a proxy, the Host is that of c2b_callback, or one of allowed_hosts."""
+    config = make_config(allowed_hosts=("pay.example",), callback_secrets=(CALLBACK_SECRET,))
+
+    def ask() -> None:
+        origin = origin_in(capsys.readouterr().out.splitlines())
+        query = json.dumps({"transaction_no": "x"}).encode()
+        for host, status in (
+            ("shop.example.co.ke", 404),
+            ("pay.example", 404),
+            ("evil.example", 403),
+        ):
+            assert post(f"{origin}/payments/query/", query, Host=host)[0] == status
+
+    assert run(config, host=LOCAL, port=0, wait=ask) == 0
+
+
 class StopsSoon(io.StringIO):
     """A terminal whose user stops the command once it says where it serves."""
 
@@ -281,6 +332,17 @@ def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[s
     [(status, body)] = answers
     assert status == 200
     assert body.items() >= accepted().items()
+
+
+def test_what_is_printed_of_a_result_is_visible(capsys: pytest.CaptureFixture[str]) -> None:
+    """A code or a receipt cannot steer the terminal, wherever it came from."""
+    _tell(make_transaction(state=TransactionState.FAILED, result_code="1\x1b[2J\n0"))
+    _tell(make_transaction(state=TransactionState.SUCCEEDED, receipt_number="NLJ\x1b]0;x\x07"))
+    told = capsys.readouterr().out
+    assert told.isascii()
+    assert [line for line in told.splitlines() if line.isprintable()] == told.splitlines()
+    assert told.startswith("FAILED: KES 100, code 1_[2J_0, ")
+    assert len(told.splitlines()) == 2
 
 
 # --- as a process ------------------------------------------------------------------------------------
@@ -360,6 +422,22 @@ def test_some_credentials_are_not_enough(
     )
 
 
+def test_unsigned_callbacks_must_be_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With live settings and no callback_secret it says what that risks, and serves nothing."""
+    for name, text in VARIABLES.items():
+        monkeypatch.setenv(name, text)
+
+    assert cli.main(["serve", "--port", "0"]) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("mpesa-stk serve: callback_secret: is not set: ")
+    assert "could report any payment as paid" in told.err
+    assert told.err.endswith("or say --unsigned-callbacks\n")
+
+
 @pytest.mark.parametrize("argv", [["--simulate"], []])
 def test_a_callback_secret_that_cannot_work(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str]
@@ -410,7 +488,7 @@ def test_a_port_in_use_is_one_line(
     with PaymentServer(LOCAL, 0) as other:
         port = str(other.server_port)
 
-        assert cli.main(["serve", "--port", port]) == 1
+        assert cli.main(["serve", "--port", port, "--unsigned-callbacks"]) == 1
 
     told = capsys.readouterr()
     assert told.out == ""
@@ -439,7 +517,7 @@ def tell_environ(environ: dict[str, Any], start_response: Callable[..., Any]) ->
 
 
 @contextlib.contextmanager
-def server(**limits: float) -> Iterator[PaymentServer]:
+def server(**limits: Any) -> Iterator[PaymentServer]:
     """A running server of that application."""
     with PaymentServer(LOCAL, 0, **limits) as running:
         running.set_app(tell_environ)
@@ -476,6 +554,43 @@ def test_a_slow_client_is_hung_up_on() -> None:
         slow.sendall(b"POST /payments/checkout/ HTTP/1.1\r\nContent-")
         while slow.recv(1024):
             pass
+
+
+def test_idle_clients_do_not_keep_others_out() -> None:
+    """If every place is taken by clients that send nothing, the oldest of them make room."""
+    with server(most=4) as running, contextlib.ExitStack() as idle:
+        waiting = [idle.enter_context(connected(running)) for _ in range(12)]
+        for _ in range(3):
+            assert post(f"{running.origin}/", b"{}")[0] == 200
+        assert waiting[0].recv(1024) == b""
+        assert len(running._open) <= 4
+
+
+def test_a_connection_too_many_is_closed() -> None:
+    """While every place is taken by requests that are answered, a new one is not kept waiting."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        begun.release()
+        assert go.wait(PATIENCE)
+        return tell_environ(environ, start_response)
+
+    answers: list[tuple[int, Any]] = []
+    with server(most=2, room_within=0.0) as running:
+        running.set_app(slow)
+        asking = [
+            threading.Thread(target=lambda: answers.append(post(f"{running.origin}/", b"{}")))
+            for _ in range(2)
+        ]
+        for thread in asking:
+            thread.start()
+        assert all(begun.acquire(timeout=PATIENCE) for _ in asking)
+        with connected(running) as one_more:
+            assert one_more.recv(1024) == b""
+        go.set()
+        for thread in asking:
+            thread.join(PATIENCE)
+    assert [status for status, _ in answers] == [200, 200]
 
 
 def test_an_idle_client_does_not_keep_the_server() -> None:

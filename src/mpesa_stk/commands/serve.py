@@ -22,6 +22,7 @@ from mpesa_stk.commands.signals import stop_signals
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.hooks import visible
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
@@ -32,6 +33,7 @@ from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.server import SimulatorServer
 from mpesa_stk.urls import is_loopback_url, origin_of
 from mpesa_stk.web.endpoints import PaymentEndpoints
+from mpesa_stk.web.guard import CallbackGuard
 
 __all__ = ["add_to", "run"]
 
@@ -65,6 +67,11 @@ def add_to(commands: Commands, /) -> None:
     command.add_argument(
         "--port", default=8000, type=_port, help="listen on; 0 for any free one (%(default)s)"
     )
+    command.add_argument(
+        "--unsigned-callbacks",
+        action="store_true",
+        help="serve without callback_secret, though callbacks can then be forged",
+    )
     command.set_defaults(command=_run)
 
 
@@ -79,6 +86,8 @@ def _run(arguments: argparse.Namespace) -> int:
     with stop_signals() as wish:
         try:
             config = None if arguments.simulate else _settings()
+            if not arguments.unsigned_callbacks:
+                _demand_signing(config)
             return run(
                 config,
                 host=arguments.host,
@@ -104,6 +113,22 @@ def _settings() -> StkConfig | None:
             raise
     _say("No credentials are set in the environment, so Daraja is simulated.")
     return None
+
+
+def _demand_signing(config: StkConfig | None) -> None:
+    """Refuse to take money by unsigned callbacks, unless that was asked for.
+
+    Raises:
+        ConfigurationError: Daraja is elsewhere, and no secret is set.
+    """
+    if config is None or config.callback_secrets or config.environment.is_loopback:
+        return
+    rule = (
+        "is not set: whoever can send from an allowed address, such as your proxy's, could report "
+        "any payment as paid, and a push whose answer is lost is never matched. Set a random text "
+        "of at least 16 characters, or say --unsigned-callbacks"
+    )
+    raise ConfigurationError((("callback_secret", rule),))
 
 
 def run(
@@ -156,7 +181,9 @@ def run(
         client = stack.enter_context(StkClient(config))
         payments = Payments(client, MemoryTransactionStore())
         examples = _examples(server.origin, payments, daraja)
-        server.set_app(PaymentEndpoints(payments).wsgi)
+        # Browsers reach it directly: a page of another site could have its own name lead here.
+        guard = attrs.evolve(CallbackGuard.from_config(config), listening_on=host)
+        server.set_app(PaymentEndpoints(payments, guard=guard).wsgi)
         stack.enter_context(_following(payments, every))
         server.start()
         stack.callback(server.stop)
@@ -195,9 +222,9 @@ def _following(payments: Payments, every: float) -> Iterator[None]:
 
 def _tell(transaction: Transaction) -> None:
     """A settled payment on one line: nothing of it names the customer."""
-    proof = f"code {transaction.result_code}"
+    proof = f"code {visible(transaction.result_code)}"
     if transaction.receipt_number:
-        proof = f"receipt {transaction.receipt_number}"
+        proof = f"receipt {visible(transaction.receipt_number)}"
     _show(
         f"{transaction.state.value}: KES {transaction.amount}, {proof}, "
         f"transaction_no {transaction.transaction_no}"

@@ -1,6 +1,7 @@
 """A small threaded WSGI server for ``mpesa-stk serve``. Standard library only.
 
-One request a connection. No look-ups of names. A client has a limited time to send its request.
+One request a connection. No look-ups of names. A client has a limited time to send its request, and
+less if others wait.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _DRAINED = 1024 * 1024
 
 
 class PaymentServer(ThreadingMixIn, WSGIServer):
-    """Serves a WSGI application, a thread for each connection.
+    """Serves a WSGI application, a thread for each connection, and a bounded number of them.
 
     The port is bound when it is made; the application of `set_app` answers from `start` to `stop`.
     """
@@ -36,7 +37,15 @@ class PaymentServer(ThreadingMixIn, WSGIServer):
     request_queue_size = 128
 
     def __init__(
-        self, host: str, port: int, /, *, read_within: float = 30.0, grace: float = 2.0
+        self,
+        host: str,
+        port: int,
+        /,
+        *,
+        read_within: float = 30.0,
+        grace: float = 2.0,
+        most: int = 128,
+        room_within: float = 1.0,
     ) -> None:
         """Bind.
 
@@ -45,6 +54,9 @@ class PaymentServer(ThreadingMixIn, WSGIServer):
             port: Port to listen on; 0 for any free one.
             read_within: Seconds that a client has to send its request.
             grace: Seconds that it still has when the server stops.
+            most: Connections at the same time. If there are as many, those that are sending for
+                longest are hung up on, so that callbacks, which are sent at once, find room.
+            room_within: Seconds that a new connection waits for that; then it is closed.
 
         Raises:
             OSError: The address cannot be had.
@@ -52,6 +64,8 @@ class PaymentServer(ThreadingMixIn, WSGIServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._read_within = read_within
         self._grace = grace
+        self._most = most
+        self._room_within = room_within
         self._clock = SystemClock()
         self._open: dict[socket.socket, float] = {}
         self._closed = threading.Condition()
@@ -91,7 +105,10 @@ class PaymentServer(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
-        """Answer in a thread of its own."""
+        """Answer in a thread of its own, if there is room."""
+        if not self._make_room():
+            self.shutdown_request(request)
+            return
         with self._closed:
             self._open[request] = self._clock.monotonic()
         super().process_request(request, client_address)
@@ -112,13 +129,27 @@ class PaymentServer(ThreadingMixIn, WSGIServer):
         error = type(sys.exc_info()[1]).__name__
         _LOGGER.info("mpesa_stk.server.connection_failed error=%s", error)
 
+    def _make_room(self) -> bool:
+        """Hang up on the older half if every place is taken; False if that frees none."""
+        with self._closed:
+            if len(self._open) < self._most:
+                return True
+            for connection in list(self._open)[: (self._most + 1) // 2]:
+                _stop_reading(connection)
+            return self._closed.wait_for(lambda: len(self._open) < self._most, self._room_within)
+
     def _hang_up(self, opened_before: float) -> None:
-        """End the reading side of old connections; what is being answered is answered all the same."""
+        """Stop reading from old connections."""
         with self._closed:
             for connection, opened in self._open.items():
                 if opened <= opened_before:
-                    with contextlib.suppress(OSError):
-                        connection.shutdown(socket.SHUT_RD)
+                    _stop_reading(connection)
+
+
+def _stop_reading(connection: socket.socket) -> None:
+    """End the reading side of a connection; what is being answered is answered all the same."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RD)
 
 
 class _Handler(WSGIRequestHandler):
