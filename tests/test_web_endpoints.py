@@ -17,6 +17,7 @@ from mpesa_stk import (
     MemoryTransactionStore,
     NotSent,
     OutcomeUnknown,
+    PayBill,
     PaymentEndpoints,
     StoreError,
     Transaction,
@@ -544,6 +545,20 @@ def test_a_payment_is_found_by_its_number_too() -> None:
         body = asked(shop, result("x", "4999"), **payload)
         assert body["CheckoutRequestID"] == wanted["CheckoutRequestID"]
         assert body["local_transaction"]["transaction_no"] == wanted["transaction_no"]
+
+
+def test_a_payment_of_another_account_is_not_found() -> None:
+    """Several accounts may share a store; an endpoint answers for its own alone."""
+    shop = Shop()
+    foreign = Shop(shop.store, account=PayBill("600001"))
+    pushed = checked_out(foreign, reference="INV-9")
+    for payload in (
+        {"transaction_no": pushed["transaction_no"]},
+        {"checkout_request_id": pushed["CheckoutRequestID"]},
+    ):
+        refused = shop.endpoints.handle(shop.post("query", payload))
+        assert error_of(refused, 404) == ("unknown_payment", None)
+    assert shop.daraja.queries == foreign.daraja.queries == []
 
 
 def test_a_refused_payment_says_that_it_was_refused() -> None:

@@ -1,0 +1,267 @@
+"""What requests hold and what is answered: JSON in, JSON out.
+
+An error body names a code, a message and a field; it never repeats the input, a secret or a stack trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timezone
+from http import HTTPStatus
+from typing import Any
+
+from mpesa_stk.daraja import wire
+from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, QueryResult
+from mpesa_stk.errors import (
+    AuthenticationFailed,
+    CallbackRefused,
+    DarajaError,
+    GatewayBlocked,
+    IdempotencyConflict,
+    InvalidCallback,
+    InvalidRequest,
+    MpesaError,
+    NotSent,
+    RateLimited,
+    StoreError,
+    SubscriberBusy,
+    TransportError,
+    UnexpectedResponse,
+)
+from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.web.http import WebRequest, WebResponse, error_response, json_response
+
+__all__ = [
+    "Refusal",
+    "check_size",
+    "checkout_answer",
+    "failure_answer",
+    "json_object",
+    "order_of",
+    "query_answer",
+    "text_of",
+]
+
+_MAX_FREE_TEXT = 255
+_QUERY_ACCEPTED = "The service request has been accepted successfully"
+_STILL_OPEN = "The payment is still being processed"
+_NO_RESULT = {
+    TransactionState.REJECTED: "The payment was refused before it reached the phone",
+    TransactionState.EXPIRED: "The result of the payment is not known",
+}
+# What a checkout answers for a payment that has ended: no prompt is open.
+_ENDED = {
+    TransactionState.SUCCEEDED: "The payment is paid",
+    TransactionState.FAILED: "The payment failed",
+    **_NO_RESULT,
+}
+_IDEMPOTENCY_KEY = "Idempotency-Key"
+
+# The first row that fits an error: its status, and a text of ours, never Daraja's or the input.
+_ANSWERS: tuple[tuple[type[MpesaError], int, str], ...] = (
+    (InvalidCallback, 400, "The body is not an STK callback."),
+    (CallbackRefused, 403, "The callback is refused."),
+    (IdempotencyConflict, 409, "The key was used for another payment."),
+    (NotSent, 503, "Daraja cannot be reached; nothing was sent."),
+    (TransportError, 503, "Daraja gave no usable answer."),
+    (StoreError, 503, "The payments cannot be read or written now."),
+    (RateLimited, 429, "Daraja asks to slow down."),
+    (SubscriberBusy, 502, "Another prompt is open on that phone; wait a minute."),
+    (AuthenticationFailed, 502, "Daraja does not accept this shop's credentials."),
+    (DarajaError, 502, "Daraja refused the request."),
+    (GatewayBlocked, 502, "A firewall before Daraja refused the request."),
+    (UnexpectedResponse, 502, "Daraja's answer cannot be read."),
+)
+_RETRY_AFTER = {503: 5, 429: 60}
+
+
+class Refusal(Exception):
+    """Ends a request with an answer."""
+
+    def __init__(self, response: WebResponse) -> None:
+        self.response = response
+        super().__init__(response.status)
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def check_size(request: WebRequest, /) -> None:
+    """Refuse a body that is larger than what is read of one.
+
+    Raises:
+        Refusal: It is.
+    """
+    if len(request.body) > MAX_BODY:
+        raise Refusal(error_response(413, "body_too_large", f"At most {MAX_BODY} bytes are taken."))
+
+
+def json_object(request: WebRequest, /) -> dict[str, Any]:
+    """Read the body as a JSON object; a form, which another site could post, is none.
+
+    Raises:
+        Refusal: It is too large, is not called JSON, or is no object.
+    """
+    check_size(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(error_response(415, "not_json", "Send application/json."))
+    try:
+        return wire.read_object(request.body)
+    except wire.WireError:
+        raise Refusal(
+            error_response(400, "invalid_json", "The body is not a JSON object.")
+        ) from None
+
+
+def _required(payload: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401 - checkout checks it
+    if payload.get(field) is None:
+        raise InvalidRequest(field, "is missing")
+    return payload[field]
+
+
+def text_of(payload: Mapping[str, Any], field: str, /) -> str:
+    """Read a text of one line.
+
+    Raises:
+        InvalidRequest: It is missing, too long, or none.
+    """
+    value = _required(payload, field)
+    fits = isinstance(value, str) and 1 <= len(value) <= _MAX_FREE_TEXT and value.isprintable()
+    if not fits:
+        rule = f"must be a string of 1 to {_MAX_FREE_TEXT} printable characters"
+        raise InvalidRequest(field, rule)
+    return str(value)
+
+
+def order_of(request: WebRequest, /) -> dict[str, Any]:
+    """Read a checkout: the arguments of `Payments.checkout`, which checks the rest.
+
+    The payment keeps its texts whole; the prompt shows as much of them as Daraja takes.
+
+    Raises:
+        Refusal: It is no JSON object.
+        InvalidRequest: A field is missing, or a text breaks a rule.
+    """
+    payload = json_object(request)
+    order = {field: _required(payload, field) for field in ("phone_number", "amount")}
+    reference, description = text_of(payload, "reference"), _description(payload)
+    return order | {
+        "reference": reference,
+        "description": description,
+        "prompt_reference": _reference_for_the_prompt(reference),
+        "prompt_description": _safe(description)[:MAX_DESCRIPTION].rstrip(),
+        "idempotency_key": request.headers.get(_IDEMPOTENCY_KEY.lower()),
+    }
+
+
+def _description(payload: Mapping[str, Any]) -> str:
+    given = payload.get("description")
+    return "" if given is None or given == "" else text_of(payload, "description")
+
+
+def _safe(text: str) -> str:
+    """A free text in the characters that Daraja takes, with single spaces."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in " -_./") else " " for c in text)
+    return " ".join(safe.split())
+
+
+def _reference_for_the_prompt(reference: str) -> str:
+    """A reference as Daraja takes it: its end, which tells invoices apart."""
+    short = _safe(reference)[-MAX_REFERENCE:].lstrip(" -_./")
+    if not short:
+        raise InvalidRequest("reference", "must hold a letter or a digit from A to Z or 0 to 9")
+    return short
+
+
+# --- answering -------------------------------------------------------------------------------------
+
+
+def checkout_answer(transaction: Transaction, /) -> WebResponse:
+    """What a checkout answers about its payment: Daraja's five fields, its number and its state."""
+    facts = {"transaction_no": transaction.transaction_no, "state": transaction.state.value}
+    ended = _ENDED.get(transaction.state)
+    if transaction.response_description is None and ended is None:
+        # The push's outcome is not known (yet): ask the query, do not push again.
+        return json_response(202, facts)
+    paid = transaction.state is TransactionState.SUCCEEDED
+    body: dict[str, object] = {
+        "MerchantRequestID": transaction.merchant_request_id,
+        "CheckoutRequestID": transaction.checkout_request_id,
+        "ResponseCode": "0" if paid or ended is None else "1",
+        "ResponseDescription": ended or transaction.response_description,
+        "CustomerMessage": ended or transaction.customer_message,
+    }
+    return json_response(200, body | facts)
+
+
+def query_answer(
+    local: Transaction, /, *, remote: QueryResult | None, failure: MpesaError | None
+) -> WebResponse:
+    """What a query answers: the payment as stored, in Daraja's fields and ours.
+
+    Args:
+        local: The payment, with Daraja's answer applied.
+        remote: Daraja's answer, or None if it was not asked.
+        failure: Why it could not be asked.
+    """
+    code, words = _outcome(local)
+    body: dict[str, object] = {
+        "ResponseCode": (remote and remote.response_code) or "0",
+        "ResponseDescription": (remote and remote.response_description) or _QUERY_ACCEPTED,
+        "MerchantRequestID": local.merchant_request_id,
+        "CheckoutRequestID": local.checkout_request_id,
+        "ResultCode": code,
+        "ResultDesc": words,
+        "local_transaction": _local_fields(local),
+        "state": local.state.value,
+    }
+    if failure is not None:
+        name, _, message = _answer_to(failure)
+        body["remote_error"] = {"code": name, "message": message}
+    return json_response(200, body)
+
+
+def _outcome(local: Transaction) -> tuple[str | None, str | None]:
+    """The outcome as stored; null while nobody can tell, and if the push was refused."""
+    if local.result_code is not None and local.state is not TransactionState.REJECTED:
+        return local.result_code, local.result_desc
+    return None, _NO_RESULT.get(local.state, _STILL_OPEN)
+
+
+def _local_fields(local: Transaction) -> dict[str, object]:
+    created = local.created.astimezone(timezone.utc)
+    return {
+        "transaction_no": local.transaction_no,
+        "phone_number": local.phone_number,
+        "amount": str(local.amount),
+        "status": local.status_code,
+        "receipt_no": local.receipt_number,
+        "created": created.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def failure_answer(error: Exception, /) -> WebResponse:
+    """The answer to an error (the table of the endpoints' page)."""
+    if isinstance(error, InvalidRequest):
+        field = _IDEMPOTENCY_KEY if error.field == "idempotency_key" else error.field
+        return error_response(400, type(error).__name__, f"{field} {error.rule}", field)
+    code, status, message = _answer_to(error)
+    headers = {}
+    if status in _RETRY_AFTER:
+        wait = getattr(error, "retry_after", None) or _RETRY_AFTER[status]
+        headers["Retry_After"] = str(int(wait))
+    about = _IDEMPOTENCY_KEY if status == HTTPStatus.CONFLICT else None
+    return error_response(status, code, message, about, **headers)
+
+
+def _answer_to(error: Exception) -> tuple[str, int, str]:
+    """Code, status and text for an error; a bug is logged and says nothing of itself."""
+    for kind, status, message in _ANSWERS:
+        if isinstance(error, kind):
+            return kind.__name__, status, message
+    log_trouble("endpoint_failed", error=type(error).__name__)
+    return "internal_error", 500, "The request could not be handled."
