@@ -249,7 +249,9 @@ def test_the_host_of_the_callback_url_is_served(capsys: pytest.CaptureFixture[st
     config = make_config(allowed_hosts=("pay.example",), callback_secrets=(CALLBACK_SECRET,))
 
     def ask() -> None:
-        origin = origin_in(capsys.readouterr().out.splitlines())
+        told = capsys.readouterr()
+        assert "not signed" not in told.err
+        origin = origin_in(told.out.splitlines())
         query = json.dumps({"transaction_no": "x"}).encode()
         for host, status in (
             ("shop.example.co.ke", 404),
@@ -436,6 +438,10 @@ def test_unsigned_callbacks_must_be_asked_for(
     assert told.err.startswith("mpesa-stk serve: callback_secret: is not set: ")
     assert "could report any payment as paid" in told.err
     assert told.err.endswith("or say --unsigned-callbacks\n")
+
+    assert run(make_config(), host=LOCAL, port=0, wait=lambda: None) == 0
+
+    assert "Callbacks are not signed: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [["--simulate"], []])

@@ -41,6 +41,10 @@ _HIGHEST_PORT = 65_535
 _EVERY = 2.0
 _DEADLINE = 5.0
 _NEVER = Scenario(answer_after=86_400.0)
+_RISK = (
+    "whoever can send from an allowed address, such as your proxy's, could report any payment as "
+    "paid, and a push whose answer is lost is never matched with its callback"
+)
 
 _CHECKOUT = {
     "phone_number": "0718643064",
@@ -124,9 +128,8 @@ def _demand_signing(config: StkConfig | None) -> None:
     if config is None or config.callback_secrets or config.environment.is_loopback:
         return
     rule = (
-        "is not set: whoever can send from an allowed address, such as your proxy's, could report "
-        "any payment as paid, and a push whose answer is lost is never matched. Set a random text "
-        "of at least 16 characters, or say --unsigned-callbacks"
+        f"is not set: {_RISK}. Set a random text of at least 16 characters, or say "
+        "--unsigned-callbacks"
     )
     raise ConfigurationError((("callback_secret", rule),))
 
@@ -240,6 +243,8 @@ def _introduce(config: StkConfig, origin: str, *, simulated: bool) -> None:
             f"Callbacks to {config.callback_url} must arrive at {origin}/payments/callback.",
             "Whoever reaches checkout can ask any phone for money: let your own machines only.",
         )
+        if not config.callback_secrets:
+            _say(f"Callbacks are not signed: {_RISK}.")
     _say("Payments are kept in memory only: they are forgotten when this ends.")
 
 
