@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mpesa_stk import ConfigurationError, StkConfig
+from mpesa_stk.commands.posting import secrets_of
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.environment import PRODUCTION, Environment
 from mpesa_stk.strength import is_too_wide, secret_fault
@@ -60,6 +61,12 @@ def test_a_secret_that_can_be_guessed_is_refused(secret: str, fault: str | None)
     assert problems(callback_secrets=(secret,)) == expected
     assert problems(callback_secrets=(CALLBACK_SECRET, secret)) == expected
     assert loopback_config(HERE, callback_secrets=(secret,)).callback_secrets == (secret,)
+
+
+def test_a_printed_secret_is_good_enough_for_trying_things_out() -> None:
+    """`serve --simulate` and `trigger` sign with the secrets that the pages show."""
+    secret = "only-to-try-it-out"
+    assert secrets_of({"CALLBACK_SECRET": secret}) == (secret,)
 
 
 def test_random_secrets_are_taken() -> None:

@@ -817,7 +817,8 @@ def test_each_payment_is_a_transaction_of_its_own() -> None:
 
 
 def test_the_applications_are_made_of_the_endpoints() -> None:
-    """Both properties give an application each time, of these very endpoints."""
+    """Both properties give an application; that of ASGI is one, however often it is asked for."""
     endpoints: PaymentEndpoints = Shop().endpoints
     assert callable(endpoints.wsgi)
     assert callable(endpoints.asgi)
+    assert endpoints.asgi is endpoints.asgi

@@ -6,6 +6,7 @@ Paths, fields and statuses are fixed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mpesa_stk.daraja.models import QueryResult
@@ -77,9 +78,9 @@ class PaymentEndpoints:
         """The endpoints as a WSGI application."""
         return WsgiApp(self.handle)
 
-    @property
+    @cached_property
     def asgi(self) -> AsgiApp:
-        """The endpoints as an ASGI application."""
+        """The endpoints as an ASGI application: one, because it has threads of its own."""
         from mpesa_stk.web.asgi import AsgiApp  # noqa: PLC0415 - asyncio takes long to import
 
         return AsgiApp(self.handle, is_callback=self._is_callback, at_once=self._at_once)
