@@ -28,10 +28,15 @@ __all__ = [
     "closed_port",
     "drip",
     "full_backlog",
+    "garbage_at_once",
     "hang_up",
+    "hang_up_at_once",
     "head",
+    "raw_server",
     "reset",
+    "reset_at_once",
     "say",
+    "silence",
     "stay_silent",
     "upgrade_to_tls",
 ]
@@ -268,6 +273,51 @@ def upgrade_to_tls(context: ssl.SSLContext) -> Act:
         exchange.connection = context.wrap_socket(exchange.connection, server_side=True)
 
     return act
+
+
+# --- servers that speak no TLS ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def raw_server(act: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that does one thing to each connection, as soon as a byte arrived."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(PATIENCE)
+                connection.recv(1)
+                act(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield int(listener.getsockname()[1])
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the server did not end"
+
+
+def reset_at_once(connection: socket.socket) -> None:
+    """Reset the connection."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def hang_up_at_once(connection: socket.socket) -> None:
+    """Read what came, and close."""
+    connection.recv(65_536)
+
+
+def garbage_at_once(connection: socket.socket) -> None:
+    """Answer with what is no TLS."""
+    connection.recv(65_536)
+    connection.sendall(b"220 mail.example.com ESMTP\r\n")
+
+
+def silence(connection: socket.socket) -> None:
+    """Read until the client gives up."""
+    while connection.recv(65_536):
+        pass
 
 
 # --- ports that are no server -----------------------------------------------------------------------

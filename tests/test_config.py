@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certificates import Tls
 from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
@@ -140,7 +141,8 @@ LONE_SURROGATES = "\udcff" * 16
 TOO_SHORT = "each must be printable text of at least 16 characters"
 NOT_A_LIST = "must be a list or tuple of strings, newest first"
 WHOLE = "must be a whole number of at least 1"
-PROXIES = "must map schemes to proxy URLs"
+PROXIES = "must map schemes to proxy URLs such as http://proxy:3128"
+NO_FILE = "must be the path of a file"
 ONE_LINE = "must be one line of ASCII characters"
 
 
@@ -172,6 +174,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     *rows("callback_secrets", TOO_SHORT, ("short", "short"), (None,), (b"x" * 16,)),
     *rows("callback_secrets", TOO_SHORT, ("x" * 15 + " ",), (LONE_SURROGATES,), ("x\x00" * 9,)),
     *rows("proxies", PROXIES, "http://proxy", 5, [], (("https", "x"),), {"https": None}, {5: "x"}),
+    *rows("proxies", PROXIES, {"https": "proxy:3128"}, {"https": "http://"}, {"https": "ftp://p"}),
+    *rows("proxies", PROXIES, {"https": "http://p:x"}, {"https": "http://[::1"}, {"https": ""}),
+    *rows("proxies", PROXIES, {"https": "http://p r"}, {"https": "http://p:0"}),
+    *rows("ca_bundle", NO_FILE, 5, b"ca.pem", "", ["ca.pem"]),
+    *rows("ca_bundle", "cannot be read: No such file or directory", "/nowhere/ca.pem"),
+    *rows("ca_bundle", "holds no CA certificates in PEM form", __file__, "a\x00b"),
     *rows("user_agent", ONE_LINE, None, 5, b"shop/1", "shop\r\nX: y", "d\u00fckan/1"),
 ]
 
@@ -205,8 +213,8 @@ def test_one_error_names_every_bad_setting() -> None:
     """Whoever corrects the settings sees all that is wrong at once."""
     names = {field.name for field in attrs.fields(StkConfig)}
     nothing: dict[str, Any] = dict.fromkeys(names)
-    assert problems_of(StkConfig, **nothing).keys() == names - {"proxies"}
-    nothing["proxies"] = 5
+    assert problems_of(StkConfig, **nothing).keys() == names - {"proxies", "ca_bundle"}
+    nothing |= {"proxies": 5, "ca_bundle": 5}
     with pytest.raises(ConfigurationError) as refusal:
         StkConfig(**nothing)
     assert dict(refusal.value.problems).keys() == names
@@ -380,6 +388,53 @@ def test_networks_are_read_from_the_variables() -> None:
     )
     assert config.trusted_proxies == ("10.0.0.0/8", "::1")
     assert config.allowed_callback_networks == ("196.201.214.200",)
+
+
+def test_proxy_and_ca_bundle_are_read_from_the_variables(tls: Tls) -> None:
+    """Daraja is reached over https, so the one proxy is for that."""
+    proxy = "http://user:CANARYpassword@proxy.example:3128"
+    config = StkConfig.from_env(
+        VARIABLES | {"MPESA_PROXY": proxy, "mpesa_ca_bundle": str(tls.bundle)}
+    )
+    assert config.proxies == {"https": proxy}
+    assert config.ca_bundle == str(tls.bundle)
+    assert "CANARY" not in repr(config)
+    assert (plain := StkConfig.from_env(VARIABLES)).proxies is None
+    assert plain.ca_bundle is None
+
+
+@pytest.mark.parametrize(
+    "scheme", ["http", "https", "socks4", "socks4a", "socks5", "socks5h", "HTTP"]
+)
+def test_proxies_of_each_kind(scheme: str) -> None:
+    """With or without a port and a password."""
+    for rest in ("proxy.example", "[::1]:3128", "user:p%40ss@10.0.0.1:8080/"):
+        proxies = {"https": f"{scheme}://{rest}"}
+        assert make_config(proxies=proxies).proxies == proxies
+
+
+@pytest.mark.parametrize(
+    ("variables", "problems"),
+    [
+        ({"mpesa_proxy": f"proxy {PASSKEY}"}, {"mpesa_proxy": PROXIES}),
+        (
+            {"mpesa_ca_bundle": "/nowhere/ca.pem"},
+            {"mpesa_ca_bundle": "cannot be read: No such file or directory"},
+        ),
+        ({"mpesa_proxy": 5}, {"mpesa_proxy": "must be a string"}),
+    ],
+)
+def test_problems_of_the_way_out_are_named_by_their_variables(
+    variables: dict[str, str], problems: dict[str, str]
+) -> None:
+    """The name is the one that the reader set, and the value is not repeated."""
+    assert problems_of(StkConfig.from_env, VARIABLES | variables) == problems
+
+
+def test_a_ca_bundle_that_may_not_be_read_is_refused(tls: Tls, tmp_path: Path) -> None:
+    """A folder can be opened by nobody as a file, and is no bundle either."""
+    assert problems_of(make_config, ca_bundle=str(tmp_path)).keys() == {"ca_bundle"}
+    assert make_config(ca_bundle=str(tls.bundle)).ca_bundle == str(tls.bundle)
 
 
 @pytest.mark.parametrize("query", ["?", "?shop=1"])

@@ -424,7 +424,7 @@ PAGE = b"<html>Request unsuccessful. Incapsula incident ID: 123-456</html>"
 @pytest.mark.parametrize(
     ("changes", "level", "check", "words"),
     [
-        ({"token": NotSent("connecting timed out")}, "problem", "token", "proxies"),
+        ({"token": NotSent("connecting timed out")}, "problem", "token", "mpesa_proxy"),
         ({"token": OutcomeUnknown("no answer")}, "problem", "token", "certificates"),
         ({"token": answer(b"hello")}, "problem", "token", "addresses are Daraja's own"),
         ({"token": answer(PAGE, 403)}, "problem", "token", "incident id"),

@@ -18,6 +18,7 @@ PACKAGE = Path(mpesa_stk.__file__).parent
 HOUSE: dict[str, list[str] | None] = {
     "errors": [],
     "secrecy": [],
+    "forks": [],
     "clock": [],
     "phone": [],
     "urls": [],

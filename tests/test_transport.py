@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
-import shutil
 import socket
-import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -18,11 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import requests
 import requests_mock as requests_mock_module
 
+from certificates import Tls
 from loopback import (
     Act,
     Server,
@@ -31,18 +31,23 @@ from loopback import (
     closed_port,
     drip,
     full_backlog,
+    garbage_at_once,
     hang_up,
+    hang_up_at_once,
     head,
+    raw_server,
     reset,
+    reset_at_once,
     say,
+    silence,
     stay_silent,
     upgrade_to_tls,
 )
-from mpesa_stk import HttpRequest, NotSent, OutcomeUnknown, RequestsTransport
+from mpesa_stk import HttpRequest, NotSent, OutcomeUnknown, RequestsTransport, StkClient
 from mpesa_stk.daraja.connections import MAX_IDLE, _DeadlineSocket
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.errors import TransportError
-from support import CANARIES, CONSUMER_SECRET, TOKEN
+from support import CANARIES, CONSUMER_SECRET, TOKEN, accepted, make_config
 
 PUSH_PATH = "/mpesa/stkpush/v1/processrequest"
 BODY = b'{"Password":"' + CONSUMER_SECRET.encode() + b'"}'
@@ -231,17 +236,6 @@ def test_an_answer_cut_in_its_headers_has_no_body(transport: RequestsTransport) 
 
         assert (response.status, response.body) == (200, b"")
         assert server.connections == 2
-
-
-def test_reset_in_the_tls_handshake_is_unknown(transport: RequestsTransport) -> None:
-    """A reset in the handshake is not proof enough, though it is most likely harmless."""
-    with Server(reset) as server:
-        # The server takes the handshake's first bytes for the beginning of a request, and gives up.
-        error = failure(
-            transport, post(server.origin.replace("http:", "https:"), total_timeout=0.3)
-        )
-
-    assert type(error) is OutcomeUnknown
 
 
 @pytest.mark.parametrize(
@@ -462,77 +456,224 @@ def test_the_proxies_of_an_own_session_are_used() -> None:
         assert proxy.count("POST") == 1
 
 
-def test_an_unreachable_proxy_proves_nothing() -> None:
-    """Only two reasons prove that nothing left, and a proxy's failure is neither."""
-    with closed_port() as proxy:
-        transport = RequestsTransport(proxies={"http": proxy})
-        error = failure(transport, post("http://daraja.invalid"))
-        transport.close()
-
-    assert type(error) is OutcomeUnknown
-
-
 # --- TLS ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
-    """A server's TLS context for 127.0.0.1, and the file by which a client can trust it."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = str(folder / "key.pem"), str(folder / "certificate.pem")
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=test"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1,DNS:daraja.invalid"]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)  # noqa: S603 - our own arguments
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context, certificate
+@pytest.fixture
+def trusting(tls: Tls, monotonic: Monotonic) -> Iterator[RequestsTransport]:
+    """A transport that trusts the tests' CA and no other."""
+    transport = RequestsTransport(ca_bundle=str(tls.bundle), monotonic=monotonic)
+    yield transport
+    transport.close()
 
 
-def test_tls_keeps_connections_and_deadlines(
-    tls: tuple[ssl.SSLContext, str], transport: RequestsTransport
-) -> None:
+def test_tls_keeps_connections_and_deadlines(tls: Tls, trusting: RequestsTransport) -> None:
     """Over TLS too: one connection for many requests, whole requests, a total deadline."""
-    context, certificate = tls
-    transport._session.verify = certificate
     dripping = drip(head(200, content_length=9999), b"{")
-    with Server(answer_json({}), answer_json({}), dripping, tls=context) as server:
-        transport.send(post(server.origin))
-        transport.send(post(server.origin))
+    with Server(answer_json({}), answer_json({}), dripping, tls=tls.server()) as server:
+        trusting.send(post(server.origin))
+        trusting.send(post(server.origin))
         assert server.connections == 1
         assert server.received[1].whole_at_once
 
         started = time.monotonic()
-        assert failure(transport, post(server.origin, total_timeout=0.3)).reason == LATE
+        assert failure(trusting, post(server.origin, total_timeout=0.3)).reason == LATE
         assert time.monotonic() - started < 2.0
 
 
-def test_an_unknown_certificate_is_refused(
-    tls: tuple[ssl.SSLContext, str], transport: RequestsTransport
+@pytest.mark.parametrize(
+    ("act", "reason"), [(hang_up, BROKEN), (reset, BROKEN), (stay_silent, LATE)]
+)
+def test_what_fails_after_the_handshake_is_unknown(
+    tls: Tls, trusting: RequestsTransport, act: Act, reason: str
 ) -> None:
-    """Certificates are checked: nothing is sent to a server that cannot prove who it is."""
-    with Server(answer_json({}), tls=tls[0]) as server:
-        failure(transport, post(server.origin))
+    """TLS proves nothing once the request was written."""
+    with Server(act, tls=tls.server()) as server:
+        error = failure(trusting, post(server.origin, total_timeout=0.3))
+
+        assert server.count("POST") == 1
+    assert (type(error), error.reason) == (OutcomeUnknown, reason)
+
+
+CERTIFICATES = [
+    pytest.param(
+        {"names": ("127.0.0.1",), "trust": False}, "is not trusted", id="unknown-authority"
+    ),
+    pytest.param({"names": ("shop.example",)}, "is for another host", id="another-name"),
+    pytest.param({"names": ("127.0.0.2",)}, "is for another host", id="another-address"),
+    pytest.param({"names": ("127.0.0.1",), "old": True}, "is not valid at this time", id="expired"),
+]
+
+
+@pytest.mark.parametrize(("case", "reason"), CERTIFICATES)
+def test_a_certificate_that_is_refused_is_not_sent(
+    tls: Tls, case: dict[str, Any], reason: str
+) -> None:
+    """Nothing is sent to a server that cannot prove who it is, and the error says why."""
+    bundle = str(tls.bundle) if case.get("trust", True) else None
+    transport = RequestsTransport(ca_bundle=bundle)
+    with Server(
+        answer_json({}), tls=tls.server(*case["names"], old=case.get("old", False))
+    ) as server:
+        error = failure(transport, post(server.origin))
 
         assert server.received == []
+    assert (type(error), error.reason) == (NotSent, f"the server's certificate {reason}")
+    transport.close()
 
 
-def test_a_proxy_sees_nothing_of_a_tls_request(tls: tuple[ssl.SSLContext, str]) -> None:
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        pytest.param(reset_at_once, "the TLS handshake failed", id="reset"),
+        pytest.param(hang_up_at_once, "the TLS handshake failed", id="closed"),
+        pytest.param(garbage_at_once, "the TLS handshake failed", id="garbage"),
+        pytest.param(silence, "the TLS handshake timed out", id="silence"),
+    ],
+)
+def test_a_handshake_that_fails_is_not_sent(
+    trusting: RequestsTransport, act: Callable[[socket.socket], None], reason: str
+) -> None:
+    """Whatever a server does to the handshake: the request was not written yet."""
+    with raw_server(act) as port:
+        error = failure(trusting, post(f"https://127.0.0.1:{port}", connect_timeout=0.3))
+
+    assert (type(error), error.reason) == (NotSent, reason)
+
+
+def test_a_session_of_the_host_proves_less(tls: Tls) -> None:
+    """Its connections are not ours, so a handshake that failed proves nothing there."""
+    with requests.Session() as session, Server(answer_json({}), tls=tls.server()) as server:
+        error = failure(RequestsTransport(session=session), post(server.origin))
+
+    assert type(error) is OutcomeUnknown
+
+
+def test_ca_bundle_counts_for_a_session_of_the_host(tls: Tls) -> None:
+    """What is asked for by name goes before what the session brings."""
+    with requests.Session() as session, Server(answer_json({}), tls=tls.server()) as server:
+        transport = RequestsTransport(session=session, ca_bundle=str(tls.bundle))
+        assert transport.send(post(server.origin)).status == 200
+
+
+@pytest.mark.parametrize("damage", ["gone-before", "gone-later", "damaged"])
+def test_a_ca_bundle_that_is_lost_is_not_sent(tls: Tls, tmp_path: Path, damage: str) -> None:
+    """A file that vanishes under a running client stops requests, and makes none of them unknown."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(tls.bundle.read_bytes())
+    transport = RequestsTransport(ca_bundle=str(bundle))
+    with Server(answer(200, b"{}", connection="close"), tls=tls.server()) as server:
+        if damage != "gone-before":
+            transport.send(post(server.origin))
+        bundle.unlink()
+        if damage == "damaged":
+            bundle.write_text("no certificate", encoding="ascii")
+        error = failure(transport, post(server.origin))
+    transport.close()
+
+    assert (type(error), error.reason) == (
+        NotSent,
+        "the file of CA certificates cannot be used",
+    )
+
+
+def test_what_would_leave_too_late_is_not_sent(tls: Tls, trusting: RequestsTransport) -> None:
+    """Connecting may take longer than there is time: then the request is not written any more."""
+    late = attrs.evolve(post("https://127.0.0.1"), leave_within=0.0)
+    with Server(answer_json({}), tls=tls.server()) as server:
+        error = failure(trusting, attrs.evolve(late, url=server.origin))
+
+        assert (type(error), server.received) == (NotSent, [])
+        assert error.reason == "connecting took too long to send it in time"
+        trusting.send(post(server.origin))
+        assert failure(trusting, attrs.evolve(late, url=server.origin)).reason == error.reason
+        assert len(server.received) == 1
+
+
+# --- TLS through a proxy -----------------------------------------------------------------------------
+
+
+def through(proxy: str, tls: Tls) -> RequestsTransport:
+    """A transport that uses a proxy for TLS."""
+    return RequestsTransport(proxies={"https": proxy}, ca_bundle=str(tls.bundle))
+
+
+def test_a_proxy_sees_nothing_of_a_tls_request(tls: Tls) -> None:
     """Through a proxy, TLS goes to the origin: the proxy learns the host and no header of ours."""
-    context, certificate = tls
-    with Server(upgrade_to_tls(context), answer_json({"a": 1})) as proxy:
-        transport = RequestsTransport(proxies={"https": proxy.origin})
-        transport._session.verify = certificate
+    with Server(upgrade_to_tls(tls.server("daraja.invalid")), answer_json({"a": 1})) as proxy:
+        transport = through(proxy.origin.replace("//", "//user:pass@"), tls)
         assert transport.send(post("https://daraja.invalid")).body == b'{"a": 1}'
         transport.close()
 
         connect, push = proxy.received
         assert (connect.method, connect.target) == ("CONNECT", "daraja.invalid:443")
+        assert connect.headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
         assert "authorization" not in connect.headers
         assert (push.method, push.headers["authorization"]) == ("POST", f"Bearer {TOKEN}")
+        assert "proxy-authorization" not in push.headers
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        pytest.param(answer(407), "the proxy refused to connect, with status 407", id="407"),
+        pytest.param(answer(502), "the proxy refused to connect, with status 502", id="502"),
+        pytest.param(hang_up, "connecting through the proxy failed", id="closed"),
+        pytest.param(say(b"SSH-2.0\r\n"), "connecting through the proxy failed", id="no-proxy"),
+        pytest.param(stay_silent, "connecting through the proxy timed out", id="silence"),
+        pytest.param(
+            say(head(200) + b"no TLS at all"), "the TLS handshake failed", id="garbage-behind-it"
+        ),
+    ],
+)
+def test_a_proxy_that_does_not_connect_is_not_sent(tls: Tls, act: Act, reason: str) -> None:
+    """What a proxy gets to see before it connects is the host's name and nothing of the request."""
+    with Server(act) as proxy:
+        transport = through(proxy.origin, tls)
+        error = failure(transport, post("https://daraja.invalid", connect_timeout=0.3))
+        transport.close()
+
+        assert proxy.count("POST") == 0
+    assert (type(error), error.reason) == (NotSent, reason)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_unreachable_proxy_is_not_sent(scheme: str) -> None:
+    """Where no proxy is reached, nothing can have been sent."""
+    with closed_port() as proxy:
+        transport = RequestsTransport(proxies={scheme: proxy})
+        error = failure(transport, post(f"{scheme}://daraja.invalid"))
+        transport.close()
+
+    assert (type(error), error.reason) == (
+        NotSent,
+        "no connection to the proxy could be made",
+    )
+
+
+@pytest.mark.parametrize("proxy", ["http://", "ftp://proxy.example"])
+def test_a_proxy_that_cannot_be_one_is_not_sent(proxy: str) -> None:
+    """`StkConfig` refuses such settings; a transport made without it says that nothing was sent."""
+    transport = RequestsTransport(proxies={"https": proxy})
+    error = failure(transport, post("https://daraja.invalid"))
+
+    assert (type(error), error.reason) == (NotSent, "the proxy cannot be used")
+
+
+def test_an_inspecting_proxy_is_trusted_by_its_ca(tls: Tls) -> None:
+    """The settings are all that a client needs behind a proxy that opens TLS; its password stays away."""
+    token = answer_json({"access_token": TOKEN, "expires_in": "3599"})
+    acts = (upgrade_to_tls(tls.server("sandbox.safaricom.co.ke")), token, answer_json(accepted()))
+    with Server(*acts) as proxy:
+        config = make_config(
+            proxies={"https": proxy.origin.replace("//", "//user:CANARYpassword@")},
+            ca_bundle=str(tls.bundle),
+        )
+        with StkClient(config) as client:
+            client.push(phone_number="0718643064", amount=1, reference="INV-1")
+
+        assert [one.method for one in proxy.received] == ["CONNECT", "GET", "POST"]
+        assert "CANARYpassword" not in repr((config, client._transport))
 
 
 # --- connections -------------------------------------------------------------------------------------

@@ -429,5 +429,8 @@ def _default_transport(config: StkConfig, clock: Clock) -> Transport:
     from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
 
     return RequestsTransport(
-        proxies=config.proxies, user_agent=config.user_agent, monotonic=clock.monotonic
+        proxies=config.proxies,
+        ca_bundle=config.ca_bundle,
+        user_agent=config.user_agent,
+        monotonic=clock.monotonic,
     )

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -46,6 +47,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 _HEADER_TEXT = re.compile(r"[ -~]*")
 _NETWORKS = "must be a list or tuple of IP addresses or networks"
 _LONGEST_TIMEOUT = 86_400
+_PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 
 
 class CallbackUrlWarning(UserWarning):
@@ -67,7 +69,10 @@ class StkConfig(HoldsSecrets):
         connect_timeout: Seconds to wait for a connection.
         total_timeout: Seconds that one exchange may take, connecting included.
         callback_secrets: Keys that sign each push's callback URL, newest first.
-        proxies: Proxy URL by scheme; proxies of the process environment are not used.
+        proxies: Proxy URL by scheme, such as ``{"https": "http://proxy:3128"}``; proxies of the
+            process environment are not used.
+        ca_bundle: File of the CA certificates that are trusted, in PEM form, in place of those that
+            requests brings; for a proxy that inspects TLS.
         user_agent: Your own product token, added after ``mpesa-stk/<version>``.
         allowed_callback_networks: Where callbacks may come from, such as ``10.0.0.0/8``; empty for
             Safaricom's published addresses. Read by the payment endpoints.
@@ -90,6 +95,7 @@ class StkConfig(HoldsSecrets):
     total_timeout: float
     callback_secrets: tuple[str, ...] = attrs.field(repr=False)
     proxies: Mapping[str, str] | None = attrs.field(repr=False)
+    ca_bundle: str | None
     user_agent: str
     allowed_callback_networks: tuple[str, ...]
     trusted_proxies: tuple[str, ...]
@@ -109,6 +115,7 @@ class StkConfig(HoldsSecrets):
         total_timeout: float = 45.0,
         callback_secrets: list[str] | tuple[str, ...] = (),
         proxies: Mapping[str, str] | None = None,
+        ca_bundle: str | None = None,
         user_agent: str = "",
         allowed_callback_networks: list[str] | tuple[str, ...] = (),
         trusted_proxies: list[str] | tuple[str, ...] = (),
@@ -126,6 +133,7 @@ class StkConfig(HoldsSecrets):
             total_timeout=total_timeout,
             callback_secrets=_stripped_each(callback_secrets),
             proxies=_copied(proxies),
+            ca_bundle=ca_bundle,
             user_agent=user_agent,
             allowed_callback_networks=_stripped_each(allowed_callback_networks),
             trusted_proxies=_stripped_each(trusted_proxies),
@@ -153,8 +161,9 @@ class StkConfig(HoldsSecrets):
         ``c2b_callback``; optional ``access_token_url``, ``checkout_url``,
         ``mpesa_query_check_url``, ``till_number``, ``mpesa_environment`` (``sandbox`` or
         ``production``), ``callback_secret`` (comma-separated, newest first),
-        ``mpesa_max_amount``, ``allowed_callback_networks``, ``trusted_proxies`` and
-        ``allowed_hosts`` (comma-separated). Upper case is accepted too.
+        ``mpesa_max_amount``, ``mpesa_proxy``, ``mpesa_ca_bundle``,
+        ``allowed_callback_networks``, ``trusted_proxies`` and ``allowed_hosts`` (comma-separated).
+        Upper case is accepted too.
 
         Args:
             environ: The variables; the process environment by default.
@@ -229,8 +238,7 @@ def _plain_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
     for field in ("connect_timeout", "total_timeout"):
         if not _is_duration(getattr(config, field)):
             yield field, f"must be a number of seconds above 0, at most {_LONGEST_TIMEOUT}"
-    if not _maps_texts(config.proxies):
-        yield "proxies", "must map schemes to proxy URLs"
+    yield from _network_problems(config)
     agent: object = config.user_agent
     if not isinstance(agent, str) or not _HEADER_TEXT.fullmatch(agent):
         yield "user_agent", "must be one line of ASCII characters"
@@ -262,6 +270,37 @@ def _open_doors(config: StkConfig) -> Iterator[tuple[str, str]]:
 def _texts(values: object) -> tuple[str, ...]:
     """The values, if the rule for their type is kept; that rule is told elsewhere."""
     return values if isinstance(values, tuple) else ()
+
+
+def _network_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
+    """What a request needs on its way out."""
+    proxies: object = config.proxies
+    if proxies is not None and not (
+        isinstance(proxies, Mapping)
+        and all(isinstance(scheme, str) for scheme in proxies)
+        and all(map(_is_proxy_url, proxies.values()))
+    ):
+        yield "proxies", "must map schemes to proxy URLs such as http://proxy:3128"
+    bundle: object = config.ca_bundle
+    if bundle is not None:
+        fault = _ca_bundle_fault(bundle)
+        if fault:
+            yield "ca_bundle", fault
+
+
+def _ca_bundle_fault(path: object) -> str:
+    """Why certificates cannot be checked with this file; empty if they can."""
+    if not isinstance(path, str) or not path:
+        return "must be the path of a file"
+    import ssl  # noqa: PLC0415 - takes longer to import than all of this file, and few need it
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except (ssl.SSLError, ValueError):
+        return "holds no CA certificates in PEM form"
+    except OSError as error:
+        return f"cannot be read: {os.strerror(error.errno or 0)}"
+    return ""
 
 
 def _secret_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
@@ -334,12 +373,14 @@ def _network_fault(text: object) -> str | None:
     return _NETWORKS
 
 
-def _maps_texts(value: object) -> bool:
-    if value is None:
-        return True
-    return isinstance(value, Mapping) and all(
-        isinstance(text, str) for item in value.items() for text in item
-    )
+def _is_proxy_url(url: object) -> bool:
+    if not isinstance(url, str) or not _VISIBLE.fullmatch(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _stacklevel_of_host() -> int:

@@ -31,6 +31,8 @@ VARIABLES = {
     "max_amount": "mpesa_max_amount",
     "callback_secrets": "callback_secret",
     "environment": "mpesa_environment",
+    "proxies": "mpesa_proxy",
+    "ca_bundle": "mpesa_ca_bundle",
 }
 
 # Many .env files name these settings as other packages do: without underscores, and with words in front.
@@ -71,6 +73,8 @@ def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str,
         "allowed_callback_networks": _parts(read("allowed_callback_networks")),
         "trusted_proxies": _parts(read("trusted_proxies")),
         "allowed_hosts": _parts(read("allowed_hosts")),
+        "proxies": _proxies_from(read("mpesa_proxy")),
+        "ca_bundle": read("mpesa_ca_bundle") or None,
     }
     ceiling = read("mpesa_max_amount")
     if ceiling:
@@ -105,6 +109,11 @@ def _near_miss(environ: Mapping[str, str], name: str) -> str:
 def _parts(text: str) -> tuple[str, ...]:
     """The parts of a comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _proxies_from(url: str) -> dict[str, str] | None:
+    """One proxy for https, which is what Daraja is reached by; http is for this machine only."""
+    return {"https": url} if url else None
 
 
 def _account_from(read: Callable[[str], str], problems: dict[str, str]) -> PayBill | Till:

@@ -66,6 +66,8 @@ _REMEDIES: Mapping[str, str] = {
     "mpesa_environment": "set sandbox or production, and take all addresses from that one",
     "callback_secret": "set a random text of at least 16 characters",
     "mpesa_max_amount": "set a whole number of shillings, or unset it",
+    "mpesa_proxy": "set a URL such as http://proxy.example:3128, or unset it",
+    "mpesa_ca_bundle": "set the path of a file of CA certificates in PEM form, or unset it",
     "allowed_callback_networks": "set addresses or networks such as 10.0.0.0/8, or unset it",
     "trusted_proxies": "set addresses or networks such as 10.0.0.0/8, or unset it",
     "allowed_hosts": "set host names such as shop.example.co.ke, without scheme or port, or unset it",
@@ -205,5 +207,5 @@ def of_proxies(environ: Mapping[str, str], /) -> Iterator[Finding]:
             level="warning",
             check="proxies",
             text=f"{' and '.join(found)} set, but not used by this library",
-            remedy='where Daraja is reached through a proxy, pass proxies={"https": "..."} to StkConfig',
+            remedy="where Daraja is reached through a proxy, set mpesa_proxy",
         )

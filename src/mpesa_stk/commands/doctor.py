@@ -129,7 +129,9 @@ def _default_transport(config: StkConfig) -> Transport:
     # Imported here: requests takes long to import, and the other commands may not need it.
     from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
 
-    return RequestsTransport(proxies=config.proxies, user_agent=config.user_agent)
+    return RequestsTransport(
+        proxies=config.proxies, ca_bundle=config.ca_bundle, user_agent=config.user_agent
+    )
 
 
 class _Watch:
@@ -230,7 +232,7 @@ _REMEDIES: tuple[tuple[type[MpesaError], str], ...] = (
     (DarajaError, "check Daraja's addresses and the shortcode against the portal"),
     (GatewayBlocked, "tell Safaricom the incident id, or send from another address"),
     (UnexpectedResponse, "check that the addresses are Daraja's own, and run this again later"),
-    (NotSent, "check this machine's network; where it needs a proxy, pass proxies to StkConfig"),
+    (NotSent, "check this machine's network; where it needs a proxy, set mpesa_proxy"),
     (OutcomeUnknown, "run this again later; check this machine's network and certificates"),
     (MpesaError, "run this again later"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
@@ -26,6 +27,7 @@ class HttpRequest(HoldsSecrets):
         body: Body, or None.
         connect_timeout: Seconds to wait for a connection.
         total_timeout: Seconds for the whole exchange.
+        leave_within: Seconds after which it may not leave any more, however long connecting takes.
     """
 
     method: Literal["GET", "POST"]
@@ -34,6 +36,7 @@ class HttpRequest(HoldsSecrets):
     body: bytes | None = attrs.field(default=None, repr=False)
     connect_timeout: float
     total_timeout: float
+    leave_within: float = math.inf
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +61,7 @@ class Transport(Protocol):
         """Send once; never follow a redirect, never send again.
 
         Raises:
-            NotSent: The request provably never left.
+            NotSent: The request provably never left; also if it could not leave in time.
             OutcomeUnknown: Anything else went wrong.
         """
         ...

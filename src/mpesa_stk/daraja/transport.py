@@ -1,21 +1,32 @@
 """Carries requests over HTTP. The only file that imports requests (and urllib3 beneath it).
 
-"Not sent" is true only where the error that requests wraps is urllib3's `MaxRetryError` whose reason
-is one of two; requests' own classes do not tell it:
+"Not sent" needs proof. Our own connections give it: `connections` raises `NeverLeft` if anything fails
+before the request, which is written in one piece, is handed to the socket.
 
-    ==============================  =====================================================  =======
-    what happened                   what requests wraps                                    verdict
-    ==============================  =====================================================  =======
-    refused                         MaxRetryError <- NewConnectionError                    NotSent
-    name not found                  MaxRetryError <- NameResolutionError (a subclass)      NotSent
-    connecting timed out            MaxRetryError <- ConnectTimeoutError                   NotSent
-    server read, then closed        ProtocolError                                          unknown
-    server read, then reset         ProtocolError                                          unknown
-    server read, then hung          ReadTimeoutError                                       unknown
-    answer cut short                ProtocolError <- IncompleteRead                        unknown
-    reset in the TLS handshake      ProtocolError                                          unknown
-    anything else                                                                          unknown
-    ==============================  =====================================================  =======
+    =======================================  =============================================  =======
+    what happened                            reason                                         verdict
+    =======================================  =============================================  =======
+    refused, or name not found               no connection could be made                    NotSent
+    connecting timed out                     connecting timed out                           NotSent
+    the proxy cannot be reached              no connection to the proxy could be made       NotSent
+    the proxy answered CONNECT with 407 ...  the proxy refused to connect, with status 407  NotSent
+    the proxy hung up, or was too slow       connecting through the proxy failed            NotSent
+    certificate of an unknown authority      the server's certificate is not trusted        NotSent
+    certificate for another name             the server's certificate is for another host   NotSent
+    certificate out of date                  ... is not valid at this time                  NotSent
+    reset, or no TLS, in the handshake       the TLS handshake failed                       NotSent
+    silence in the handshake                 the TLS handshake timed out                    NotSent
+    connected too late to send it            connecting took too long to send it in time    NotSent
+    CA bundle missing or damaged             the file of CA certificates cannot be used     NotSent
+    server read, then closed or reset        the connection failed ...                      unknown
+    server read, then hung                   no complete answer in time                     unknown
+    answer cut short                         the connection failed ...                      unknown
+    anything else                                                                           unknown
+    =======================================  =============================================  =======
+
+A session of the host's has connections of its own, and gives less proof. There, only urllib3's
+`MaxRetryError` with `NewConnectionError` or `ConnectTimeoutError` as its reason is "not sent"; requests'
+own classes do not tell it. A failed TLS handshake, or a failing proxy, is "unknown" there.
 
 Off by construction, because a session's per-request work is bypassed: redirects (a 307 would send a
 POST twice), cookies, ``.netrc`` (it replaces a bearer header), proxies of the process environment.
@@ -23,6 +34,7 @@ POST twice), cookies, ``.netrc`` (it replaces a bearer header), proxies of the p
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -43,9 +55,10 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from mpesa_stk.daraja.connections import pool_classes
+from mpesa_stk.daraja.connections import NO_CERTIFICATES, Limits, NeverLeft, pool_classes
 from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse
 from mpesa_stk.errors import NotSent, OutcomeUnknown, TransportError
+from mpesa_stk.forks import PerProcess
 
 __all__ = ["RequestsTransport"]
 
@@ -53,7 +66,8 @@ __all__ = ["RequestsTransport"]
 class RequestsTransport:
     """A `Transport` over requests.
 
-    Safe to share between threads; it keeps as many connections as threads use at a time.
+    Safe to share between threads; it keeps as many connections as threads use at a time. A process that
+    was forked uses none of its parent's connections.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class RequestsTransport:
         *,
         session: requests.Session | None = None,
         proxies: Mapping[str, str] | None = None,
+        ca_bundle: str | None = None,
         user_agent: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -69,14 +84,22 @@ class RequestsTransport:
         Args:
             session: A session of your own, for its adapters, certificates and proxies. Its cookies,
                 auth, hooks and headers are not used, and the limits on idle connections and on slow
-                answers are those of its adapters.
+                answers are those of its adapters. After a fork, its `HTTPAdapter`s get new pools in the
+                child; an adapter of another kind must see to that itself.
             proxies: Proxy URL by scheme.
+            ca_bundle: File of the CA certificates that are trusted, in PEM form, in place of those
+                that requests brings.
             user_agent: Your own product token, added after ours.
             monotonic: The clock by which a connection's idle time is measured.
         """
-        self._session = _Session(monotonic) if session is None else session
+        self._limits = Limits()
+        make: Callable[[], requests.Session] = functools.partial(_Session, monotonic, self._limits)
+        if session is not None:
+            make = functools.partial(_with_new_pools, session)
+        self._session = PerProcess(make, first=session)
         self._hooks = [] if session is None else [_forget_redirect]
-        self._proxies = dict(proxies if proxies is not None else self._session.proxies)
+        self._proxies = dict(proxies if proxies is not None else self._session().proxies)
+        self._ca_bundle = ca_bundle
         self._agent = f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip()
 
     def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -86,19 +109,23 @@ class RequestsTransport:
             NotSent: It provably never left this machine.
             OutcomeUnknown: Anything else went wrong.
         """
+        session = self._session()
         timeout = Timeout(connect=request.connect_timeout, total=request.total_timeout)
+        self._limits.leave_by = time.monotonic() + min(request.total_timeout, request.leave_within)
         failure: TransportError
         try:
-            answer = self._session.send(
+            answer = session.send(
                 self._prepared(request),
                 allow_redirects=False,
                 stream=True,
                 timeout=timeout,  # type: ignore[arg-type]  # urllib3's own type is passed through
-                verify=True if self._session.verify is None else self._session.verify,
-                cert=self._session.cert,
+                verify=self._ca_bundle or (True if session.verify is None else session.verify),
+                cert=session.cert,
                 proxies=self._proxies,
             )
             body = _read_body(answer.raw)
+        except NeverLeft as error:
+            failure = NotSent(error.reason)
         except (requests.RequestException, HTTPError, OSError) as error:
             failure = _verdict(error)
         except _TooLargeError:
@@ -111,7 +138,7 @@ class RequestsTransport:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._session.close()
+        self._session().close()
 
     def _prepared(self, request: HttpRequest) -> PreparedRequest:
         """The request as requests wants it, without its per-call merging of settings."""
@@ -139,8 +166,17 @@ def _forget_redirect(answer: requests.Response, **_kwargs: Any) -> None:
         del answer.headers["location"]
 
 
+def _with_new_pools(session: requests.Session) -> requests.Session:
+    """A host's session in a new process: no connection of the parent's is used again."""
+    for adapter in session.adapters.values():
+        if isinstance(adapter, HTTPAdapter):
+            # As a copy of it would begin: with no pool.
+            adapter.__setstate__(adapter.__getstate__())  # type: ignore[attr-defined]
+    return session
+
+
 def _verdict(error: Exception) -> TransportError:
-    """Whether the request provably never left; see the table above."""
+    """Whether a request of a host's session provably never left; unknown for one of ours."""
     wrapped = error.args[0] if error.args else None
     if isinstance(wrapped, MaxRetryError):
         if isinstance(wrapped.reason, NewConnectionError):
@@ -202,11 +238,11 @@ class _NoCookies(RequestsCookieJar):
 class _Session(requests.Session):
     """A session that does nothing between us and its adapter."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], limits: Limits) -> None:
         super().__init__()
         self.cookies = _NoCookies()
         for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(monotonic))
+            self.mount(scheme, _Adapter(monotonic, limits))
 
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[Any]:
         """See no redirect; the same as `_forget_redirect`, for less."""
@@ -216,24 +252,37 @@ class _Session(requests.Session):
 class _Adapter(HTTPAdapter):
     """requests' adapter with connections that keep deadlines and do not grow old."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._pool_classes = pool_classes(monotonic)
+    def __init__(self, monotonic: Callable[[], float], limits: Limits) -> None:
+        self._pool_classes = pool_classes(monotonic, limits)
         self._pools: dict[str, HTTPConnectionPool] = {}
         super().__init__(max_retries=0)
 
     def get_connection_with_tls_context(
-        self,
-        request: PreparedRequest,
-        *args: Any,
-        **kwargs: Any,
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> HTTPConnectionPool:
         """The origin's pool. Our transport never changes proxies or certificates, so it is kept."""
         scheme, _, host, *_ = str(request.url).split("/", 3)
         origin = scheme + host
         if origin not in self._pools:
-            pool = super().get_connection_with_tls_context(request, *args, **kwargs)
-            self._pools[origin] = cast("HTTPConnectionPool", pool)
+            self._pools[origin] = self._new_pool(request, verify, proxies, cert)
         return self._pools[origin]
+
+    def _new_pool(
+        self, request: PreparedRequest, verify: Any, proxies: Any, cert: Any
+    ) -> HTTPConnectionPool:
+        try:
+            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
+        except (requests.RequestException, HTTPError):
+            reason = "the proxy cannot be used"
+        except OSError:
+            reason = NO_CERTIFICATES
+        else:
+            return cast("HTTPConnectionPool", pool)
+        raise NeverLeft(reason)
+
+    def cert_verify(self, *_args: Any) -> None:
+        """Look for the certificates; done as the pool is made."""
 
     def build_response(self, req: PreparedRequest, resp: Any) -> requests.Response:
         """The answer without what nobody reads here: cookies, encoding, reason."""
