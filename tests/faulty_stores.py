@@ -20,6 +20,7 @@ from mpesa_stk import (
     KeptCallback,
     MemoryTokenStore,
     MemoryTransactionStore,
+    NotSent,
     Token,
     Transaction,
 )
@@ -335,7 +336,7 @@ class CrowdedTokenStore(MemoryTokenStore):
         super().__init__()
         self._inside = threading.Barrier(2)
 
-    def single_flight(self, _app: str, /) -> AbstractContextManager[object]:
+    def single_flight(self, _app: str, _timeout: float, /) -> AbstractContextManager[object]:
         """Come in."""
         return contextlib.nullcontext()
 
@@ -356,17 +357,26 @@ class StubbornTokenStore(MemoryTokenStore):
         self._free.set()
 
     @contextlib.contextmanager
-    def _flight(self) -> Iterator[None]:
-        self._free.wait(1.0)
+    def _stubborn(self, timeout: float) -> Iterator[None]:
+        if not self._free.wait(min(timeout, 1.0)) and timeout < 1.0:
+            raise NotSent("others are in the flight")
         self._free.clear()
         try:
             yield
         finally:
             self._free.set()
 
-    def single_flight(self, _app: str, /) -> AbstractContextManager[object]:
+    def single_flight(self, _app: str, timeout: float, /) -> AbstractContextManager[object]:
         """Wait for a second, then go."""
-        return self._flight()
+        return self._stubborn(timeout)
+
+
+class PatientTokenStore(MemoryTokenStore):
+    """Waits for the flight, however long that takes."""
+
+    def single_flight(self, app: str, _timeout: float, /) -> AbstractContextManager[object]:
+        """Wait without an end."""
+        return super().single_flight(app, float("inf"))
 
 
 def of_token_store(kind: type[MemoryTokenStore]) -> type[TokenStoreContract]:
@@ -393,4 +403,8 @@ class TestCrowded(of_token_store(CrowdedTokenStore)):  # type: ignore[misc] # no
 
 
 class TestStubborn(of_token_store(StubbornTokenStore)):  # type: ignore[misc] # noqa: D101
+    pass
+
+
+class TestPatient(of_token_store(PatientTokenStore)):  # type: ignore[misc] # noqa: D101
     pass

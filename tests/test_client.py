@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -229,10 +229,10 @@ class Arrivals(MemoryTokenStore):
         super().__init__()
         self.seen = threading.Semaphore(0)
 
-    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
+    def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
         """As the parent, after counting."""
         self.seen.release()
-        return super().single_flight(app)
+        return super().single_flight(app, timeout)
 
 
 def daraja(token_act: Callable[[Exchange], None]) -> Callable[[Exchange], None]:
@@ -670,6 +670,152 @@ def test_the_settings_reach_the_wire(clock: ManualClock) -> None:
             assert client.token().value == TOKEN
 
         assert proxy.received[0].headers["user-agent"].endswith(" shop/2.0")
+
+
+# --- in time -----------------------------------------------------------------------------------------
+
+
+class BusyFlights(MemoryTokenStore):
+    """Others hold the flight for a while; how long a client may wait is noted."""
+
+    def __init__(self, clock: ManualClock, seconds: float) -> None:
+        super().__init__()
+        self.timeouts: list[float] = []
+        self._clock = clock
+        self._seconds = seconds
+
+    def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
+        """Wait, and say so if that was not enough."""
+        self.timeouts.append(timeout)
+        self._clock.advance(min(self._seconds, timeout))
+        if timeout < self._seconds:
+            raise NotSent("other workers could not get a token in time")
+        return super().single_flight(app, timeout)
+
+
+def timed_client(clock: ManualClock, store: MemoryTokenStore) -> StkClient:
+    """A client whose token costs time; nothing is random."""
+    retry = RetryPolicy(jitter=lambda: 0.5)
+    return StkClient(make_config(), clock=clock, token_store=store, retry=retry)
+
+
+def test_waiting_for_a_token_ends_when_the_push_must_leave(
+    clock: ManualClock, requests_mock: Mocker
+) -> None:
+    """Others fetch for ever: the push that could only leave too late is not sent."""
+    store = BusyFlights(clock, 1000.0)
+    client = timed_client(clock, store)
+    request = client.check_push(phone_number=PHONE, amount=1, reference="A")
+    for leave_by, waited in ((clock.monotonic() + 12.5, 12.5), (None, 45.0), (1e9, 45.0)):
+        began = clock.monotonic()
+        with pytest.raises(NotSent, match="other workers"):
+            client.send_push(request, leave_by=leave_by)
+        assert clock.monotonic() - began == pytest.approx(waited)
+    assert requests_mock.request_history == []
+
+
+def test_a_push_whose_token_came_too_late_is_not_sent(
+    clock: ManualClock, requests_mock: Mocker
+) -> None:
+    """The token was fetched, and kept for others; this push's time was over."""
+
+    def slow_token(_request: object, _context: object) -> dict[str, Any]:
+        clock.advance(60.0)
+        return {"access_token": TOKEN, "expires_in": "3599"}
+
+    requests_mock.get(TOKEN_URL, json=slow_token)
+    requests_mock.post(PUSH_URL, **ACCEPTED)
+    client = timed_client(clock, MemoryTokenStore())
+    with pytest.raises(NotSent, match="too late to send the push"):
+        push(client)
+    assert sent(requests_mock, "POST") == 0
+    assert push(client).checkout_request_id == CHECKOUT_ID
+    assert sent(requests_mock, "GET") == 1
+
+
+@pytest.mark.parametrize(("before", "pushed"), [(-1.0, 0), (0.0, 0), (0.001, 1), (float("inf"), 1)])
+def test_a_push_leaves_before_its_moment_or_never(
+    clock: ManualClock, requests_mock: Mocker, before: float, pushed: int
+) -> None:
+    """At the moment itself it would arrive after it."""
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(PUSH_URL, **ACCEPTED)
+    client = timed_client(clock, MemoryTokenStore())
+    client.token()
+    request = client.check_push(phone_number=PHONE, amount=1, reference="A")
+    with nullcontext() if pushed else pytest.raises(NotSent):
+        client.send_push(request, leave_by=clock.monotonic() + before)
+    assert sent(requests_mock, "POST") == pushed
+    assert clock.slept == []
+
+
+def test_the_second_try_with_a_new_token_must_leave_in_time_too(
+    clock: ManualClock, requests_mock: Mocker
+) -> None:
+    """The refusal of the first token, and the new token, took too long."""
+
+    def slow_refusal(_request: object, context: Any) -> dict[str, Any]:
+        clock.advance(10.0)
+        context.status_code = 404
+        body: dict[str, Any] = REFUSED_TOKEN["json"]
+        return body
+
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(PUSH_URL, [{"json": slow_refusal}, ACCEPTED])
+    client = timed_client(clock, MemoryTokenStore())
+    request = client.check_push(phone_number=PHONE, amount=1, reference="A")
+    with pytest.raises(NotSent, match="too late to send the push"):
+        client.send_push(request, leave_by=clock.monotonic() + 9.9)
+    assert sent(requests_mock, "POST") == 1
+
+
+def test_no_try_that_was_not_sent_is_repeated_too_late(
+    clock: ManualClock, requests_mock: Mocker
+) -> None:
+    """The wait before the third try would end after the push's moment."""
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(PUSH_URL, **not_sent())
+    client = timed_client(clock, MemoryTokenStore())
+    request = client.check_push(phone_number=PHONE, amount=1, reference="A")
+    with pytest.raises(NotSent, match="no connection could be made"):
+        client.send_push(request, leave_by=clock.monotonic() + 1.0)
+    assert sent(requests_mock, "POST") == 2
+    assert clock.slept == [0.5]
+
+
+def test_connecting_has_no_more_time_than_the_push() -> None:
+    """The transport is told both, so that a slow name lookup cannot send it late."""
+    seen: list[HttpRequest] = []
+
+    class Notes:
+        def send(self, request: HttpRequest, /) -> HttpResponse:
+            seen.append(request)
+            body: Any = accepted() if request.method == "POST" else bearer()["json"]
+            return HttpResponse(status=200, headers={}, body=json.dumps(body).encode())
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    clock = ManualClock()
+    client = StkClient(make_config(), clock=clock, transport=Notes())
+    request = client.check_push(phone_number=PHONE, amount=1, reference="A")
+    client.send_push(request, leave_by=clock.monotonic() + 4.0)
+    client.send_push(request)
+
+    assert [one.leave_within for one in seen] == [float("inf"), 4.0, 45.0]
+    assert [one.connect_timeout for one in seen[1:]] == [4.0, 10.0]
+    assert [one.total_timeout for one in seen[1:]] == [45.0, 45.0]
+
+
+def test_a_query_without_time_waits_a_second_for_a_token(
+    clock: ManualClock, requests_mock: Mocker
+) -> None:
+    """The last poll of a wait has no time left, and still asks if a token is fetched meanwhile."""
+    requests_mock.get(TOKEN_URL, **bearer())
+    requests_mock.post(QUERY_URL, **queried("0"))
+    store = BusyFlights(clock, 0.9)
+    timed_client(clock, store).query(CHECKOUT_ID, timeout=0.0)
+    assert store.timeouts == [pytest.approx(1.0)]
 
 
 def test_each_push_may_have_its_own_callback_url(client: StkClient, requests_mock: Mocker) -> None:

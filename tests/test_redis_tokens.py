@@ -15,12 +15,13 @@ import redis
 
 import mpesa_stk
 from databases import Servers
-from mpesa_stk import ConfigurationError, StoreError, Token
+from mpesa_stk import ConfigurationError, NotSent, StoreError, Token
 from mpesa_stk.payments.redis import RedisClient, RedisTokenStore
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import TOKEN, ManualClock
 
+PATIENCE = 60.0
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
@@ -108,7 +109,7 @@ def test_late_token_does_not_replace_a_newer_one(client: redis.Redis, prefix: st
 def test_flight_is_a_key_that_redis_forgets(client: redis.Redis, prefix: str) -> None:
     """It has the lease to live, and is gone when the flight is given back."""
     store = RedisTokenStore(client, prefix=prefix, lease=20.0)
-    with store.single_flight("app"):
+    with store.single_flight("app", PATIENCE):
         assert keys(client, prefix) == ["flight:app"]
         assert 10_000 < lives(client, f"{prefix}flight:app") <= 20_000
     assert keys(client, prefix) == []
@@ -126,10 +127,24 @@ def test_waiting_pauses_by_the_clock(client: redis.Redis, prefix: str) -> None:
     clock = Impatient()
     store = RedisTokenStore(client, prefix=prefix, clock=clock)
     client.set(f"{prefix}flight:app", "somebody", px=60_000)
-    with store.single_flight("app"):
+    with store.single_flight("app", PATIENCE):
         assert len(clock.slept) == 5
     assert all(0.02 <= pause <= 0.06 for pause in clock.slept)
     assert len(set(clock.slept)) > 1
+
+
+def test_waiting_for_a_flight_ends_by_the_clock(client: redis.Redis, prefix: str) -> None:
+    """It looks a last time when the time is up, and sleeps no longer."""
+    client.set(f"{prefix}flight:app", "somebody", px=60_000)
+    for timeout in (0.1, 0.0, -1.0):
+        clock = ManualClock()
+        store = RedisTokenStore(client, prefix=prefix, clock=clock)
+        with (
+            pytest.raises(NotSent, match="other workers could not get a token in time"),
+            store.single_flight("app", timeout),
+        ):
+            pytest.fail("two were in one flight")
+        assert sum(clock.slept) == pytest.approx(max(timeout, 0.0))
 
 
 def test_command_that_is_sent_twice_takes_one_flight(client: redis.Redis, prefix: str) -> None:
@@ -142,7 +157,7 @@ def test_command_that_is_sent_twice_takes_one_flight(client: redis.Redis, prefix
             return redis_client.execute_command(*args, **options)
 
     clock = ManualClock()
-    with RedisTokenStore(Stammering(), prefix=prefix, clock=clock).single_flight("app"):
+    with RedisTokenStore(Stammering(), prefix=prefix, clock=clock).single_flight("app", PATIENCE):
         assert keys(client, prefix) == ["flight:app"]
     assert clock.slept == []
 
@@ -165,7 +180,7 @@ VERBS: dict[str, Callable[[RedisTokenStore], object]] = {
     "load": lambda store: store.load("app"),
     "save": lambda store: store.save("app", token()),
     "drop": lambda store: store.drop("app", token()),
-    "single_flight": lambda store: store.single_flight("app").__enter__(),
+    "single_flight": lambda store: store.single_flight("app", PATIENCE).__enter__(),
 }
 
 
@@ -197,7 +212,7 @@ def test_flight_that_cannot_be_given_back_ends_quietly(client: redis.Redis, pref
             return redis_client.execute_command(*args, **options)
 
     connection = Breaking()
-    with RedisTokenStore(connection, prefix=prefix).single_flight("app"):
+    with RedisTokenStore(connection, prefix=prefix).single_flight("app", PATIENCE):
         connection.broken = True
     assert keys(client, prefix) == ["flight:app"]
 

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mpesa_stk import ConfigurationError, StoreError, Token
+from mpesa_stk import ConfigurationError, NotSent, StoreError, Token
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryPace
 from mpesa_stk.payments.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import START, TOKEN, ManualClock
 
+PATIENCE = 60.0
 APP = "0123456789abcdef" * 4
 PACE = QueryPace(per_minute=5.0)
 
@@ -171,10 +172,10 @@ def test_waiter_flies_when_the_lease_of_a_dead_holder_ends(engine: sa.Engine) ->
     """It looks every now and then, by pauses that are spread, and no longer than the lease."""
     clock = ManualClock()
     store = new_tokens(engine, clock=clock, jitter=iter([0.0, 1.0] * 400).__next__)
-    dead = store.single_flight(APP)
+    dead = store.single_flight(APP, PATIENCE)
     dead.__enter__()
     began = clock.now()
-    with store.single_flight(APP):
+    with store.single_flight(APP, PATIENCE):
         waited = clock.now() - began
     assert timedelta(seconds=30) <= waited < timedelta(seconds=30.2)
     assert clock.slept[:2] == [pytest.approx(0.05), pytest.approx(0.15)]
@@ -186,11 +187,11 @@ def test_waiter_flies_as_soon_as_the_flight_is_given_back(sqlite: sa.Engine) -> 
     flown = threading.Event()
 
     def fly() -> None:
-        with store.single_flight(APP):
+        with store.single_flight(APP, PATIENCE):
             flown.set()
 
     waiter = threading.Thread(target=fly, daemon=True)
-    with store.single_flight(APP):
+    with store.single_flight(APP, PATIENCE):
         waiter.start()
         assert not flown.is_set()
     assert flown.wait(20)
@@ -200,14 +201,14 @@ def test_waiter_flies_as_soon_as_the_flight_is_given_back(sqlite: sa.Engine) -> 
 def test_lease_of_a_clock_that_was_wrong_does_not_count(sqlite: sa.Engine) -> None:
     """A machine that lived in the future for a while blocks nobody for that long."""
     wrong, right = ManualClock(start=START + timedelta(days=1)), ManualClock()
-    ahead = new_tokens(sqlite, clock=wrong).single_flight(APP)
+    ahead = new_tokens(sqlite, clock=wrong).single_flight(APP, PATIENCE)
     ahead.__enter__()
-    with SqlTokenStore(sqlite, clock=right).single_flight(APP):
+    with SqlTokenStore(sqlite, clock=right).single_flight(APP, PATIENCE):
         assert right.slept == []
     slightly_wrong = ManualClock(start=START + timedelta(seconds=29))
-    slightly_ahead = SqlTokenStore(sqlite, clock=slightly_wrong).single_flight(APP)
+    slightly_ahead = SqlTokenStore(sqlite, clock=slightly_wrong).single_flight(APP, PATIENCE)
     slightly_ahead.__enter__()
-    with SqlTokenStore(sqlite, clock=right).single_flight(APP):
+    with SqlTokenStore(sqlite, clock=right).single_flight(APP, PATIENCE):
         assert 58 < sum(right.slept) < 60
 
 
@@ -215,21 +216,37 @@ def test_flight_that_ran_out_is_not_given_back(sqlite: sa.Engine) -> None:
     """The slow holder does not end the flight of the next one."""
     clock = ManualClock()
     store = new_tokens(sqlite, clock=clock)
-    slow = store.single_flight(APP)
+    slow = store.single_flight(APP, PATIENCE)
     slow.__enter__()
     clock.advance(31)
-    with store.single_flight(APP):
+    with store.single_flight(APP, PATIENCE):
         slow.__exit__(None, None, None)
         assert not store._take_off(APP, "third")
     assert store._take_off(APP, "third")
 
 
+@pytest.mark.parametrize(("timeout", "pauses"), [(0.25, [0.1, 0.1, 0.05]), (0.0, []), (-1.0, [])])
+def test_waiting_for_a_flight_ends_by_the_clock(
+    engine: sa.Engine, timeout: float, pauses: list[float]
+) -> None:
+    """It looks a last time when the time is up, and sleeps no longer."""
+    clock = ManualClock()
+    store = new_tokens(engine, clock=clock, jitter=lambda: 0.5)
+    with (
+        store.single_flight(APP, 0.0),
+        pytest.raises(NotSent, match="other workers could not get a token in time"),
+        store.single_flight(APP, timeout),
+    ):
+        pytest.fail("two were in one flight")
+    assert clock.slept == pytest.approx(pauses)
+
+
 def test_lost_database_does_not_hide_what_the_flight_did(sqlite: sa.Engine) -> None:
     """The flight ends as it would have; the lease runs out by itself."""
     store = new_tokens(sqlite)
-    with store.single_flight(APP):
+    with store.single_flight(APP, PATIENCE):
         store.metadata.drop_all(sqlite)
-    with pytest.raises(StoreError), store.single_flight(APP):
+    with pytest.raises(StoreError), store.single_flight(APP, PATIENCE):
         pytest.fail("there is no flight without a table")
 
 
@@ -237,7 +254,7 @@ def test_nothing_is_open_while_the_token_is_fetched(sqlite: sa.Engine) -> None:
     """No connection is out of the pool during a flight."""
     store = new_tokens(sqlite)
     pool: Any = sqlite.pool
-    with store.single_flight(APP):
+    with store.single_flight(APP, PATIENCE):
         assert pool.checkedout() == 0
 
 

@@ -220,8 +220,9 @@ FAULTS = {
         "test_purge_takes_the_oldest_first",
     },
     "TestCareless": {"test_drop_compares_the_value"},
-    "TestCrowded": {"test_flights_are_one_at_a_time"},
+    "TestCrowded": {"test_flights_are_one_at_a_time", "test_waiting_for_a_flight_ends"},
     "TestStubborn": {"test_lost_flight_ends_with_its_lease"},
+    "TestPatient": {"test_waiting_for_a_flight_ends"},
 }
 
 

@@ -17,7 +17,7 @@ from mpesa_stk import (
     StoreError,
     Token,
 )
-from mpesa_stk.daraja.tokens import TokenCache, TokenStore
+from mpesa_stk.daraja.tokens import TokenCache, TokenStore, not_in_time
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import ManualClock
@@ -64,10 +64,10 @@ class WatchedStore(MemoryTokenStore):
         super().__init__()
         self.arrivals = threading.Semaphore(0)
 
-    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
+    def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
         """As the parent, after saying so."""
         self.arrivals.release()
-        return super().single_flight(app)
+        return super().single_flight(app, timeout)
 
 
 class SlowFetcher:
@@ -155,7 +155,7 @@ def test_many_threads_wait_for_one_fetch() -> None:
     fetch = SlowFetcher(token())
     cache = make_cache(fetch, store=store)
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(cache.get, deadline=0.0) for _ in range(8)]
+        asked = [pool.submit(cache.get, deadline=5000.0) for _ in range(8)]
         for _ in range(8):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
@@ -171,7 +171,7 @@ def test_many_threads_share_one_failure() -> None:
     fetch = SlowFetcher(refused)
     cache = make_cache(fetch, store=store)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(cache.get, deadline=0.0) for _ in range(4)]
+        asked = [pool.submit(cache.get, deadline=5000.0) for _ in range(4)]
         for _ in range(4):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
@@ -202,7 +202,7 @@ def test_a_bug_in_fetching_is_not_shared() -> None:
     fetch = SlowFetcher(ZeroDivisionError())
     cache = make_cache(fetch, store=store)
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(cache.get, deadline=0.0) for _ in range(2)]
+        asked = [pool.submit(cache.get, deadline=5000.0) for _ in range(2)]
         for _ in range(2):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
@@ -238,18 +238,20 @@ class SlowFlights(MemoryTokenStore):
         self._seconds = seconds
         self._saved = saved
 
-    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
-        """Wait."""
-        self._clock.advance(self._seconds)
+    def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
+        """Wait, no longer than the timeout."""
+        self._clock.advance(min(self._seconds, max(timeout, 0.0)))
+        if self._seconds > timeout > 0.0:
+            raise not_in_time()
         if self._saved is not None:
             self.save(app, self._saved)
-        return super().single_flight(app)
+        return super().single_flight(app, timeout)
 
 
 def test_after_waiting_the_token_of_another_process_is_read() -> None:
-    """However long it took: what another one fetched is used, and nothing is fetched."""
+    """What another one fetched meanwhile is used, and nothing is fetched."""
     clock = ManualClock()
-    store = SlowFlights(clock, seconds=100.0, saved=token("theirs"))
+    store = SlowFlights(clock, seconds=40.0, saved=token("theirs"))
     cache = make_cache(Fetcher(), store=store, clock=clock)
 
     assert cache.get(deadline=1045.0).value == "theirs"
@@ -276,9 +278,10 @@ def test_workers_do_not_wait_for_each_others_failures_in_turn() -> None:
         cache.get(deadline=1045.0)
 
     assert fetch.deadlines == []
+    assert clock.monotonic() == 1045.0
 
 
-@pytest.mark.parametrize(("seconds", "deadline"), [(44.9, 1045.0), (0.9, 1000.0)])
+@pytest.mark.parametrize(("seconds", "deadline"), [(44.9, 1045.0), (0.0, 1000.0), (0.0, 5.0)])
 def test_one_try_is_made_where_there_is_time_or_nothing_was_waited_for(
     seconds: float, deadline: float
 ) -> None:
@@ -347,7 +350,12 @@ def test_the_memory_store_drops_by_value() -> None:
 def test_flights_are_one_at_a_time_for_each_app() -> None:
     """The same app waits, another does not."""
     store = MemoryTokenStore()
-    with store.single_flight("a"), store.single_flight("b"):
-        waiting = store.single_flight("a")
-        assert isinstance(waiting, type(threading.Lock()))
-        assert not waiting.acquire(blocking=False)
+    with (
+        store.single_flight("a", 0.0),
+        store.single_flight("b", 0.0),
+        pytest.raises(NotSent, match="other workers could not get a token in time"),
+        store.single_flight("a", 0.01),
+    ):
+        pytest.fail("two were in one flight")
+    with store.single_flight("a", float("inf")):
+        assert store.load("a") is None

@@ -46,7 +46,7 @@ def main() -> None:
         for line in sys.stdin:
             verb, _, argument = line.strip().partition(" ")
             if verb == "hold":
-                held = store.single_flight(argument)  # kept: what nothing refers to is closed
+                held = store.single_flight(argument, 60.0)  # kept: what nothing refers to is closed
                 held.__enter__()
                 answer: object = "held"
             else:

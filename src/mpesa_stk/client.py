@@ -57,7 +57,7 @@ _SPARE_TOKENS = 300.0
 class StkClient:
     """Talks to Daraja: token, push, status query.
 
-    Safe to share between threads. Use it as a context manager, or call `close`.
+    Safe to share between threads, and to use after a fork. Use it as a context manager, or call `close`.
 
     Attributes:
         config: The settings.
@@ -182,27 +182,33 @@ class StkClient:
             max_amount=self.config.max_amount,
         )
 
-    def send_push(self, request: PushRequest, /) -> PushAccepted:
-        """Send a checked push; returns and raises as `push` does."""
+    def send_push(self, request: PushRequest, /, *, leave_by: float | None = None) -> PushAccepted:
+        """Send a checked push; returns and raises as `push` does.
+
+        One deadline holds for all that comes before it leaves: waiting for a token, a second token, and
+        the waits between tries that were not sent. It is ``config.total_timeout`` away. The answer to a
+        push that left has as much time again, because a push whose answer is cut off is unknown.
+
+        Args:
+            request: From `check_push`.
+            leave_by: Monotonic second of the client's clock after which the push is not sent any more;
+                then `NotSent` is raised. It may only shorten the time.
+        """
         started = self._clock.monotonic()
         deadline = self._deadline()
+        if leave_by is not None:
+            deadline = min(deadline, leave_by)
 
         def push(token: Token) -> PushAccepted:
             return self._retry.run(
-                lambda: protocol.read_push(
-                    self._transport.send(
-                        protocol.build_push(
-                            self.config, request, token=token, moment=self._clock.now()
-                        )
-                    )
-                ),
+                lambda: self._push_once(request, token, deadline),
                 again=may_push_again,
                 clock=self._clock,
                 deadline=deadline,
             )
 
         try:
-            accepted = self._with_token(push, token=self._token_before_push)
+            accepted = self._with_token(push, token=lambda: self._token_before_push(deadline))
         except MpesaError as error:
             self._report("push", started, error)
             raise
@@ -217,6 +223,17 @@ class StkClient:
             )
         )
         return accepted
+
+    def _push_once(self, request: PushRequest, token: Token, deadline: float) -> PushAccepted:
+        """Send a push, if it can leave in time."""
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise NotSent("it was too late to send the push")
+        message = protocol.build_push(self.config, request, token=token, moment=self._clock.now())
+        message = attrs.evolve(
+            message, connect_timeout=min(message.connect_timeout, left), leave_within=left
+        )
+        return protocol.read_push(self._transport.send(message))
 
     def query(
         self,
@@ -240,6 +257,7 @@ class StkClient:
         check_checkout_id(checkout_request_id)
         started = self._clock.monotonic()
         deadline = self._deadline(timeout)
+        patience = max(deadline, started + _LEAST_TIMEOUT)  # for those who fetch a token now
         retry = self._retry if attempts is None else attrs.evolve(self._retry, attempts=attempts)
 
         def ask(token: Token) -> QueryResult:
@@ -257,7 +275,7 @@ class StkClient:
 
         try:
             result = self._with_token(
-                query, token=lambda: self._tokens.get(deadline=deadline), spare=True
+                query, token=lambda: self._tokens.get(deadline=patience), spare=True
             )
         except MpesaError as error:
             self._report("query", started, error)
@@ -357,10 +375,10 @@ class StkClient:
                 self._spare_until = self._clock.monotonic() + _SPARE_TOKENS
             raise
 
-    def _token_before_push(self) -> Token:
+    def _token_before_push(self, deadline: float) -> Token:
         """A token for a push; whatever goes wrong here, no push was sent."""
         try:
-            return self.token()
+            return self._tokens.get(deadline=deadline)
         except OutcomeUnknown as error:
             reason = error.reason
         raise NotSent(f"no token for the push: {reason}")

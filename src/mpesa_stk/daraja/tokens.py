@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.errors import MpesaError, NotSent
+from mpesa_stk.forks import PerProcess
 
-__all__ = ["MemoryTokenStore", "TokenCache", "TokenStore"]
+__all__ = ["MemoryTokenStore", "TokenCache", "TokenStore", "not_in_time"]
 
-# A wait shorter than this is no wait for others: the one try that was asked for is still made.
-_LONG_WAIT = 1.0
+
+def not_in_time() -> NotSent:
+    """What `TokenStore.single_flight` raises if others held the flight until the time was up."""
+    return NotSent("other workers could not get a token in time")
 
 
 class TokenStore(Protocol):
@@ -67,26 +70,36 @@ class TokenStore(Protocol):
         """
         ...
 
-    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
+    def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
         """Hold the right to fetch the app's token; others wait until it is given back.
 
-        Entering waits, for one holder no longer than its lease. Nothing of the store may stay
-        locked meanwhile: `load`, `save` and `drop` are called while it is held, by anybody.
+        Entering waits, for one holder no longer than its lease, and for all of them together no longer
+        than `timeout`. A flight that is free is taken, however short the time. Nothing of the store may
+        stay locked meanwhile: `load`, `save` and `drop` are called while it is held, by anybody.
         Leaving never raises `StoreError`: a flight that cannot be given back ends with its lease.
 
+        Args:
+            app: Whose token.
+            timeout: Seconds to wait at most; 0.0 or less to look once.
+
         Raises:
+            NotSent: When entering, others held it until the time was up.
             StoreError: When entering, the store cannot be reached.
         """
         ...
 
 
 class MemoryTokenStore:
-    """Keeps tokens in this process; safe to share between threads and clients."""
+    """Keeps tokens in this process; safe to share between threads and clients.
+
+    A process that was forked begins with its parent's tokens, since a new one may kill them, but with
+    no lock or flight of the parent's.
+    """
 
     def __init__(self) -> None:
         self._tokens: dict[str, Token] = {}
-        self._flights: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
+        self._flights = PerProcess(_new_flights)
 
     def load(self, app: str, /) -> Token | None:
         """The app's token, fresh or not."""
@@ -94,20 +107,33 @@ class MemoryTokenStore:
 
     def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token."""
-        with self._lock:
+        with self._lock():
             self._tokens[app] = token
 
     def drop(self, app: str, token: Token, /) -> None:
         """Forget the app's token if it is still this one."""
-        with self._lock:
+        with self._lock():
             kept = self._tokens.get(app)
             if kept is not None and kept.value == token.value:
                 del self._tokens[app]
 
-    def single_flight(self, app: str, /) -> AbstractContextManager[object]:
+    def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
         """Hold the right to fetch the app's token."""
-        with self._lock:
-            return self._flights.setdefault(app, threading.Lock())
+        return self._flight(app, timeout)
+
+    @contextmanager
+    def _flight(self, app: str, timeout: float) -> Iterator[None]:
+        flight = self._flights().setdefault(app, threading.Lock())
+        if not flight.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
+            raise not_in_time()
+        try:
+            yield
+        finally:
+            flight.release()
+
+
+def _new_flights() -> dict[str, threading.Lock]:
+    return {}
 
 
 class TokenCache:
@@ -127,7 +153,8 @@ class TokenCache:
         """A token that can be used now.
 
         Args:
-            deadline: Monotonic second after which no new try to fetch one starts.
+            deadline: Monotonic second at which waiting for others ends, and after which no second
+                try to fetch one starts. If nobody else fetches, the first try is made in any case.
 
         Raises:
             NotSent: Others tried to fetch one until the time was up.
@@ -138,18 +165,14 @@ class TokenCache:
         if token is not None:
             return token
         failures = self._failures
-        asked = self._clock.monotonic()
-        with self._store.single_flight(self._app):
+        # While Daraja is down, the workers of a fleet must not wait for each other's failures in turn:
+        # whoever has no time left makes way.
+        with self._store.single_flight(self._app, deadline - self._clock.monotonic()):
             token = self._usable()
             if token is not None:
                 return token
             if self._failures != failures and self._last_failure is not None:
                 raise copy.copy(self._last_failure)
-            # While Daraja is down, the workers of a fleet must not wait for each other's failures in
-            # turn: whoever has no time left makes way.
-            now = self._clock.monotonic()
-            if now > deadline and now - asked > _LONG_WAIT:
-                raise NotSent("other workers could not get a token in time")
             return self._fetch_one(deadline)
 
     def drop(self, token: Token, /) -> None:

@@ -16,6 +16,7 @@ import attrs
 
 from mpesa_stk.environment import SANDBOX_HOST, Environment
 from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.forks import PerProcess
 
 __all__ = [
     "BudgetState",
@@ -200,18 +201,18 @@ class MemoryQueryBudget:
             pace: How fast each app may ask.
         """
         self._pace = pace
-        self._lock = threading.Lock()
+        self._lock = PerProcess(threading.Lock)
         self._states: dict[str, BudgetState] = {}
 
     def take(self, app: str, now: datetime, /) -> float:
         """Ask for one status query."""
-        with self._lock:
+        with self._lock():
             self._states[app], wait = taken(self._states.get(app), self._pace, now)
             return wait
 
     def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
         """Daraja refused a query because of too many."""
-        with self._lock:
+        with self._lock():
             self._states[app] = slowed(self._states.get(app), self._pace, now, retry_after)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.daraja.models import Token
+from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
 
 try:
@@ -123,12 +124,17 @@ class RedisTokenStore:
         self._send(["EVAL", _DROP, 1, self._token_key(app), token.value])
 
     @contextmanager
-    def single_flight(self, app: str, /) -> Iterator[None]:
+    def single_flight(self, app: str, timeout: float, /) -> Iterator[None]:
         """Hold the right to fetch the app's token, for a lease at most."""
         key = f"{self._prefix}flight:{app}"
         holder = secrets.token_hex(16)
+        ends = self._clock.monotonic() + timeout
         while not self._send(["EVAL", _TAKE, 1, key, holder, self._lease]):
-            self._clock.sleep(random.uniform(_SHORTEST_PAUSE, _LONGEST_PAUSE))  # noqa: S311 - no secret
+            left = ends - self._clock.monotonic()
+            if left <= 0:
+                raise not_in_time()
+            pause = random.uniform(_SHORTEST_PAUSE, _LONGEST_PAUSE)  # noqa: S311 - no secret
+            self._clock.sleep(min(pause, left))
         try:
             yield
         finally:

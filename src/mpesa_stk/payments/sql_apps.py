@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.daraja.models import Token
+from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.budget import BudgetState, QueryPace, slowed, taken
 from mpesa_stk.payments.rows import LENGTHS, checked
@@ -179,12 +180,16 @@ class SqlTokenStore:
         self._tokens.change(app, decide)
 
     @contextlib.contextmanager
-    def single_flight(self, app: str, /) -> Iterator[None]:
+    def single_flight(self, app: str, timeout: float, /) -> Iterator[None]:
         """Hold the right to fetch the app's token; no transaction is open meanwhile."""
         holder = uuid.uuid4().hex
+        ends = self._clock.monotonic() + timeout
         while not self._take_off(app, holder):
+            left = ends - self._clock.monotonic()
+            if left <= 0:
+                raise not_in_time()
             pause = _SHORTEST_PAUSE + (_LONGEST_PAUSE - _SHORTEST_PAUSE) * self._jitter()
-            self._clock.sleep(pause)
+            self._clock.sleep(min(pause, left))
         try:
             yield
         finally:

@@ -10,6 +10,7 @@ import pytest
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import TokenStore
+from mpesa_stk.errors import NotSent
 
 __all__ = ["MakeTokenStore", "TokenStoreContract"]
 
@@ -18,6 +19,9 @@ MakeTokenStore = Callable[[], TokenStore]
 
 _WORKERS = 8
 _PATIENCE = 60.0
+_BLINK = 0.05
+_LONG_BLINK = 5.0
+_TRIES = 5
 _DRIFT = 0.1
 
 
@@ -92,7 +96,7 @@ class TokenStoreContract:
             me = object()
             store = make_store()
             barrier.wait(_PATIENCE)
-            with store.single_flight("app"):
+            with store.single_flight("app", _PATIENCE):
                 flying.append(me)
                 store.load("app")  # others get their chance
                 seen.append(len(flying))
@@ -103,11 +107,23 @@ class TokenStoreContract:
             worker.join(_PATIENCE)
         assert seen == [1] * _WORKERS, f"so many were in a flight at once: {seen}"
 
+    def test_waiting_for_a_flight_ends(self, make_store: MakeTokenStore, clock: Clock) -> None:
+        """Whoever waited long enough is told that nothing was sent; a free flight needs no time."""
+        first, second = make_store(), make_store()
+        for timeout in (_BLINK, 0.0, -1.0):
+            for _ in range(_TRIES):
+                began = clock.monotonic()
+                with first.single_flight("app", timeout):
+                    failure = _turned_away(second, timeout)
+                if self.lease is None or clock.monotonic() - began < self.lease:
+                    break  # else the machine was slow, and the first flight's lease was over
+            assert isinstance(failure, NotSent), f"NotSent was to be raised, not {failure!r}"
+
     def test_flight_blocks_nothing_else(self, make_store: MakeTokenStore, clock: Clock) -> None:
         """While one worker fetches, all others load, save and drop, and another app flies."""
         first, second = make_store(), make_store()
         token = _token(clock, "one")
-        with first.single_flight("a"), second.single_flight("b"):
+        with first.single_flight("a", _PATIENCE), second.single_flight("b", _PATIENCE):
             second.save("a", token)
             _same(first.load("a"), token)
             first.drop("a", token)
@@ -117,7 +133,7 @@ class TokenStoreContract:
         """What is raised in a flight comes out as it is, and the next worker may fetch."""
         store = make_store()
         for _ in range(2):
-            with pytest.raises(ZeroDivisionError), store.single_flight("app"):
+            with pytest.raises(ZeroDivisionError), store.single_flight("app", _PATIENCE):
                 raise ZeroDivisionError
 
     def test_lost_flight_ends_with_its_lease(
@@ -126,13 +142,13 @@ class TokenStoreContract:
         """A holder that is gone blocks nobody for longer, and gives back nobody else's flight."""
         if self.lease is None:
             pytest.skip("lease = None: a flight of this store ends with its process")
-        gone = make_store().single_flight("app")
+        gone = make_store().single_flight("app", _PATIENCE)
         gone.__enter__()
-        second = make_store().single_flight("app")
+        second = make_store().single_flight("app", _PATIENCE)
         _in_time(second.__enter__, "a flight whose holder is gone must end with its lease")
         began = clock.monotonic()
         gone.__exit__(None, None, None)
-        third = make_store().single_flight("app")
+        third = make_store().single_flight("app", _PATIENCE)
         _in_time(third.__enter__, "the second flight must end with its lease too")
         waited = clock.monotonic() - began
         third.__exit__(None, None, None)
@@ -144,6 +160,23 @@ def _start(function: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
     return thread
+
+
+def _turned_away(store: TokenStore, timeout: float) -> BaseException | None:
+    """What entering the flight raises, or None if it does not."""
+    raised: list[BaseException | None] = []
+
+    def fly() -> None:
+        try:
+            with store.single_flight("app", timeout):
+                raised.append(None)
+        except NotSent as error:
+            raised.append(error)
+
+    worker = _start(fly)
+    worker.join(_LONG_BLINK)
+    assert raised, f"waiting for a flight must end after {timeout} seconds"
+    return raised[0]
 
 
 def _in_time(function: Callable[[], object], message: str) -> None:
