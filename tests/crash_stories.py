@@ -13,8 +13,8 @@ _BOTH = ("paid", "cancelled")
 _PUSH = ("store.add", "send token", "send push", "store.replace", "store.kept_callbacks")
 _LOOK = ("store.claim_due", "store.kept_callbacks")
 _QUERY = ("send token", "send query", "store.replace")
-_REPORT = ("on_settled", "store.replace")
-_HOLD = ("store.replace", *_REPORT)
+_REPORT = ("store.replace", "on_settled", "store.replace")
+_END = ("store.purge_callbacks",)
 
 
 def _pushed(scene: Scene) -> None:
@@ -167,34 +167,34 @@ STORIES = (
     Story(
         name="callback lost",
         action="process_due",
-        calls=(*_LOOK, *_QUERY, *_HOLD),
+        calls=(*_LOOK, *_QUERY, *_REPORT, *_END),
         before=_callback_lost,
         outcomes=_BOTH,
     ),
     Story(
         name="report",
         action="process_due",
-        calls=("store.claim_due", *_REPORT),
+        calls=(*_LOOK, *_REPORT, *_END),
         before=_settled_by_callback,
         outcomes=_BOTH,
     ),
     Story(
         name="phone has not answered",
         action="process_due",
-        calls=(*_LOOK, *_QUERY),
+        calls=(*_LOOK, *_QUERY, *_END),
         before=_due,
         answer_after=60.0,
     ),
     Story(
         name="orphan",
         action="process_due",
-        calls=("store.claim_due", "store.replace", "store.kept_callbacks", "store.replace"),
+        calls=("store.claim_due", "store.replace", "store.kept_callbacks", "store.replace", *_END),
         before=_orphan_due,
     ),
     Story(
         name="expiry, and paid later",
         action="process_due",
-        calls=(*_LOOK, *_QUERY, "store.replace", *_HOLD),
+        calls=(*_LOOK, *_QUERY, "store.replace", *_REPORT, *_END),
         before=_overdue,
         delivery="late",
         answer_after=2000.0,
@@ -202,7 +202,7 @@ STORIES = (
     Story(
         name="unsigned, callback kept",
         action="process_due",
-        calls=(*_LOOK, "store.replace", "store.drop_callback", *_HOLD),
+        calls=(*_LOOK, "store.replace", "store.drop_callback", *_REPORT, *_END),
         before=_callback_kept,
         early=True,
         signed=False,

@@ -167,7 +167,7 @@ def test_a_demo_that_cannot_begin_fails(capsys: pytest.CaptureFixture[str]) -> N
         ("ignored", "FAILED", "1037", "settled and reported: FAILED"),
         ("by-hand", "FAILED", "1037", "settled and reported: FAILED"),
         ("callback-lost", "SUCCEEDED", "0", "settled and reported: SUCCEEDED"),
-        ("callback-late", "SUCCEEDED", "0", "callback received: "),
+        ("callback-late", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
         ("query-says-failed", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),
         ("query-says-paid", "FAILED", "1032", "settled and reported: FAILED"),
         ("token-killed", "SUCCEEDED", "0", "settled and reported: SUCCEEDED, receipt "),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import pytest
 
 from daraja_double import answer, refusal, result
@@ -25,7 +26,7 @@ from mpesa_stk import (
     TransactionState,
 )
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
-from mpesa_stk.payments.due import KEEP_ASKING
+from mpesa_stk.payments.schedule import KEEP_ASKING
 from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback, make_transaction
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
@@ -83,8 +84,17 @@ def test_questions_become_rarer_until_the_payment_expires() -> None:
     assert pauses[:-1] == sorted(pauses[:-1])
     assert max(pauses) <= 330.0
     assert host.stored().state is TransactionState.EXPIRED
-    assert host.stored().needs_review is None
+    assert host.stored().needs_review == "Daraja never said how it ended"
     assert report.expired == 1
+
+
+def test_payment_that_daraja_does_not_know_expires_without_a_review() -> None:
+    """That is an answer, and it has been given for ids that were asked about too early, too."""
+    host = pending()
+    host.clock.advance(900)
+    host.daraja.query_script.append(refusal("500.001.1001", "The transaction does not Exist", 500))
+    assert host.payments.process_due().expired == 1
+    assert host.stored().needs_review is None
 
 
 def test_expiring_payment_is_asked_about_once_more() -> None:
@@ -144,6 +154,7 @@ def test_an_outage_expires_nothing_for_a_day(outage: Any) -> None:
     assert pauses == sorted(pauses)
     assert timedelta(hours=1) <= pauses[-1] < timedelta(hours=1, seconds=10)
     assert host.stored().state is TransactionState.EXPIRED
+    assert host.stored().needs_review == "Daraja never said how it ended"
     events = [entry.event for entry in host.stored().history]
     assert events == ["push accepted"] + ["nothing new"] * 8 + ["time is up"]
 
@@ -154,6 +165,21 @@ def test_payment_that_daraja_refuses_to_speak_of_expires() -> None:
     host.clock.advance(900)
     host.daraja.query_script.append(refusal("400.002.05", "Invalid Request Payload", 400))
     assert host.payments.process_due().expired == 1
+    assert host.stored().needs_review == "Daraja never said how it ended"
+
+
+def test_clock_that_was_set_back_does_not_make_a_payment_asked_about_all_the_time() -> None:
+    """An hour backwards: fewer than 40 queries until the payment ends, where 121 were sent."""
+    host = pending()
+    payments = another_worker(host)
+    host.clock.advance(60)
+    host.clock.step(-3600)
+    host.store.replace(attrs.evolve(host.stored(), due_at=host.clock.now()))
+    while not host.stored().state.settled:
+        go_to(host)
+        host.daraja.query_script.append(result(CHECKOUT_ID, "4999"))
+        payments.process_due()
+    assert len(host.daraja.queries) < 40
 
 
 def test_payment_whose_id_cannot_be_sent_expires() -> None:
@@ -280,7 +306,7 @@ def test_limited_query_is_put_off_for_as_long_as_daraja_asks() -> None:
 def test_raising_handler_is_told_again_later_and_harms_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A poison payment backs off, ever longer; the others are delivered."""
+    """A poison payment backs off, ever longer; the others are delivered. The log has the traceback."""
     host = pending()
     host.payments.handle_callback(callback(1032))
     host.daraja.push_script.append(answer(accepted("ws_CO_second")))
@@ -291,7 +317,7 @@ def test_raising_handler_is_told_again_later_and_harms_no_other(
     def handler(transaction: Transaction) -> None:
         told.append(transaction.reference)
         if transaction.reference == "INV-1":
-            raise ValueError("254718643064 is unknown here")
+            raise ValueError("order 7 is unknown here")
 
     report = host.payments.process_due(on_settled=handler)
     assert (report.reported, report.report_failed) == (1, 1)
@@ -308,7 +334,8 @@ def test_raising_handler_is_told_again_later_and_harms_no_other(
     events = [entry.event for entry in host.stored().history]
     assert events == ["push accepted", "callback: not paid"] + ["host could not be told"] * 8
     assert "report_failed" in caplog.text
-    assert "718643064" not in caplog.text
+    assert "ValueError: order 7 is unknown here" in caplog.text
+    assert "in handler" in caplog.text
 
 
 def test_handler_that_does_not_run_has_told_nobody() -> None:

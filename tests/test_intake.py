@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from daraja_double import answer
+from daraja_double import answer, make_client, result
 from mpesa_stk import (
     CallbackOutcome,
     CallbackRefused,
+    ConfigurationError,
     HttpResponse,
     InvalidCallback,
     OutcomeUnknown,
+    Payments,
     StoreError,
     Transaction,
     TransactionState,
 )
+from mpesa_stk.payments.intake import MOST_KEPT
 from support import CALLBACK_SECRET, CHECKOUT_ID, MERCHANT_ID, accepted, callback
 from test_payments_flow import BrokenStore, Host
 
@@ -168,7 +173,9 @@ def test_second_receipt_under_review_is_kept_too() -> None:
     host = pending(store=Raced())
     host.payments.handle_callback(callback(amount=99, receipt="NLJ7RT61S0"))
     host.payments.handle_callback(callback())
-    assert host.stored().needs_review == "callback has another amount"
+    assert host.stored().needs_review == (
+        "callback has another amount; callback has another receipt"
+    )
     kept = host.store.kept_callbacks(checkout_request_id=CHECKOUT_ID)
     assert [(each.body, each.reason) for each in kept[1:]] == [
         (callback(), "callback has another receipt")
@@ -262,3 +269,130 @@ def test_events_of_a_callback_name_the_payment_and_mask_the_prompt() -> None:
     assert (event.kind, event.outcome) == ("callback", "settled")
     assert event.transaction_no == settled.transaction_no == host.stored().transaction_no
     assert event.checkout_request_id == CHECKOUT_ID[:-9] + "***"
+
+
+# --- bodies that cannot be read -----------------------------------------------------------------------
+
+UNREADABLE = [
+    b"<html>502 Bad Gateway</html>",
+    b"",
+    b"{",
+    callback().replace(b"successfully", b"successfully\xe9"),
+    b'{"Body": {"stkCallback": {"ResultCode": 0}}}',
+]
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+def test_genuine_callback_that_cannot_be_read_is_kept_and_asked_about(body: bytes) -> None:
+    """Its URL proves the payment, and Daraja may post it only once: it is kept once, raw, and flagged."""
+    host = pending(**SIGNED)
+    for _ in range(2):
+        receipt = host.payments.handle_callback(body, token=host.daraja.token)
+        assert receipt.outcome is CallbackOutcome.KEPT
+        assert receipt.transaction == host.stored()
+    (kept,) = host.store.kept_callbacks(transaction_no=host.stored().transaction_no)
+    assert (kept.body, kept.reason) == (body, "callback cannot be read")
+    assert host.stored().state is TransactionState.PENDING
+    assert host.stored().needs_review == "callback cannot be read"
+    assert host.stored().due_at == host.clock.now()
+    assert (host.events[-1].outcome, host.events[-1].code) == ("kept", None)
+    host.daraja.query_script.append(result(CHECKOUT_ID, "0"))
+    told: list[Transaction] = []
+    host.payments.process_due(on_settled=told.append)
+    assert [(paid.state, paid.needs_review) for paid in told] == [
+        (TransactionState.SUCCEEDED, "callback cannot be read")
+    ]
+    assert len(host.store.kept_callbacks(transaction_no=host.stored().transaction_no)) == 1
+
+
+def test_callback_that_cannot_be_read_is_refused_without_a_genuine_token() -> None:
+    """Anybody can post garbage: only a token of ours makes it evidence."""
+    host = pending(**SIGNED)
+    with pytest.raises(CallbackRefused):
+        host.payments.handle_callback(b"garbage", token=host.daraja.token[:-1] + "g")
+    unsigned = pending()
+    with pytest.raises(InvalidCallback):
+        unsigned.payments.handle_callback(b"garbage")
+
+
+def test_kept_callbacks_of_a_payment_are_bounded() -> None:
+    """The twenty-first that proves nothing is not acknowledged; a proof is taken all the same."""
+    host = pending(**SIGNED)
+    token = host.daraja.token
+    for amount in range(200, 200 + MOST_KEPT):
+        host.payments.handle_callback(callback(amount=amount), token=token)
+    with pytest.raises(CallbackRefused):
+        host.payments.handle_callback(callback(amount=99), token=token)
+    assert host.events[-1].outcome == "refused"
+    host.payments.handle_callback(callback(amount=200), token=token)
+    kept = host.store.kept_callbacks(transaction_no=host.stored().transaction_no)
+    assert len(kept) == MOST_KEPT
+    assert host.payments.handle_callback(callback(), token=token).outcome is CallbackOutcome.SETTLED
+
+
+def test_kept_callbacks_of_an_unknown_prompt_are_bounded() -> None:
+    """Without signed URLs, one made-up id cannot fill the store."""
+    host = Host()
+    for amount in range(1, 1 + MOST_KEPT):
+        host.payments.handle_callback(callback(amount=amount))
+    with pytest.raises(CallbackRefused):
+        host.payments.handle_callback(callback(amount=99))
+    assert len(host.store.kept_callbacks(checkout_request_id=CHECKOUT_ID)) == MOST_KEPT
+
+
+# --- forgetting ------------------------------------------------------------------------------------------
+
+
+def test_old_kept_callbacks_are_forgotten() -> None:
+    """After 90 days `process_due` forgets them, a hundred at once, and looks once an hour."""
+    host = Host()
+    for number in range(150):
+        host.payments.handle_callback(callback(checkout_request_id=f"ws_CO_{number}"))
+    host.clock.advance(90 * 86_400)
+    assert host.payments.process_due().purged == 0
+    host.clock.advance(1)
+    assert host.payments.process_due().purged == 0
+    host.clock.advance(3600)
+    assert [host.payments.process_due().purged for _ in range(3)] == [100, 50, 0]
+    assert host.store.kept_callbacks(checkout_request_id="ws_CO_149") == []
+
+
+def test_host_says_how_long_callbacks_are_kept() -> None:
+    """Two days at least: until then a payment may still be open."""
+    host = Host()
+    host.payments.handle_callback(callback())
+    days = timedelta(days=2)
+    client, store = host.payments.client, host.store
+    brief = Payments(client, store, clock=host.clock, callback_retention=days)
+    host.clock.advance(2 * 86_400 + 1)
+    assert brief.process_due().purged == 1
+    with pytest.raises(ConfigurationError):
+        Payments(client, store, callback_retention=days - timedelta(seconds=1))
+
+
+def test_store_that_cannot_forget_harms_no_payment(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and tried again an hour later."""
+    store = BrokenStore("purge_callbacks")
+    host = pending(store=store)
+    host.payments.handle_callback(callback())
+    assert host.payments.process_due(on_settled=lambda _: None).reported == 1
+    assert "purge_failed error=StoreError" in caplog.text
+
+
+# --- rotation of the secret ------------------------------------------------------------------------
+
+
+def test_secret_is_rotated_in_two_steps_without_losing_a_callback() -> None:
+    """First every process accepts the new secret, then they sign with it, one after the other."""
+    old, new = "old-secret-0123456789", "new-secret-0123456789"
+    steps = [(old,), (old, new), (new, old), (new,)]
+    for before, after in itertools.pairwise(steps):
+        for signing, reading in ((before, after), (after, before)):
+            host = pending(callback_secrets=signing)
+            reader = Payments(
+                make_client(host.daraja, host.clock, callback_secrets=reading),
+                host.store,
+                clock=host.clock,
+            )
+            receipt = reader.handle_callback(callback(), token=host.daraja.token)
+            assert receipt.outcome is CallbackOutcome.SETTLED

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from daraja_double import ScriptedDaraja, answer, make_client, refusal, result
+from daraja_double import ScriptedDaraja, answer, make_client, refusal
 from mpesa_stk import (
     AuthenticationFailed,
     CallbackOutcome,
@@ -28,7 +28,6 @@ from mpesa_stk import (
     NotSent,
     OutcomeUnknown,
     Payments,
-    QueryStatus,
     RateLimited,
     StoreError,
     SubscriberBusy,
@@ -355,68 +354,62 @@ def test_store_that_fails_after_the_push_does_not_invite_another(
     transaction = host.checkout()
     assert transaction.state is TransactionState.PENDING
     assert ("push_not_written" in caplog.text) is (broken == "replace")
+    assert host.clock.slept == ([0.1, 0.5, 2.0, 5.0] if broken == "replace" else [])
 
 
-def test_query_joins_darajas_view_with_ours_and_settles() -> None:
-    """A final answer of the query settles the stored payment, without a receipt."""
+def test_write_after_the_push_that_failed_is_tried_again() -> None:
+    """One bad moment of the store does not lose the CheckoutRequestID."""
+
+    class Hiccup(MemoryTransactionStore):
+        failures = 1
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            if self.failures:
+                self.failures -= 1
+                raise StoreError("the connection was lost")
+            return super().replace(transaction)
+
+    host = Host(Hiccup())
+    assert host.checkout() == host.stored()
+    assert host.stored().checkout_request_id == "ws_CO_23112026090000001"
+    assert host.clock.slept == [0.1]
+
+
+def test_write_after_the_push_is_not_tried_for_longer_than_a_push_may_take() -> None:
+    """The caller waits no longer than the total time-out for the answer and its writing."""
+    host = Host(BrokenStore("replace"), total_timeout=3.0)
+
+    def slow() -> HttpResponse:
+        host.clock.advance(2.5)
+        return answer(accepted())
+
+    host.daraja.push_script.append(slow)
+    host.checkout()
+    assert host.clock.slept == [0.1]
+
+
+def test_id_of_another_payment_is_not_written_again_and_again() -> None:
+    """A duplicate is no trouble that passes."""
     host = Host()
-    number = host.checkout().checkout_request_id
-    assert number is not None
-    host.daraja.query_script.append(result(number, "0"))
-    status = host.payments.query(number)
-    assert status.remote is not None
-    assert status.remote.status is QueryStatus.PAID
-    assert status.remote_error is None
-    assert status.local_transaction == host.stored()
-    assert host.stored().state is TransactionState.SUCCEEDED
-    assert host.stored().receipt_number is None
-    assert host.stored().settled_by == "query"
+    host.daraja.push_script.extend([answer(accepted())] * 2)
+    host.checkout()
+    assert host.checkout(reference="INV-2").state is TransactionState.PENDING
+    assert host.stored("INV-2").state is TransactionState.CREATED
+    assert host.clock.slept == []
 
 
-def test_later_callback_adds_the_receipt_without_reporting_again() -> None:
-    """After a success by query, the callback brings the receipt and no second report."""
-    host = Host()
-    number = host.checkout().checkout_request_id
-    assert number is not None
-    host.daraja.query_script.append(result(number, "0"))
-    host.payments.query(number)
-    host.payments.process_due(on_settled=lambda _: None)
-    receipt = host.payments.handle_callback(callback(checkout_request_id=number))
-    assert receipt.outcome is CallbackOutcome.NOTED
-    assert host.stored().receipt_number == "NLJ7RT61SV"
-    assert host.stored().reported
-    assert host.stored().due_at is None
-    assert host.settled == ["succeeded"]
+def test_push_that_could_outlast_its_intent_is_not_sent() -> None:
+    """Others count the payment as orphaned after 200 s, so the push must leave within 155."""
 
+    class Slow(MemoryTransactionStore):
+        def add(self, transaction: Transaction, /) -> None:
+            super().add(transaction)
+            host.clock.advance(155)
 
-def test_query_that_cannot_be_asked_still_tells_our_side() -> None:
-    """Where Daraja cannot be asked, the local payment comes with the error."""
-    host = Host()
-    number = host.checkout().checkout_request_id
-    assert number is not None
-    host.daraja.query_script.append(refusal("400.003.01", "Bad", 400))
-    status = host.payments.query(number)
-    assert status.remote is None
-    assert isinstance(status.remote_error, DarajaError)
-    assert status.local_transaction == host.stored()
-
-
-def test_query_about_somebody_elses_payment_has_no_local_side() -> None:
-    """A CheckoutRequestID that is not in the store is asked about all the same."""
-    host = Host()
-    host.daraja.query_script.append(result("ws_CO_other", "1032"))
-    status = host.payments.query("ws_CO_other")
-    assert status.remote is not None
-    assert status.remote.status is QueryStatus.FAILED
-    assert status.local_transaction is None
-
-
-def test_query_by_an_impossible_id_is_refused() -> None:
-    """An id that cannot be one is the caller's mistake, and nothing is sent."""
-    host = Host()
-    with pytest.raises(InvalidRequest):
-        host.payments.query("")
-    assert host.daraja.queries == []
+    host = Host(Slow())
+    with pytest.raises(NotSent):
+        host.checkout()
+    assert host.daraja.pushes == []
 
 
 def test_callback_url_is_signed_in_hex() -> None:

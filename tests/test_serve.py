@@ -185,7 +185,8 @@ def test_a_callback_can_be_triggered(
 ) -> None:
     """With the same callback_secret `trigger` settles a payment of the simulated shop: 200."""
     monkeypatch.setenv("callback_secret", f"{CALLBACK_SECRET}, and-an-older-one-of-before")
-    asked = CHECKOUT | {"phone_number": TEST_PHONES["by-hand"]}
+    phone_number = TEST_PHONES["by-hand"]
+    asked = CHECKOUT | {"phone_number": phone_number}
 
     def trigger_it() -> None:
         told = capsys.readouterr()
@@ -197,6 +198,8 @@ def test_a_callback_can_be_triggered(
         argv = ["trigger", scenario, "--to", f"{origin}/payments/callback"]
         argv += ["--transaction-no", answer["transaction_no"], "--account", "paybill 600000"]
         argv += ["--checkout-request-id", answer["CheckoutRequestID"]]
+        argv += ["--merchant-request-id", answer["MerchantRequestID"]]
+        argv += ["--phone", phone_number]
         assert cli.main(argv) == 0
         assert cli.main([*argv, "--amount", "99"]) == 1
 

@@ -249,7 +249,7 @@ def payments(daraja: ScriptedDaraja) -> Payments:
         callback_secrets=(CALLBACK_SECRET,),
         allowed_callback_networks=("127.0.0.1",),
     )
-    return Payments(client, MemoryTransactionStore(), clock=ManualClock())
+    return Payments(client, MemoryTransactionStore())
 
 
 @pytest.fixture
@@ -282,6 +282,7 @@ def test_a_payment_of_a_real_shop_is_settled(
     code = run(
         scenario, "--transaction-no", payment.transaction_no, "--amount", "70",
         "--checkout-request-id", payment.checkout_request_id or "",
+        "--merchant-request-id", payment.merchant_request_id or "",
         environ=SIGNING | {"c2b_callback": shop},
     )  # fmt: skip
 

@@ -50,9 +50,10 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
+from mpesa_stk.payments.asking import PaymentStatus
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryBudget, QueryPace
 from mpesa_stk.payments.due import DueReport
-from mpesa_stk.payments.flow import Payments, PaymentStatus
+from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.intake import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.memory import MemoryTransactionStore
 from mpesa_stk.payments.state import TransactionState

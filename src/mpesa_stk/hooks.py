@@ -89,17 +89,27 @@ class Notifier:
                 )
 
 
-def log_trouble(name: str, /, **fields: str | int | None) -> None:
-    """Log trouble that is no event of its own, with allow-listed fields given by name."""
-    _log(logging.ERROR, name, fields)
+def log_trouble(
+    name: str, /, *, cause: BaseException | None = None, **fields: str | int | None
+) -> None:
+    """Log trouble that is no event of its own.
+
+    Args:
+        name: A constant word.
+        cause: An error of the host's own code, to be logged with its traceback.
+        fields: Allow-listed fields, by name.
+    """
+    _log(logging.ERROR, name, fields, cause=cause)
 
 
-def _log(level: int, name: str, fields: Mapping[str, object]) -> None:
+def _log(
+    level: int, name: str, fields: Mapping[str, object], *, cause: BaseException | None = None
+) -> None:
     """Write one line; a host's filters and handlers may raise, and none of it may reach a payment."""
     text = " ".join(f"{key}={visible(value)}" for key, value in fields.items())
     extra = {"mpesa_stk": {"name": name, **fields}}
     with contextlib.suppress(Exception):
-        _LOGGER.log(level, "mpesa_stk.%s %s", name, text, extra=extra)
+        _LOGGER.log(level, "mpesa_stk.%s %s", name, text, extra=extra, exc_info=cause)
 
 
 def visible(value: object, /) -> str:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from enum import Enum
 
 import attrs
 
@@ -36,20 +38,34 @@ from mpesa_stk.payments.events import (
     WorkerDied,
 )
 from mpesa_stk.payments.intake import CallbackIntake
-from mpesa_stk.payments.ledger import SLOWEST_QUERY, Ledger
-from mpesa_stk.payments.state import TransactionState
-from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.schedule import (
+    KEEP_ASKING,
+    LONGEST_RETRY_AFTER,
+    PURGE_EVERY,
+    SLOWEST_QUERY,
+    pause_before_report,
+)
+from mpesa_stk.payments.state import Transaction, TransactionState
+from mpesa_stk.payments.transaction import news_of
 
 __all__ = ["DueReport", "DueWork"]
 
-KEEP_ASKING = timedelta(hours=24)
-"""How long after its expiry a payment is kept open while every query about it fails."""
-_FIRST_REDELIVERY = 30.0
-_SLOWEST_REDELIVERY = 3600.0
-_LONGEST_RETRY_AFTER = 3600.0
 _LEASE_MARGIN = 30.0
 _LEAST_QUERY = 5.0
 _PATIENCE = 2.0
+_PURGED_AT_ONCE = 100
+
+
+class _Heard(Enum):
+    """What the last look at an open payment brought."""
+
+    NOTHING = 0
+    """Daraja could not be asked: the payment does not expire."""
+    WORDS = 1
+    """Daraja answered, but not how it ended: it may expire, and a person must look at it."""
+    ANSWER = 2
+    """Daraja said how it ended, or that it does not know it; or there is no id to ask by."""
 
 
 @attrs.frozen(kw_only=True)
@@ -67,9 +83,10 @@ class DueReport:
         report_failed: The host's handler raised; it is told again later.
         unreported: Settled, but nobody to tell; due at once for whoever brings a handler.
         failed: The store or Daraja failed; their time comes again.
-        left: Not begun before the deadline, where their lease brings them back; not begun since the
-            batch was stopped; or not told since another worker has them by now.
-        more: Whether the batch was full, so that more may be due now; not where all of it is unreported.
+        left: Claimed but not handled: the deadline came, the batch was stopped, or another worker has
+            them by now.
+        purged: Of kept callbacks, forgotten because they are too old.
+        more: Whether the batch was full, so that more may be due now. False if all of it is unreported.
     """
 
     claimed: int = 0
@@ -83,6 +100,7 @@ class DueReport:
     unreported: int = 0
     failed: int = 0
     left: int = 0
+    purged: int = 0
     more: bool = False
 
 
@@ -92,7 +110,6 @@ class _Batch:
 
     Attributes:
         on_settled: The host's handler.
-        lease: For how long payments are claimed.
         ends: Monotonic second after which no payment is begun.
         tally: What was done.
         untold: Settled payments that nobody can be told of.
@@ -100,7 +117,6 @@ class _Batch:
     """
 
     on_settled: Callable[[Transaction], object] | None
-    lease: timedelta
     ends: float
     tally: Counter[str] = attrs.Factory(Counter)
     untold: list[Transaction] = attrs.Factory(list)
@@ -117,13 +133,16 @@ class DueWork:
         intake: CallbackIntake,
         client: StkClient,
         budget: QueryBudget,
-        app: str,
+        callback_retention: timedelta,
     ) -> None:
         self._ledger = ledger
         self._intake = intake
         self._client = client
         self._budget = budget
-        self._app = app
+        self._app = client.app
+        self._accounts = frozenset({str(client.config.account)})
+        self._callback_retention = callback_retention
+        self._purge_at = -math.inf
 
     def process(
         self,
@@ -137,10 +156,10 @@ class DueWork:
         clock = self._ledger.clock
         # No payment of the batch may be taken by another worker before this one is through.
         lease = timedelta(seconds=deadline + self._client.config.total_timeout + _LEASE_MARGIN)
-        batch = _Batch(on_settled=on_settled, lease=lease, ends=clock.monotonic() + deadline)
+        batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally
-        accounts = frozenset({str(self._client.config.account)})
-        rest = _in_order(self._ledger.store.claim_due(clock.now(), limit, lease, accounts))
+        store = self._ledger.store
+        rest = _in_order(store.claim_due(clock.now(), limit, lease, self._accounts))
         tally["claimed"] = len(rest)
         try:
             while rest and not stop():
@@ -153,9 +172,25 @@ class DueWork:
             # Stopped, or taken down by the handler: nobody needs to wait until our leases end.
             tally["left"] += len(rest)
             self._release([*rest, *batch.untold])
+        tally["purged"] = self._purge()
         # A batch that is due again as a whole would come for ever.
         more = tally["claimed"] >= limit and tally["claimed"] > tally["unreported"]
         return DueReport(more=more, **tally)
+
+    def _purge(self) -> int:
+        """Forget kept callbacks that are too old: few at once, and seldom."""
+        clock = self._ledger.clock
+        if clock.monotonic() < self._purge_at:
+            return 0
+        before = clock.now() - self._callback_retention
+        try:
+            purged = self._ledger.store.purge_callbacks(before, _PURGED_AT_ONCE)
+        except StoreError as error:
+            log_trouble("purge_failed", error=type(error).__name__)
+            purged = 0
+        if purged < _PURGED_AT_ONCE:
+            self._purge_at = clock.monotonic() + PURGE_EVERY
+        return purged
 
     def _release(self, transactions: list[Transaction]) -> None:
         now = self._ledger.clock.now()
@@ -168,7 +203,7 @@ class DueWork:
         try:
             after = self._follow(transaction, batch)
             if after.state.settled and not after.reported:
-                self._deliver(after, batch, ours=after is transaction)
+                self._deliver(after, batch, ours=transaction.state.settled)
         except MpesaError as error:
             batch.tally["failed"] += 1
             log_trouble(
@@ -180,9 +215,9 @@ class DueWork:
     # --- open payments --------------------------------------------------------------------------
 
     def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
-        """Bring an open payment forward: kept callbacks, the query, its expiry."""
+        """Bring a payment forward: kept callbacks, which may prove more than is stored, then the query."""
         if transaction.state.settled:
-            return transaction
+            return self._intake.apply_kept(transaction)
         ledger = self._ledger
         if transaction.state is TransactionState.CREATED:
             died = WorkerDied(next_due=ledger.next_query(transaction))
@@ -191,22 +226,19 @@ class DueWork:
         if not transaction.state.settled:
             overdue = ledger.clock.now() >= transaction.expires_at
             transaction, heard = self._look(transaction, batch)
-            if overdue and heard and not transaction.state.settled:
-                transaction = ledger.advance(transaction, TimeUp())
+            if overdue and heard is not _Heard.NOTHING and not transaction.state.settled:
+                over = TimeUp(answered=heard is _Heard.ANSWER)
+                transaction = ledger.advance(transaction, over)
                 batch.tally["expired"] += transaction.state is TransactionState.EXPIRED
         batch.tally["settled"] += transaction.state.settled
         return transaction
 
-    def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, bool]:
-        """Ask Daraja where that is possible and the budget allows it; say when to look again.
-
-        Returns:
-            The payment, and whether all was heard that Daraja will tell, so that it may expire.
-        """
+    def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, _Heard]:
+        """Ask Daraja if that is possible and the budget allows it; say when to look again."""
         ledger = self._ledger
         if transaction.checkout_request_id is None:
             nothing = Deferred(reason="no id to ask by", next_due=ledger.next_query(transaction))
-            return ledger.advance(transaction, nothing), True
+            return ledger.advance(transaction, nothing), _Heard.ANSWER
         wait = self._wait_for_budget(batch)
         if wait > 0:
             # Those behind it wait longer, or all would come back for each single query: half of their
@@ -215,7 +247,7 @@ class DueWork:
             batch.tally["deferred"] += 1
             seconds = min(wait * place, max(wait, SLOWEST_QUERY))
             ledger.put_back(transaction, ledger.clock.now() + timedelta(seconds=seconds))
-            return transaction, False
+            return transaction, _Heard.NOTHING
         return self._ask(transaction, transaction.checkout_request_id, batch)
 
     def _wait_for_budget(self, batch: _Batch) -> float:
@@ -238,7 +270,7 @@ class DueWork:
 
     def _ask(
         self, transaction: Transaction, checkout_request_id: str, batch: _Batch
-    ) -> tuple[Transaction, bool]:
+    ) -> tuple[Transaction, _Heard]:
         """Ask Daraja; returns as `_look` does."""
         ledger = self._ledger
         batch.tally["queried"] += 1
@@ -255,9 +287,11 @@ class DueWork:
             deferred = Deferred(reason=type(error).__name__, next_due=next_due)
             transaction = ledger.advance(transaction, deferred)
             long_over = ledger.clock.now() >= transaction.expires_at + KEEP_ASKING
-            return transaction, long_over or _is_about_the_payment(error)
+            spoken = long_over or _is_about_the_payment(error)
+            return transaction, _Heard.WORDS if spoken else _Heard.NOTHING
         seen = QuerySeen(result=result, next_due=ledger.next_query(transaction))
-        return ledger.advance(transaction, seen), True
+        heard = _Heard.ANSWER if result.not_found else _Heard.WORDS
+        return ledger.advance(transaction, seen), heard
 
     def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
         """Seconds that Daraja asks for; where it says that we ask too much, all workers hear of it."""
@@ -265,24 +299,23 @@ class DueWork:
         if isinstance(error, RateLimited):
             batch.tally["throttled"] += 1
             self._budget.throttled(self._app, self._ledger.clock.now(), seconds)
-        return min(seconds, _LONGEST_RETRY_AFTER)
+        return min(seconds, LONGEST_RETRY_AFTER)
 
     # --- settled payments -----------------------------------------------------------------------
 
     def _deliver(self, transaction: Transaction, batch: _Batch, *, ours: bool) -> None:
-        """Tell the host, then write that it was told: at least once, never not at all.
+        """Report a payment, then write that it was reported: at least once.
 
-        A payment that was settled when it was claimed is ours while its lease lasts. One that settled
-        since is due for everybody, so it has to be taken first.
+        It is taken for the report first, so that what is reported is what is stored, and no other worker
+        reports it meanwhile. `ours` says that it was settled when this worker claimed it.
         """
         if batch.on_settled is None:
             batch.tally["unreported"] += 1
             batch.untold.append(transaction)
             return
         ledger = self._ledger
-        held: Transaction | None = transaction
-        if not ours or transaction.due_at is None or transaction.due_at <= ledger.clock.now():
-            held = ledger.hold(transaction, batch.lease)
+        due = transaction.due_at is not None and transaction.due_at <= ledger.clock.now()
+        held = ledger.hold(transaction) if ours or due else None
         if held is None:
             batch.tally["left"] += 1
             return
@@ -296,7 +329,7 @@ class DueWork:
                 self._tell_again(held, error, batch)
             raise
         else:
-            ledger.advance(held, Reported(state=held.state))
+            ledger.advance(held, Reported(news=news_of(held)))
             batch.tally["reported"] += 1
 
     def _tell_again(self, transaction: Transaction, error: BaseException, batch: _Batch) -> None:
@@ -304,11 +337,12 @@ class DueWork:
         batch.tally["report_failed"] += 1
         log_trouble(
             "report_failed",
+            cause=error,  # the host's own code, which the host has to repair
             transaction_no=transaction.transaction_no,
             error=type(error).__name__,
         )
-        pause = min(_FIRST_REDELIVERY * 2.0 ** _failures(transaction), _SLOWEST_REDELIVERY)
-        again = ReportFailed(state=transaction.state, next_due=self._ledger.spread(pause))
+        pause = pause_before_report(_failures(transaction))
+        again = ReportFailed(news=news_of(transaction), next_due=self._ledger.spread(pause))
         self._ledger.advance(transaction, again)
 
 

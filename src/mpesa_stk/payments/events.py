@@ -9,15 +9,19 @@ import attrs
 
 from mpesa_stk.daraja.models import CallbackResult, PushAccepted, QueryResult
 from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.secrecy import masked_id_repr
 
 __all__ = [
     "CallbackSeen",
     "Deferred",
     "Doubted",
+    "IdLearnt",
+    "News",
     "OutcomeLost",
     "PaymentEvent",
     "PushRefused",
     "PushTaken",
+    "QueryBegun",
     "QuerySeen",
     "ReportFailed",
     "Reported",
@@ -30,10 +34,24 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class PushTaken:
-    """Daraja accepted the push; ask about it at `next_due`."""
+    """Daraja accepted the push.
+
+    Attributes:
+        answer: Daraja's answer.
+        next_due: When to ask about it.
+        lives_until: Until when its prompt may be answered. The payment does not expire before.
+    """
 
     answer: PushAccepted
     next_due: datetime
+    lives_until: datetime
+
+
+@attrs.frozen(kw_only=True)
+class IdLearnt:
+    """The caller proved that a prompt belongs to this payment, whose id was lost."""
+
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,39 +119,63 @@ class Deferred:
 
 
 @attrs.frozen(kw_only=True)
+class QueryBegun:
+    """Daraja is about to be asked because a page wants to know; the next look is at `next_due`."""
+
+    next_due: datetime
+
+
+@attrs.frozen(kw_only=True)
 class Doubted:
-    """A callback cannot be ours although it names us; a person must look at it."""
+    """A callback names this payment and cannot be believed; a person must look at it."""
 
     reason: str
 
 
 @attrs.frozen(kw_only=True)
 class TimeUp:
-    """An open payment outlived its `expires_at`."""
+    """An open payment outlived its `expires_at`.
+
+    Attributes:
+        answered: Whether Daraja said how it ended, or that it does not know the payment.
+    """
+
+    answered: bool
+
+
+@attrs.frozen(kw_only=True)
+class News:
+    """What a report tells the host. If any of it changes, the payment is reported again."""
+
+    state: TransactionState
+    receipt_number: str | None = None
+    needs_review: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Reported:
-    """The host was told that the payment is in this state; it may have moved on meanwhile."""
+    """The host was told this; the stored payment may have moved on meanwhile."""
 
-    state: TransactionState
+    news: News
 
 
 @attrs.frozen(kw_only=True)
 class ReportFailed:
-    """The host could not be told of this state; tell it again at `next_due`."""
+    """The host could not be told this; tell it again at `next_due`."""
 
-    state: TransactionState
+    news: News
     next_due: datetime
 
 
 PaymentEvent = (
     PushTaken
+    | IdLearnt
     | PushRefused
     | OutcomeLost
     | WorkerDied
     | TryAgain
     | CallbackSeen
+    | QueryBegun
     | QuerySeen
     | Deferred
     | Doubted
@@ -151,6 +193,8 @@ class Signal(str, Enum):
     LOST = "push outcome lost"
     ORPHANED = "worker died"
     AGAIN = "same key again"
+    LINKED = "id learnt from the caller"
+    ASKING = "asked for a page"
     PAID = "callback: paid, proven"
     NOT_PAID = "callback: not paid"
     UNPROVEN = "callback: success without proof"

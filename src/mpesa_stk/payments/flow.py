@@ -7,6 +7,7 @@ it is acknowledged, and an outcome before it is reported. Each change is a compa
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import uuid
@@ -18,18 +19,19 @@ import attrs
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest, QueryResult
+from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest
 from mpesa_stk.errors import (
+    ConfigurationError,
     DuplicateTransaction,
     IdempotencyConflict,
     InvalidRequest,
     MpesaError,
     NotSent,
     OutcomeUnknown,
-    RateLimited,
     StoreError,
 )
 from mpesa_stk.hooks import Hook, Notifier, log_trouble
+from mpesa_stk.payments.asking import PaymentQuery, PaymentStatus
 from mpesa_stk.payments.budget import QueryBudget, budget_for
 from mpesa_stk.payments.due import DueReport, DueWork
 from mpesa_stk.payments.events import (
@@ -37,15 +39,22 @@ from mpesa_stk.payments.events import (
     PaymentEvent,
     PushRefused,
     PushTaken,
-    QuerySeen,
     TryAgain,
 )
 from mpesa_stk.payments.intake import CallbackIntake, CallbackReceipt
-from mpesa_stk.payments.ledger import EXPIRE_AFTER, FIRST_QUERY, Ledger
+from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.schedule import (
+    CALLBACK_RETENTION,
+    EXPIRE_AFTER,
+    FIRST_QUERY,
+    KEEP_ASKING,
+    PROMPT_LIVES,
+    WRITE_AGAIN_AFTER,
+)
 from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.payments.transaction import Transaction, apply
+from mpesa_stk.payments.transaction import apply
 from mpesa_stk.phone import PhoneNumber
 
 __all__ = ["PaymentStatus", "Payments"]
@@ -57,25 +66,15 @@ _TOO_LONG = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class PaymentStatus:
-    """Daraja's view and ours.
+class Payments:
+    """Payments of one account that are remembered: asked for once, never lost, never invented.
+
+    Safe to share between threads. Payments of other accounts may lie in the same store: their callbacks
+    are taken, and beside that they are left to the `Payments` of their own account.
 
     Attributes:
-        remote: Daraja's answer, or None where it could not be asked.
-        remote_error: Why it could not be asked.
-        local_transaction: The payment as stored, with the answer applied; None if it is not ours.
-    """
-
-    remote: QueryResult | None
-    remote_error: MpesaError | None
-    local_transaction: Transaction | None
-
-
-class Payments:
-    """Payments that are remembered: asked for once, never lost, never invented.
-
-    Safe to share between threads.
+        account: Whose payments these are, such as ``"paybill 600000"``.
+        notify: Hands an `Event` to the hooks and the log.
     """
 
     def __init__(
@@ -88,6 +87,7 @@ class Payments:
         hooks: tuple[Hook, ...] = (),
         jitter: Callable[[], float] = random.random,
         query_budget: QueryBudget | None = None,
+        callback_retention: timedelta = CALLBACK_RETENTION,
     ) -> None:
         """Make the flow over a client and a store.
 
@@ -97,25 +97,34 @@ class Payments:
             clock: Tells the time.
             hooks: Receive an `Event` for each callback and each settled payment.
             jitter: Returns a random number from 0 to 1; spreads status queries and repeated reports.
-            query_budget: Limits the status queries of `process_due`. By default one in this process, at
-                the environment's pace: 5 a minute in the sandbox, 60 elsewhere, no limit for a Daraja
-                on this machine. Several processes need one that they share.
+            query_budget: Limits the status queries. By default one in this process, at the environment's
+                pace: 5 a minute in the sandbox, 60 elsewhere, no limit for a Daraja on this machine.
+                Several processes need one that they share.
+            callback_retention: How long callbacks are kept that settled nothing; at least two days.
+                `process_due` forgets older ones.
+
+        Raises:
+            ConfigurationError: `callback_retention` is too short.
         """
+        if callback_retention < 2 * KEEP_ASKING:
+            raise ConfigurationError((("callback_retention", "must be at least two days"),))
         self.client = client
         self.store = store
         self.clock = clock or SystemClock()
+        self.account = str(client.config.account)
         self.notify = Notifier(tuple(hooks))
         self._ledger = Ledger(store=store, clock=self.clock, notify=self.notify, jitter=jitter)
         self._intake = CallbackIntake(self._ledger, client.config.callback_secrets)
-        self._budget = (
-            query_budget if query_budget is not None else budget_for(client.config.environment)
+        budget = query_budget if query_budget is not None else budget_for(client.config.environment)
+        self._query = PaymentQuery(
+            ledger=self._ledger, intake=self._intake, client=client, budget=budget
         )
         self._due = DueWork(
             ledger=self._ledger,
             intake=self._intake,
             client=client,
-            budget=self._budget,
-            app=client.app,
+            budget=budget,
+            callback_retention=callback_retention,
         )
 
     # --- checkout ------------------------------------------------------------------------------
@@ -172,29 +181,40 @@ class Payments:
         transaction, ours = self._store_intent(intent)
         if not ours:
             return transaction
-        secrets = self.client.config.callback_secrets
-        if secrets:
-            url = signed_url(self.client.config.callback_url, transaction, secrets[0])
-            request = attrs.evolve(request, callback_url=url)
+        request = self._signed(request, transaction)
+        write_until = self.clock.monotonic() + self.client.config.total_timeout
         try:
             answer = self._push(transaction, request)
         except OutcomeUnknown as error:
             # Not the reason's own text, which a transport of the host's may have written.
             reason = f"HTTP {error.http_status}" if error.http_status else "no answer"
             lost = OutcomeLost(reason=reason, next_due=self._ledger.next_query(transaction))
-            return self._after_push(transaction, lost)
+            return self._after_push(transaction, lost, write_until)
         except MpesaError as error:
             error.transaction_no = transaction.transaction_no
             code = getattr(error, "error_code", None)
-            self._after_push(transaction, PushRefused(code=code, reason=type(error).__name__))
+            refused = PushRefused(code=code, reason=type(error).__name__)
+            self._after_push(transaction, refused, write_until)
             raise
-        return self._accepted(transaction, answer)
+        return self._accepted(transaction, answer, write_until)
+
+    def _signed(self, request: PushRequest, transaction: Transaction) -> PushRequest:
+        """The request with a callback URL that proves which payment it belongs to."""
+        config = self.client.config
+        if not config.callback_secrets:
+            return request
+        return attrs.evolve(
+            request,
+            callback_url=signed_url(config.callback_url, transaction, config.callback_secrets[0]),
+        )
 
     def _push(self, transaction: Transaction, request: PushRequest) -> PushAccepted:
-        """Push, unless storing the intent took so long that others may have given the payment up."""
-        if transaction.due_at is not None and self.clock.now() >= transaction.due_at:
+        """Push, unless the push could still be under way when others give the payment up."""
+        given_up = transaction.due_at or transaction.expires_at
+        left = (given_up - self.clock.now()).total_seconds() - self.client.config.total_timeout
+        if left <= 0:
             raise NotSent("storing the payment took too long")
-        return self.client.send_push(request)
+        return self.client.send_push(request, leave_by=self.clock.monotonic() + left)
 
     def _intent(
         self, request: PushRequest, reference: str, description: str, key: str | None
@@ -203,7 +223,7 @@ class Payments:
         return Transaction(
             transaction_no=str(uuid.uuid4()),
             idempotency_key=key,
-            account=str(self.client.config.account),
+            account=self.account,
             phone_number=request.phone_number.e164,
             amount=request.amount,
             reference=reference,
@@ -233,7 +253,7 @@ class Payments:
             return intent, True
         differing = tuple(
             field
-            for field in ("phone_number", "amount", "reference", "description", "account")
+            for field in ("phone_number", "amount", "reference", "description")
             if getattr(known, field) != getattr(intent, field)
         )
         if differing:
@@ -254,25 +274,41 @@ class Payments:
             return attrs.evolve(after, version=after.version + 1), True
         return self._ledger.stored(rejected.transaction_no), False
 
-    def _after_push(self, transaction: Transaction, event: PaymentEvent) -> Transaction:
-        """Write what came of a push.
+    def _after_push(
+        self, transaction: Transaction, event: PaymentEvent, write_until: float
+    ) -> Transaction:
+        """Write what came of a push; while the store fails, try again in the time that is left.
 
-        Where the store fails now, the prompt may be live all the same, and the stored intent becomes
-        UNCERTAIN when it is due: the caller gets the truth, and no reason to push again.
+        If the store fails for longer, the prompt may be live all the same. The caller gets the truth,
+        and no reason to push again. The stored intent becomes UNCERTAIN when it is due.
         """
-        try:
-            return self._ledger.advance(transaction, event)
-        except StoreError as error:
-            log_trouble(
-                "push_not_written",
-                transaction_no=transaction.transaction_no,
-                error=type(error).__name__,
-            )
-            return apply(transaction, event, self.clock.now())
+        pauses = iter(WRITE_AGAIN_AFTER)
+        while True:
+            try:
+                return self._ledger.advance(transaction, event)
+            except DuplicateTransaction:
+                break
+            except StoreError as error:
+                log_trouble(
+                    "push_not_written",
+                    transaction_no=transaction.transaction_no,
+                    error=type(error).__name__,
+                )
+            pause = next(pauses, math.inf)
+            if self.clock.monotonic() + pause > write_until:
+                break
+            self.clock.sleep(pause)
+        return apply(transaction, event, self.clock.now())
 
-    def _accepted(self, transaction: Transaction, answer: PushAccepted) -> Transaction:
-        taken = PushTaken(answer=answer, next_due=self._ledger.next_query(transaction))
-        transaction = self._after_push(transaction, taken)
+    def _accepted(
+        self, transaction: Transaction, answer: PushAccepted, write_until: float
+    ) -> Transaction:
+        taken = PushTaken(
+            answer=answer,
+            next_due=self._ledger.next_query(transaction),
+            lives_until=self.clock.now() + PROMPT_LIVES,
+        )
+        transaction = self._after_push(transaction, taken, write_until)
         try:
             return self._intake.apply_kept(transaction)
         except StoreError:
@@ -280,31 +316,51 @@ class Payments:
 
     # --- query ---------------------------------------------------------------------------------
 
-    def query(self, checkout_request_id: str, /) -> PaymentStatus:
-        """Ask Daraja about a payment, join it with ours, and settle ours where it is final.
+    def get(self, transaction_no: str, /) -> Transaction | None:
+        """The payment of this account with that number, as stored.
 
-        A person asks: the budget of `process_due` does not hold this back, and it is not counted there,
-        or a page that asks every second would keep `process_due` from ever asking. Where Daraja answers
-        that it is too much, `process_due` slows down.
+        Raises:
+            StoreError: The store failed.
+        """
+        return self._ours(self.store.get(transaction_no))
+
+    def find(self, *, checkout_request_id: str) -> Transaction | None:
+        """The payment of this account whose prompt has that id, as stored.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return self._ours(self.store.find(checkout_request_id=checkout_request_id))
+
+    def _ours(self, transaction: Transaction | None) -> Transaction | None:
+        return transaction if transaction and transaction.account == self.account else None
+
+    def query(
+        self,
+        checkout_request_id: str,
+        /,
+        *,
+        token: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> PaymentStatus:
+        """What became of a payment: from the store if it is settled, else from Daraja.
+
+        Daraja is asked about one open payment at most once in ten seconds, whoever asks, and only while
+        the budget of queries allows it. In between, the payment is returned as it is stored.
+
+        Args:
+            checkout_request_id: Daraja's id of the prompt.
+            token: The last path segment of the signed callback URL. It proves which payment an id belongs
+                to whose answer could not be stored.
+            idempotency_key: The key of the checkout, as another proof of that. Take it from your own
+                records, never from a browser.
 
         Raises:
             InvalidRequest: The id cannot be one.
+            CallbackRefused: The token is none of ours.
             StoreError: The store failed.
         """
-        remote: QueryResult | None = None
-        failure: MpesaError | None = None
-        try:
-            remote = self.client.query(checkout_request_id)
-        except InvalidRequest:
-            raise
-        except MpesaError as error:
-            failure = error
-            if isinstance(error, RateLimited):
-                self._budget.throttled(self.client.app, self.clock.now(), error.retry_after or 0.0)
-        local = self.store.find(checkout_request_id=checkout_request_id)
-        if local is not None and remote is not None:
-            local = self._ledger.advance(local, QuerySeen(result=remote))
-        return PaymentStatus(remote=remote, remote_error=failure, local_transaction=local)
+        return self._query.ask(checkout_request_id, token=token, key=_checked_key(idempotency_key))
 
     # --- callback ------------------------------------------------------------------------------
 
@@ -317,8 +373,10 @@ class Payments:
                 ``callback_secrets`` are set.
 
         Raises:
-            CallbackRefused: The token is missing or not ours; nothing was stored.
-            InvalidCallback: The body is not a callback; nothing was stored.
+            CallbackRefused: The token is missing or not ours, or too many callbacks are kept for this
+                payment; nothing was stored.
+            InvalidCallback: The body is not a callback, and no token proves that it is Daraja's; nothing
+                was stored.
             StoreError: It could not be stored: answer 5xx, never 200.
         """
         return self._intake.take(body, token)
@@ -341,9 +399,10 @@ class Payments:
         used up, the rest is deferred until it allows more.
 
         Args:
-            on_settled: Told of each settled payment at least once; `transaction_no` is the stable
-                id to deduplicate by. What it raises is logged, and it is told again later. Without
-                it nothing is reported, and the payments stay due for a caller that brings one.
+            on_settled: Receives each settled payment at least once, and again when there is news of it:
+                a receipt, a review, a success. `transaction_no` is the stable id to deduplicate by.
+                What it raises is logged with its traceback, and the payment is reported again later.
+                Without it nothing is reported, and the payments stay due for a caller that brings one.
             limit: Most payments to take.
             deadline: Seconds after which no further payment is begun.
             stop: Asked before each payment; once it says True, no further payment is begun, and those

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from enum import Enum
 
 import attrs
@@ -12,15 +12,19 @@ from mpesa_stk.daraja.models import CallbackResult
 from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallback
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.events import CallbackSeen, Doubted, Signal
+from mpesa_stk.payments.evidence import contradiction
 from mpesa_stk.payments.ledger import Ledger
 from mpesa_stk.payments.signing import is_genuine, transaction_no_of
 from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import Transaction, contradiction, signal_of
+from mpesa_stk.payments.transaction import Transaction, signal_of
 from mpesa_stk.secrecy import mask_checkout_id
 
 __all__ = ["CallbackIntake", "CallbackOutcome", "CallbackReceipt"]
 
+MOST_KEPT = 20
+"""Most callbacks that are kept for one payment, and for one CheckoutRequestID."""
 _DOUBTFUL = (Signal.CONTRADICTED, Signal.UNPROVEN)
+_UNREADABLE = "callback cannot be read"
 
 
 class CallbackOutcome(str, Enum):
@@ -33,7 +37,7 @@ class CallbackOutcome(str, Enum):
     REPEATED = "repeated"
     """It told nothing new."""
     KEPT = "kept"
-    """Its payment is not known yet; it is kept until that turns up."""
+    """It is kept as it came: its payment is not known yet, or its body cannot be read."""
 
 
 @attrs.frozen(kw_only=True)
@@ -83,26 +87,61 @@ class CallbackIntake:
     def take(self, body: bytes, token: str | None) -> CallbackReceipt:
         """Take one callback; see `Payments.handle_callback`."""
         try:
-            claimed = self._claimed_payment(token)
-            result = parse_callback(body)
+            claimed = self.payment_of(token) if self._secrets else None
+            receipt, result = self._received(body, claimed)
         except (CallbackRefused, InvalidCallback) as error:
             self._ledger.notify(
                 Event(kind="callback", outcome="refused", error=type(error).__name__)
             )
             raise
-        receipt = self._place(body, result, claimed)
+        self._notify(receipt, result)
+        return receipt
+
+    def _received(
+        self, body: bytes, claimed: Transaction | None
+    ) -> tuple[CallbackReceipt, CallbackResult | None]:
+        """Read a callback and give it to its payment.
+
+        Returns:
+            What became of it, and what it says; None if that cannot be read.
+        """
+        try:
+            result = parse_callback(body)
+        except InvalidCallback:
+            if claimed is None:
+                raise
+            return self._keep_unread(body, claimed), None
+        return self._place(body, result, claimed), result
+
+    def payment_of(self, token: str | None, /) -> Transaction:
+        """The payment that a signed callback URL proves.
+
+        Raises:
+            CallbackRefused: The token is none of ours.
+            StoreError: The store failed.
+        """
+        number = transaction_no_of(token or "")
+        if number is None:
+            raise CallbackRefused("no token in the callback URL")
+        transaction = self._store.get(number)
+        if transaction is None or not is_genuine(token or "", transaction, self._secrets):
+            raise CallbackRefused("the token is not ours")
+        return transaction
+
+    def _notify(self, receipt: CallbackReceipt, result: CallbackResult | None) -> None:
         known = receipt.transaction
         self._ledger.notify(
             Event(
                 kind="callback",
                 outcome=receipt.outcome.value,
-                code=result.result.code,
+                code=result.result.code if result else None,
                 transaction_no=known.transaction_no if known else None,
-                merchant_request_id=result.merchant_request_id,
-                checkout_request_id=mask_checkout_id(result.checkout_request_id),
+                merchant_request_id=result.merchant_request_id if result else None,
+                checkout_request_id=mask_checkout_id(
+                    result.checkout_request_id if result else None
+                ),
             )
         )
-        return receipt
 
     def apply_kept(self, transaction: Transaction, /) -> Transaction:
         """Apply the callbacks that were kept for a payment, and drop those that are used up.
@@ -114,26 +153,30 @@ class CallbackIntake:
             transaction_no=transaction.transaction_no,
         )
         for kept in kept_callbacks:
-            transaction = self._apply_one(transaction, kept).after
+            try:
+                result = parse_callback(kept.body)
+            except InvalidCallback:
+                continue  # evidence for a person
+            transaction = self._apply_one(transaction, result, kept).after
         return transaction
 
-    def _apply_one(self, transaction: Transaction, kept: KeptCallback) -> _Judgement:
-        judgement = self._judge(transaction, parse_callback(kept.body), kept.body)
+    def _apply_one(
+        self, transaction: Transaction, result: CallbackResult, kept: KeptCallback
+    ) -> _Judgement:
+        judgement = self._judge(transaction, result, kept.body)
         if not judgement.doubtful:
             self._store.drop_callback(kept.callback_id)
         return judgement
 
-    def _claimed_payment(self, token: str | None) -> Transaction | None:
-        """The payment that the signed URL proves, or None where URLs are not signed."""
-        if not self._secrets:
-            return None
-        number = transaction_no_of(token or "")
-        if number is None:
-            raise CallbackRefused("no token in the callback URL")
-        transaction = self._store.get(number)
-        if transaction is None or not is_genuine(token or "", transaction, self._secrets):
-            raise CallbackRefused("the token is not ours")
-        return transaction
+    def _keep_unread(self, body: bytes, claimed: Transaction) -> CallbackReceipt:
+        """Keep a genuine body that cannot be read, and have the payment asked about and looked at.
+
+        Daraja was seen to post a callback once and never again (facts, section 8b), so that this may be
+        all that is ever heard.
+        """
+        self._keep(body, None, claimed.transaction_no, _UNREADABLE)
+        after = self._ledger.advance(claimed, Doubted(reason=_UNREADABLE))
+        return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=after)
 
     def _place(
         self, body: bytes, result: CallbackResult, claimed: Transaction | None
@@ -143,51 +186,68 @@ class CallbackIntake:
             judgement = self._judge(known, result, body)
             return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
         # The push answer may not be stored yet: keep the evidence, then look once more.
-        kept = self._keep(body, result, None, "no payment has this checkout_request_id yet")
+        kept = self._keep(
+            body, result.checkout_request_id, None, "no payment has this checkout_request_id yet"
+        )
         known = self._store.find(checkout_request_id=result.checkout_request_id)
         if known is None:
             return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=None)
-        judgement = self._apply_one(known, kept)
+        judgement = self._apply_one(known, result, kept)
         return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
 
     def _judge(self, known: Transaction, result: CallbackResult, body: bytes) -> _Judgement:
         """Apply a callback to its payment; keep it first where it proves nothing."""
         event: CallbackSeen | Doubted = CallbackSeen(result=result)
-        reason = contradiction(known, result) or "success without proof"
-        if signal_of(known, event) not in _DOUBTFUL:
+        now = self._ledger.clock.now()
+        reason = contradiction(known, result, now) or "success without proof"
+        if signal_of(known, event, now) not in _DOUBTFUL:
             try:
                 before, after = self._ledger.step(known, event)
             except DuplicateTransaction as error:
                 reason = f"callback has the {error.field} of another payment"
                 event = Doubted(reason=reason)
             else:
-                # Doubtful all the same where another callback was faster, and they disagree.
-                doubtful = signal_of(before, event) in _DOUBTFUL
+                # Doubtful all the same if another callback was faster, and they disagree.
+                doubtful = signal_of(before, event, now) in _DOUBTFUL
                 if doubtful:
-                    reason = contradiction(before, result) or reason
-                    self._keep(body, result, known.transaction_no, reason)
+                    reason = contradiction(before, result, now) or reason
+                    self._keep(body, result.checkout_request_id, known.transaction_no, reason)
                 return _Judgement(before=before, after=after, doubtful=doubtful)
-        self._keep(body, result, known.transaction_no, reason)
+        self._keep(body, result.checkout_request_id, known.transaction_no, reason)
         before, after = self._ledger.step(known, event)
         return _Judgement(before=before, after=after, doubtful=True)
 
     def _keep(
-        self, body: bytes, result: CallbackResult, transaction_no: str | None, reason: str
+        self,
+        body: bytes,
+        checkout_request_id: str | None,
+        transaction_no: str | None,
+        reason: str,
     ) -> KeptCallback:
-        """Keep a callback, unless the very same one is kept already."""
-        kept_callbacks = self._store.kept_callbacks(
-            checkout_request_id=result.checkout_request_id, transaction_no=transaction_no
-        )
-        for kept in kept_callbacks:
-            if kept.body == body:
-                return kept
+        """Keep a callback as it came; the very same one is kept once.
+
+        Raises:
+            CallbackRefused: So many are kept for this payment or prompt that no more are taken.
+            StoreError: It could not be kept.
+        """
         kept = KeptCallback(
-            callback_id=str(uuid.uuid4()),
+            callback_id=_callback_id(body, checkout_request_id or transaction_no or ""),
             body=body,
             reason=reason,
             received=self._ledger.clock.now(),
-            checkout_request_id=result.checkout_request_id,
+            checkout_request_id=checkout_request_id,
             transaction_no=transaction_no,
         )
-        self._store.keep_callback(kept)
+        others = self._store.kept_callbacks(
+            checkout_request_id=checkout_request_id, transaction_no=transaction_no
+        )
+        if kept.callback_id not in {other.callback_id for other in others}:
+            if len(others) >= MOST_KEPT:
+                raise CallbackRefused("too many callbacks are kept for this payment")
+            self._store.keep_callback(kept)
         return kept
+
+
+def _callback_id(body: bytes, owner: str) -> str:
+    """Names a callback by its content, so that a repeated one is known at once."""
+    return hashlib.sha256(owner.encode() + b"\n" + body).hexdigest()

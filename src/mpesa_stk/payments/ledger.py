@@ -15,19 +15,13 @@ from mpesa_stk.clock import Clock
 from mpesa_stk.errors import StoreError
 from mpesa_stk.hooks import Event, Notifier
 from mpesa_stk.payments.events import PaymentEvent
+from mpesa_stk.payments.schedule import REPORT_LEASE, pause_before_query
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction, apply
 from mpesa_stk.secrecy import mask_checkout_id
 
-__all__ = ["EXPIRE_AFTER", "FIRST_QUERY", "SLOWEST_QUERY", "Ledger"]
+__all__ = ["Ledger"]
 
-EXPIRE_AFTER = timedelta(minutes=15)
-"""How long an open payment is followed. A prompt lives about a minute (facts, section 6)."""
-FIRST_QUERY = 20.0
-"""Seconds after which an open payment is asked about for the first time (facts, section 0)."""
-SLOWEST_QUERY = 300.0
-"""Most seconds between two looks at an open payment that has not expired."""
-_SLOWEST_LATE_QUERY = 3600.0
 _MOST_RACES = 20
 
 
@@ -80,6 +74,18 @@ class Ledger:
             transaction = self.stored(transaction.transaction_no)
         raise StoreError("other writers were first too many times")
 
+    def try_once(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction | None:
+        """Apply an event only if nobody changed the payment meanwhile.
+
+        Returns:
+            The payment as now stored, or None if another writer was first.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        after = apply(transaction, event, self.clock.now())
+        return attrs.evolve(after, version=after.version + 1) if self.store.replace(after) else None
+
     def stored(self, transaction_no: str, /) -> Transaction:
         """The payment as now stored.
 
@@ -94,17 +100,10 @@ class Ledger:
     # --- the schedule ---------------------------------------------------------------------------
 
     def next_query(self, transaction: Transaction, /) -> datetime:
-        """When to ask about an open payment again: ever more slowly, spread, and when it expires.
-
-        One that outlived its expiry because Daraja could not be asked is asked about more slowly still.
-        """
-        now = self.clock.now()
-        # Not from `created`: a REJECTED payment that is tried again begins anew.
-        age = now - (transaction.expires_at - EXPIRE_AFTER)
-        pause = max(age.total_seconds() / 2, FIRST_QUERY)
-        if now >= transaction.expires_at:
-            return self.spread(min(pause, _SLOWEST_LATE_QUERY))
-        return min(self.spread(min(pause, SLOWEST_QUERY)), transaction.expires_at)
+        """When to ask about an open payment again: ever more slowly, spread, and when it expires."""
+        now, expires_at = self.clock.now(), transaction.expires_at
+        next_due = self.spread(pause_before_query(now, expires_at))
+        return next_due if now >= expires_at else min(next_due, expires_at)
 
     def spread(self, seconds: float, /) -> datetime:
         """That many seconds from now, give or take a tenth by chance."""
@@ -122,25 +121,31 @@ class Ledger:
         """
         self.store.replace(attrs.evolve(transaction, due_at=due_at))
 
-    def hold(self, transaction: Transaction, lease: timedelta, /) -> Transaction | None:
-        """Take a payment that has just settled, unless another worker has it by now.
+    def hold(self, transaction: Transaction, /) -> Transaction | None:
+        """Take a settled payment for its report, so that what is reported is what is stored.
+
+        Args:
+            transaction: The payment as this worker saw it last: just settled, or claimed by it.
 
         Returns:
-            The payment as now stored, or None where another worker has it or has told of it.
+            The payment as now stored, or None if another worker has it, if it was reported, or if it
+            was started anew.
 
         Raises:
             StoreError: The store failed, or others were first too many times.
         """
+        mine = transaction.due_at
         for _ in range(_MOST_RACES):
-            now = self.clock.now()
-            if transaction.due_at is None or transaction.due_at > now:
-                return None
-            until = now + lease
+            until = self.clock.now() + REPORT_LEASE
             held = attrs.evolve(transaction, due_at=until)
-            # Where the write itself outlasted the lease, others may have told more by now.
+            # If the write itself outlasted the lease, others may have told more since.
             if self.store.replace(held) and self.clock.now() < until:
                 return attrs.evolve(held, version=held.version + 1)
             transaction = self.stored(transaction.transaction_no)
+            if not transaction.state.settled or transaction.due_at is None:
+                return None
+            if transaction.due_at != mine and transaction.due_at > self.clock.now():
+                return None
         raise StoreError("other writers were first too many times")
 
     def _tell_settled(self, transaction: Transaction) -> None:

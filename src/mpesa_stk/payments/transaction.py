@@ -1,11 +1,12 @@
-"""A payment's life: the transaction, its states, and the one table of rules. Pure.
+"""A payment's life: the one table of rules. Pure.
 
 `apply` takes a transaction, an event and the time, and returns a transaction. The rules:
 
 - success is absorbing, and a proven success beats FAILED, EXPIRED, REJECTED and UNCERTAIN;
 - a failure settles only an open payment, a query only on the closed list of final codes;
 - a query never overrides a callback;
-- a callback that contradicts us (another amount, id or receipt) settles nothing: `needs_review`;
+- a callback that contradicts us (amount, id, receipt, payer or date) settles nothing: `needs_review`;
+- what a report told and what changed since makes the payment due for a report again;
 - the same event twice changes nothing.
 """
 
@@ -29,10 +30,13 @@ from mpesa_stk.payments.events import (
     CallbackSeen,
     Deferred,
     Doubted,
+    IdLearnt,
+    News,
     OutcomeLost,
     PaymentEvent,
     PushRefused,
     PushTaken,
+    QueryBegun,
     QuerySeen,
     Reported,
     ReportFailed,
@@ -41,9 +45,9 @@ from mpesa_stk.payments.events import (
     TryAgain,
     WorkerDied,
 )
-from mpesa_stk.payments.state import TransactionState
-from mpesa_stk.phone import masked_phone_repr
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.payments.evidence import contradiction, with_review, without_reviews
+from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
+from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 
 __all__ = [
     "TRANSITIONS",
@@ -51,96 +55,19 @@ __all__ = [
     "Transaction",
     "TransactionState",
     "apply",
-    "contradiction",
+    "last_asked",
+    "news_of",
     "signal_of",
 ]
 
-_DOUBT = "callback reports success without proof"
+_UNPROVEN = "callback reports success without proof"
+_NEVER_LEARNT = "the push's outcome was never learnt"
+_NEVER_SAID = "Daraja never said how it ended"
+_DOUBTS = frozenset({_UNPROVEN, _NEVER_LEARNT, _NEVER_SAID})
+"""Reasons for a review that a success settles."""
 MAX_HISTORY = 40
 _FIRST_KEPT = 4
 _MOST_ALIKE = 8
-
-
-@attrs.frozen(kw_only=True)
-class HistoryEntry:
-    """One dated line of a payment's history, without personal data.
-
-    Attributes:
-        at: When.
-        event: What happened, a constant word.
-        code: The result or error code, where there was one; of a lost push, in a constant word or
-            two, what came instead of an answer.
-        state: The state after it.
-    """
-
-    at: datetime
-    event: str
-    code: str | None = None
-    state: TransactionState
-
-
-@attrs.frozen(kw_only=True)
-class Transaction:
-    """Everything that is known about one payment. All times are aware and UTC.
-
-    Attributes:
-        transaction_no: UUID4, the payment's stable id.
-        idempotency_key: The caller's name for this payment, or None.
-        account: Who is paid, for example ``"paybill 174379"``.
-        phone_number: Who pays, E.164.
-        amount: Whole shillings (KES).
-        reference: Shown in the prompt.
-        description: The caller's words.
-        state: `TransactionState`.
-        created: When the intent was stored.
-        updated: When it last changed.
-        expires_at: When an open payment is given up as EXPIRED.
-        due_at: When `process_due` must look at it again, or None.
-        merchant_request_id: Daraja's id of the request.
-        checkout_request_id: Daraja's id of the prompt.
-        response_description: Daraja's answer to the push.
-        customer_message: Daraja's words for the customer.
-        result_code: The result's code, or the error code of a refused push.
-        result_desc: Daraja's words on it.
-        receipt_number: M-Pesa's receipt; None until a callback brought it.
-        paid_at: When the customer paid, where the callback told.
-        settled_by: ``push``, ``callback``, ``query`` or ``time``; None while open.
-        needs_review: Why a person must look at it, or None.
-        reported: Whether the host was told of the outcome.
-        history: What happened, oldest first, bounded.
-        version: Grows with every stored change.
-    """
-
-    transaction_no: str
-    idempotency_key: str | None = None
-    account: str
-    phone_number: str = attrs.field(repr=masked_phone_repr)
-    amount: int
-    reference: str
-    description: str = ""
-    state: TransactionState = TransactionState.CREATED
-    created: datetime
-    updated: datetime
-    expires_at: datetime
-    due_at: datetime | None
-    merchant_request_id: str | None = None
-    checkout_request_id: str | None = attrs.field(default=None, repr=masked_id_repr)
-    response_description: str | None = None
-    customer_message: str | None = None
-    result_code: str | None = None
-    result_desc: str | None = None
-    receipt_number: str | None = None
-    paid_at: datetime | None = None
-    settled_by: str | None = None
-    needs_review: str | None = None
-    reported: bool = False
-    history: tuple[HistoryEntry, ...] = ()
-    version: int = 0
-
-    @property
-    def status_code(self) -> str:
-        """``"0"`` for paid, ``"1"`` for everything else."""
-        return "0" if self.state is TransactionState.SUCCEEDED else "1"
 
 
 # --- the table -------------------------------------------------------------------------------------
@@ -154,15 +81,18 @@ _TO_FAILED: _Row = dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.PENDING), _S.FAIL
 
 TRANSITIONS: Mapping[Signal, Mapping[TransactionState, TransactionState]] = MappingProxyType(
     {
-        Signal.ACCEPTED: {_S.CREATED: _S.PENDING, _S.UNCERTAIN: _S.PENDING},
+        # A late acceptance tells of a live prompt, so that an EXPIRED payment is followed again.
+        Signal.ACCEPTED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
         Signal.REFUSED: {_S.CREATED: _S.REJECTED, _S.UNCERTAIN: _S.REJECTED},
         Signal.LOST: {_S.CREATED: _S.UNCERTAIN},
         Signal.ORPHANED: {_S.CREATED: _S.UNCERTAIN},
         Signal.AGAIN: {_S.REJECTED: _S.CREATED},
+        Signal.LINKED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
         Signal.PAID: _TO_PAID,
         Signal.NOT_PAID: _TO_FAILED,
         Signal.UNPROVEN: {},
         Signal.CONTRADICTED: {},
+        Signal.ASKING: {},
         Signal.QUERY_PAID: _TO_PAID,
         Signal.QUERY_NOT_PAID: _TO_FAILED,
         Signal.NOTHING_NEW: {},
@@ -173,29 +103,29 @@ TRANSITIONS: Mapping[Signal, Mapping[TransactionState, TransactionState]] = Mapp
 )
 """Signal -> state -> next state. Where a state is missing, the payment stays where it is."""
 
+_PLAIN: Mapping[type, Signal] = MappingProxyType(
+    {
+        PushTaken: Signal.ACCEPTED,
+        PushRefused: Signal.REFUSED,
+        OutcomeLost: Signal.LOST,
+        WorkerDied: Signal.ORPHANED,
+        TryAgain: Signal.AGAIN,
+        IdLearnt: Signal.LINKED,
+        QueryBegun: Signal.ASKING,
+        Deferred: Signal.NOTHING_NEW,
+        Doubted: Signal.CONTRADICTED,
+        TimeUp: Signal.TIME_UP,
+        Reported: Signal.REPORTED,
+        ReportFailed: Signal.REPORT_FAILED,
+    }
+)
+_ASKED = {Signal.ASKING.value, Signal.NOTHING_NEW.value}
 
-def contradiction(transaction: Transaction, result: CallbackResult, /) -> str | None:
-    """How a callback disagrees with what is known, or None.
 
-    A proven failure after a callback's success, or another amount, id or receipt.
-    """
-    known = transaction.checkout_request_id
-    if known is not None and known != result.checkout_request_id:
-        return "callback names another checkout_request_id"
-    if isinstance(result, PaymentConfirmed):
-        if result.amount != transaction.amount:
-            return "callback has another amount"
-        if transaction.receipt_number not in (None, result.receipt_number):
-            return "callback has another receipt"
-    elif not isinstance(result, PaymentUnproven) and transaction.state is _S.SUCCEEDED:
-        return "callback says not paid after a success"
-    return None
-
-
-def signal_of(transaction: Transaction, event: PaymentEvent, /) -> Signal:
+def signal_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Signal:
     """What an event means for this transaction."""
     if isinstance(event, CallbackSeen):
-        if contradiction(transaction, event.result):
+        if contradiction(transaction, event.result, now):
             return Signal.CONTRADICTED
         if isinstance(event.result, PaymentConfirmed):
             return Signal.PAID
@@ -206,23 +136,9 @@ def signal_of(transaction: Transaction, event: PaymentEvent, /) -> Signal:
             return Signal.CONTRADICTED if overrides else Signal.QUERY_PAID
         failed = event.result.status is QueryStatus.FAILED
         return Signal.QUERY_NOT_PAID if failed else Signal.NOTHING_NEW
+    if isinstance(event, TimeUp) and now < transaction.expires_at:
+        return Signal.NOTHING_NEW  # it was started anew meanwhile
     return _PLAIN[type(event)]
-
-
-_PLAIN: Mapping[type, Signal] = MappingProxyType(
-    {
-        PushTaken: Signal.ACCEPTED,
-        PushRefused: Signal.REFUSED,
-        OutcomeLost: Signal.LOST,
-        WorkerDied: Signal.ORPHANED,
-        TryAgain: Signal.AGAIN,
-        Deferred: Signal.NOTHING_NEW,
-        Doubted: Signal.CONTRADICTED,
-        TimeUp: Signal.TIME_UP,
-        Reported: Signal.REPORTED,
-        ReportFailed: Signal.REPORT_FAILED,
-    }
-)
 
 
 def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Transaction:
@@ -233,17 +149,35 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
         event: What happened.
         now: When, aware.
     """
-    signal = signal_of(transaction, event)
+    signal = signal_of(transaction, event, now)
     state = TRANSITIONS[signal].get(transaction.state, transaction.state)
     facts = _learnt(transaction, event, signal, state, now)
     facts = {name: value for name, value in facts.items() if getattr(transaction, name) != value}
+    if state.settled and _NEWS & facts.keys():
+        facts |= {"reported": False, "due_at": _due_for_report(transaction, now)}
     entry = HistoryEntry(at=now, event=signal.value, code=_code_of(event), state=state)
     if not facts and not _is_new_evidence(transaction, event, entry):
         return transaction
     history = transaction.history
-    if isinstance(event, (Deferred, ReportFailed)):
+    if isinstance(event, (Deferred, ReportFailed, QueryBegun, QuerySeen)):
         history = _without_repetition(history, entry)
     return attrs.evolve(transaction, **facts, updated=now, history=_bounded((*history, entry)))
+
+
+def news_of(transaction: Transaction, /) -> News:
+    """What a report of this transaction tells."""
+    return News(**{name: getattr(transaction, name) for name in _NEWS})
+
+
+_NEWS = frozenset(attrs.fields_dict(News))
+
+
+def last_asked(transaction: Transaction, /) -> datetime | None:
+    """When Daraja was last asked about it, as far as its history tells."""
+    return max((entry.at for entry in transaction.history if entry.event in _ASKED), default=None)
+
+
+# --- history ------------------------------------------------------------------------------------------
 
 
 def _is_new_evidence(before: Transaction, event: PaymentEvent, entry: HistoryEntry) -> bool:
@@ -255,7 +189,10 @@ def _is_new_evidence(before: Transaction, event: PaymentEvent, entry: HistoryEnt
 def _without_repetition(
     history: tuple[HistoryEntry, ...], entry: HistoryEntry
 ) -> tuple[HistoryEntry, ...]:
-    """Make room for an entry that says only that it failed again: of a long row, the last one goes."""
+    """Drop the newest entry if the last eight all equal this one: the new one replaces it.
+
+    So many tries that end alike do not push out how the payment began.
+    """
     row = history[-_MOST_ALIKE:]
     alike = len(row) == _MOST_ALIKE and all(
         attrs.evolve(past, at=entry.at) == entry for past in row
@@ -277,7 +214,12 @@ def _code_of(event: PaymentEvent) -> str | None:
         return event.result.result_code
     if isinstance(event, (OutcomeLost, Deferred)):
         return event.reason
+    if isinstance(event, (Reported, ReportFailed)):
+        return event.news.state.value
     return event.code if isinstance(event, PushRefused) else None
+
+
+# --- what an event teaches ------------------------------------------------------------------------------
 
 
 def _learnt(
@@ -285,45 +227,72 @@ def _learnt(
 ) -> dict[str, Any]:
     """The fields that an event sets; those that already have the value are dropped later."""
     moved = state is not before.state
-    facts: dict[str, Any] = {"state": state} | _schedule(before, event, now)
-    if moved and state.settled:
-        facts |= _settlement(before, signal, state, now)
+    facts: dict[str, Any] = {"state": state} | _schedule(event, state, now)
+    if moved:
+        facts |= _settlement(before, signal, state)
     if isinstance(event, PushTaken):
-        facts |= _from_push(before, event)
+        facts |= _from_push(before, event, state)
+    elif isinstance(event, IdLearnt) and moved:
+        facts["checkout_request_id"] = before.checkout_request_id or event.checkout_request_id
+        facts["due_at"] = now
     elif isinstance(event, CallbackSeen):
         facts |= _from_callback(before, event.result, signal, moved=moved, now=now)
     elif isinstance(event, QuerySeen):
         facts |= _from_query(before, event.result, signal, moved=moved)
     elif isinstance(event, Doubted):
-        facts["needs_review"] = before.needs_review or event.reason
-    elif isinstance(event, PushRefused) and moved:
-        facts |= {"result_code": event.code, "result_desc": event.reason}
-    elif isinstance(event, TryAgain) and moved:
-        facts |= _fresh_start(event)
-    elif isinstance(event, Reported) and before.state is event.state:
-        facts |= {"reported": True, "due_at": None}
+        facts |= _doubt(before, event.reason, now)
+    elif isinstance(event, (Reported, ReportFailed)):
+        facts |= _after_report(before, event, now)
+    elif moved:
+        facts |= _from_the_flow(before, event)
     return facts
 
 
-def _schedule(before: Transaction, event: PaymentEvent, now: datetime) -> dict[str, Any]:
-    """When to look again: an open payment as the event says, a settled one until it is reported."""
+def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:
+    """What a refusal, an expiry and a new beginning leave behind."""
+    if isinstance(event, PushRefused):
+        return {"result_code": event.code, "result_desc": event.reason}
+    if isinstance(event, TimeUp):
+        return {"needs_review": _review_of_expiry(before, answered=event.answered)}
+    return _fresh_start(event) if isinstance(event, TryAgain) else {}
+
+
+def _schedule(event: PaymentEvent, state: TransactionState, now: datetime) -> dict[str, Any]:
+    """When to look at an open payment again, as the event says."""
     next_due = getattr(event, "next_due", None)
-    if isinstance(event, ReportFailed):
-        concerned = before.state is event.state and not before.reported
-    else:
-        concerned = not before.state.settled
+    concerned = not state.settled and not isinstance(event, ReportFailed)
     return {"due_at": max(next_due, now)} if next_due is not None and concerned else {}
 
 
-def _settlement(
-    before: Transaction, signal: Signal, state: TransactionState, now: datetime
+def _due_for_report(before: Transaction, now: datetime) -> datetime:
+    """When news is due for its report: at once, unless a report is under way.
+
+    A worker holds a settled payment while it reports it. News waits until that report is over, so that
+    the older report cannot come after it.
+    """
+    held = before.state.settled and not before.reported and before.due_at is not None
+    return min(max(before.due_at or now, now), now + REPORT_LEASE) if held else now
+
+
+def _after_report(
+    before: Transaction, event: Reported | ReportFailed, now: datetime
 ) -> dict[str, Any]:
-    """An outcome: it is due for its report at once."""
-    facts: dict[str, Any] = {"reported": False, "due_at": now, "settled_by": _SETTLERS[signal]}
-    if state is _S.SUCCEEDED and before.needs_review == _DOUBT:
-        facts["needs_review"] = None
-    if state is _S.EXPIRED and before.state is _S.UNCERTAIN:
-        facts["needs_review"] = before.needs_review or "the push's outcome was never learnt"
+    """It is over if the host was told all. A failed one comes again later, one with news at once."""
+    if not before.state.settled or before.reported:
+        return {}
+    if event.news != news_of(before):
+        return {"due_at": now}
+    if isinstance(event, ReportFailed):
+        return {"due_at": max(event.next_due, now)}
+    return {"reported": True, "due_at": None}
+
+
+def _settlement(before: Transaction, signal: Signal, state: TransactionState) -> dict[str, Any]:
+    """Who settled it; an open payment is settled by none."""
+    facts: dict[str, Any] = {"settled_by": _SETTLERS.get(signal), "reported": False}
+    if state in (_S.PENDING, _S.SUCCEEDED):
+        moot = _DOUBTS if state is _S.SUCCEEDED else _DOUBTS - {_UNPROVEN}
+        facts["needs_review"] = without_reviews(before.needs_review, moot)
     return facts
 
 
@@ -339,23 +308,29 @@ _SETTLERS: Mapping[Signal, str] = MappingProxyType(
 )
 
 
-def _from_push(before: Transaction, event: PushTaken) -> dict[str, Any]:
+def _from_push(before: Transaction, event: PushTaken, state: TransactionState) -> dict[str, Any]:
     """Daraja's answer; an id that a callback brought first stays."""
     answer = event.answer
-    return {
+    facts: dict[str, Any] = {
         "merchant_request_id": answer.merchant_request_id,
         "checkout_request_id": before.checkout_request_id or answer.checkout_request_id,
         "response_description": answer.response_description,
         "customer_message": answer.customer_message,
     }
+    if not state.settled:
+        facts["expires_at"] = max(before.expires_at, event.lives_until)
+    return facts
 
 
 def _from_query(
     before: Transaction, result: QueryResult, signal: Signal, *, moved: bool
 ) -> dict[str, Any]:
     if signal is Signal.CONTRADICTED:
-        doubt = "query says paid after a callback's failure"
-        return {"needs_review": before.needs_review or doubt}
+        return {
+            "needs_review": with_review(
+                before.needs_review, "query says paid after a callback's failure"
+            )
+        }
     if not moved:
         return {}
     return {"result_code": result.result_code, "result_desc": result.result_desc}
@@ -365,13 +340,13 @@ def _from_callback(
     before: Transaction, result: CallbackResult, signal: Signal, *, moved: bool, now: datetime
 ) -> dict[str, Any]:
     if signal is Signal.CONTRADICTED:
-        return {"needs_review": before.needs_review or contradiction(before, result)}
+        return _doubt(before, str(contradiction(before, result, now)), now)
     facts: dict[str, Any] = {
         "merchant_request_id": before.merchant_request_id or result.merchant_request_id,
         "checkout_request_id": before.checkout_request_id or result.checkout_request_id,
     }
     if signal is Signal.UNPROVEN:
-        return facts | _doubt(before, now)
+        return facts if before.state is _S.SUCCEEDED else facts | _doubt(before, _UNPROVEN, now)
     if moved or before.result_code is None or isinstance(result, PaymentConfirmed):
         facts |= {"result_code": result.result.code, "result_desc": result.result_desc}
     if isinstance(result, PaymentConfirmed):
@@ -381,24 +356,30 @@ def _from_callback(
             or (result.paid_at and result.paid_at.astimezone(timezone.utc)),
             "settled_by": "callback",
         }
+        if moved and now > before.expires_at + KEEP_ASKING:
+            doubts = without_reviews(before.needs_review, _DOUBTS)
+            facts["needs_review"] = with_review(doubts, "callback came more than a day late")
     return facts
 
 
-def _doubt(before: Transaction, now: datetime) -> dict[str, Any]:
-    """A success without proof: ask Daraja at once while open, ask a person where that is over."""
-    if before.state is _S.SUCCEEDED or before.needs_review:
+def _doubt(before: Transaction, reason: str, now: datetime) -> dict[str, Any]:
+    """A person must look at it; while it is open, Daraja is asked at once, too."""
+    reviewed = with_review(before.needs_review, reason)
+    if reviewed == before.needs_review:
         return {}
-    if before.state.settled:
-        return {"needs_review": _DOUBT}
-    return {"needs_review": _DOUBT, "due_at": now}
+    return {"needs_review": reviewed} | ({} if before.state.settled else {"due_at": now})
+
+
+def _review_of_expiry(before: Transaction, *, answered: bool) -> str | None:
+    if before.state is _S.UNCERTAIN:
+        return with_review(before.needs_review, _NEVER_LEARNT)
+    return before.needs_review if answered else with_review(before.needs_review, _NEVER_SAID)
 
 
 def _fresh_start(event: TryAgain) -> dict[str, Any]:
     return {
         "result_code": None,
         "result_desc": None,
-        "settled_by": None,
-        "reported": False,
         "expires_at": event.expires_at,
         "due_at": event.due_at,
     }

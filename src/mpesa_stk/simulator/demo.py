@@ -233,8 +233,10 @@ class _Shop:
         """Wait for the callback, ask Daraja too, report."""
         if transaction.state is not TransactionState.REJECTED:
             _wait_until(self._called_back.is_set, patience)
-        if transaction.checkout_request_id is not None:
-            self._payments.query(transaction.checkout_request_id)
+        number = transaction.checkout_request_id
+        if number is not None and self._payments.query(number).remote is None:
+            with contextlib.suppress(MpesaError):
+                self._client.query(number)  # a settled payment: only to show Daraja's view of it
         return self.look(transaction)
 
     def look(self, transaction: Transaction) -> Transaction:

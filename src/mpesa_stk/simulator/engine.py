@@ -79,8 +79,8 @@ class DarajaEngine:
         Args:
             config: The app's key and secret, the passkey and the account.
             clock: Tells the time; never slept on.
-            shop_clock: Tells the time of those who ask, by which a Timestamp is fresh; the same by
-                default.
+            shop_clock: Tells the time of those who ask, by which a Timestamp is fresh and no callback
+                is from the future; the same by default.
             randomness: Where ids, tokens and receipts come from.
             scenario: What becomes of pushes; paid after a second by default.
             token_lifetime: Seconds for which a token is good.
@@ -92,7 +92,7 @@ class DarajaEngine:
         self._clock = clock
         self._random = randomness
         self._tokens = IssuedTokens(lifetime=token_lifetime, one_at_a_time=one_token)
-        self._phones = Phones(clock, callback_tries=callback_tries)
+        self._phones = Phones(clock, shop_clock=shop_clock, callback_tries=callback_tries)
         self._endpoints = Endpoints(
             config,
             clock=clock,

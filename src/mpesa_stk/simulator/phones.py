@@ -45,8 +45,11 @@ class Phones:
     earliest, so that no id comes twice, and never while something of them is on the schedule.
     """
 
-    def __init__(self, clock: Clock, /, *, callback_tries: int) -> None:
+    def __init__(
+        self, clock: Clock, /, *, callback_tries: int, shop_clock: Clock | None = None
+    ) -> None:
         self._clock = clock
+        self._shop_clock = shop_clock or clock
         self._callback_tries = callback_tries
         self._prompts: dict[str, Prompt] = {}
         self._last: dict[str, str] = {}
@@ -170,7 +173,15 @@ class Phones:
         if not self._to_come[item.checkout_request_id]:
             del self._to_come[item.checkout_request_id]
             self._over.append(item.checkout_request_id)
-        return item
+        return self._not_from_the_future(item)
+
+    def _not_from_the_future(self, item: CallbackDelivery | Ended) -> CallbackDelivery | Ended:
+        """A callback with a date that the shop's clock has reached, also if ours was put forward."""
+        prompt = self._prompts.get(item.checkout_request_id)
+        now = self._shop_clock.now()
+        if isinstance(item, Ended) or prompt is None or prompt.ends <= now:
+            return item
+        return attrs.evolve(item, body=callback_body(attrs.evolve(prompt, ends=now)))
 
     def try_again(self, delivery: CallbackDelivery, /) -> None:
         """Put a callback that was not taken on the schedule again, if tries are left."""

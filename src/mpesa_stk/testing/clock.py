@@ -49,3 +49,8 @@ class ManualClock:
         with self._lock:
             self._now += timedelta(seconds=seconds)
             self._monotonic += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the time of day forwards or backwards, as a correction of the clock does."""
+        with self._lock:
+            self._now += timedelta(seconds=seconds)

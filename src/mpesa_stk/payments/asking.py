@@ -1,0 +1,119 @@
+"""Asks what became of a payment, for a page or a person: from the store if it is known there."""
+
+from __future__ import annotations
+
+import attrs
+
+from mpesa_stk.client import StkClient
+from mpesa_stk.daraja.models import QueryResult, QueryStatus, check_checkout_id
+from mpesa_stk.errors import MpesaError, RateLimited
+from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.budget import QueryBudget
+from mpesa_stk.payments.events import IdLearnt, QueryBegun, QuerySeen
+from mpesa_stk.payments.intake import CallbackIntake
+from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.schedule import ASK_AGAIN_AFTER
+from mpesa_stk.payments.state import Transaction
+from mpesa_stk.payments.transaction import last_asked
+
+__all__ = ["PaymentQuery", "PaymentStatus"]
+
+
+@attrs.frozen(kw_only=True)
+class PaymentStatus:
+    """Daraja's view and ours.
+
+    Attributes:
+        remote: Daraja's answer. None if the payment is settled, if Daraja was asked a moment ago, or if
+            it could not be asked.
+        remote_error: Why it could not be asked.
+        local_transaction: The payment as stored, with the answer applied; None if it is not ours.
+    """
+
+    remote: QueryResult | None = None
+    remote_error: MpesaError | None = None
+    local_transaction: Transaction | None = None
+
+
+class PaymentQuery:
+    """Answers from the store, or from Daraja within the budget."""
+
+    def __init__(
+        self, *, ledger: Ledger, intake: CallbackIntake, client: StkClient, budget: QueryBudget
+    ) -> None:
+        self._ledger = ledger
+        self._intake = intake
+        self._client = client
+        self._budget = budget
+        self._account = str(client.config.account)
+
+    def ask(self, checkout_request_id: str, *, token: str | None, key: str | None) -> PaymentStatus:
+        """See `Payments.query`."""
+        check_checkout_id(checkout_request_id)
+        claimed = self._intake.payment_of(token) if token is not None else None
+        local = self._ledger.store.find(checkout_request_id=checkout_request_id)
+        if local is None:
+            return self._unknown_here(checkout_request_id, claimed, key)
+        if local.account != self._account:
+            return PaymentStatus()
+        local = self._intake.apply_kept(local)
+        if local.state.settled or not self._may_ask(local):
+            return PaymentStatus(local_transaction=local)
+        ledger = self._ledger
+        begun = ledger.try_once(local, QueryBegun(next_due=ledger.next_query(local)))
+        if begun is None:  # another caller was first, and asks, or has settled it
+            return PaymentStatus(local_transaction=ledger.stored(local.transaction_no))
+        return self._asked(checkout_request_id, begun)
+
+    def _may_ask(self, local: Transaction) -> bool:
+        """Whether Daraja was not asked about this payment a moment ago, and the budget allows it now."""
+        asked, now = last_asked(local), self._ledger.clock.now()
+        if asked is not None and abs(now - asked) < ASK_AGAIN_AFTER:
+            return False
+        return self._budget.take(self._client.app, now) <= 0
+
+    def _asked(self, checkout_request_id: str, local: Transaction) -> PaymentStatus:
+        """Ask Daraja, and settle the payment if the answer is final."""
+        remote = self._remote(checkout_request_id)
+        if isinstance(remote, MpesaError):
+            return PaymentStatus(remote_error=remote, local_transaction=local)
+        local = self._ledger.advance(local, QuerySeen(result=remote))
+        return PaymentStatus(remote=remote, local_transaction=local)
+
+    def _unknown_here(
+        self, checkout_request_id: str, claimed: Transaction | None, key: str | None
+    ) -> PaymentStatus:
+        """Ask about an id that no payment has. A payment that the caller proves it is of gets it."""
+        ledger = self._ledger
+        if self._budget.take(self._client.app, ledger.clock.now()) > 0:
+            return PaymentStatus()
+        remote = self._remote(checkout_request_id)
+        if isinstance(remote, MpesaError):
+            return PaymentStatus(remote_error=remote)
+        local = ledger.store.find(checkout_request_id=checkout_request_id)
+        if local is None and claimed is None and key is not None:
+            claimed = ledger.store.find(idempotency_key=key, account=self._account)
+        if local is None and claimed is not None and _is_known(remote):
+            local = ledger.advance(claimed, IdLearnt(checkout_request_id=checkout_request_id))
+        if local is None or local.checkout_request_id != checkout_request_id:
+            log_trouble("payment_of_query_unknown", status=remote.status.value)
+            return PaymentStatus(remote=remote)
+        local = self._intake.apply_kept(local)
+        local = ledger.advance(local, QuerySeen(result=remote))
+        return PaymentStatus(remote=remote, local_transaction=local)
+
+    def _remote(self, checkout_request_id: str) -> QueryResult | MpesaError:
+        """Daraja's answer, or why there is none. If Daraja asks to slow down, all workers do."""
+        try:
+            return self._client.query(checkout_request_id, attempts=1)
+        except RateLimited as error:
+            now = self._ledger.clock.now()
+            self._budget.throttled(self._client.app, now, error.retry_after or 0.0)
+            return error
+        except MpesaError as error:
+            return error
+
+
+def _is_known(remote: QueryResult) -> bool:
+    """Whether Daraja knows the prompt: it named an outcome, or says that it is being processed."""
+    return remote.status is not QueryStatus.UNKNOWN

@@ -1,0 +1,71 @@
+"""How a callback can disagree with what is known, and the reasons for a review. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from mpesa_stk.daraja.models import CallbackResult, PaymentConfirmed, PaymentUnproven
+from mpesa_stk.payments.state import Transaction, TransactionState
+
+__all__ = ["contradiction", "with_review", "without_reviews"]
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
+"""How far Daraja's clock and ours may be apart."""
+_NATIONAL = len("712345678")
+_SEPARATOR = "; "
+
+
+def contradiction(transaction: Transaction, result: CallbackResult, now: datetime, /) -> str | None:
+    """How a callback disagrees with what is known, or None.
+
+    Args:
+        transaction: The payment that it names.
+        result: What it says.
+        now: The time, aware.
+    """
+    for field in ("checkout_request_id", "merchant_request_id"):
+        known, named = getattr(transaction, field), getattr(result, field)
+        if known is not None and named is not None and known != named:
+            return f"callback names another {field}"
+    if isinstance(result, PaymentConfirmed):
+        return _unlike_the_payment(transaction, result, now)
+    if not isinstance(result, PaymentUnproven) and transaction.state is TransactionState.SUCCEEDED:
+        return "callback says not paid after a success"
+    return None
+
+
+def _unlike_the_payment(
+    transaction: Transaction, result: PaymentConfirmed, now: datetime
+) -> str | None:
+    """How a proven success differs from the payment that was asked for, or None."""
+    if result.amount != transaction.amount:
+        return "callback has another amount"
+    if transaction.receipt_number not in (None, result.receipt_number):
+        return "callback has another receipt"
+    if _is_another_payer(transaction.phone_number, result.phone_number):
+        return "callback has another payer"
+    if result.paid_at is not None:
+        if result.paid_at < transaction.created - _CLOCKS_DIFFER:
+            return "callback has a date before the payment"
+        if result.paid_at > now + _CLOCKS_DIFFER:
+            return "callback has a date in the future"
+    return None
+
+
+def _is_another_payer(ours: str, theirs: str | None) -> bool:
+    """Whether a callback names a payer, with all digits, who is not ours; a masked one may be ours."""
+    digits = (theirs or "").removeprefix("+")
+    whole = digits.isdecimal() and len(digits) >= _NATIONAL
+    return whole and digits[-_NATIONAL:] != ours[-_NATIONAL:]
+
+
+def with_review(reasons: str | None, reason: str, /) -> str:
+    """The reasons for a review, with one more; each stands there once."""
+    known = reasons.split(_SEPARATOR) if reasons else []
+    return _SEPARATOR.join(known if reason in known else [*known, reason])
+
+
+def without_reviews(reasons: str | None, settled: frozenset[str], /) -> str | None:
+    """The reasons for a review without those that are settled."""
+    known = reasons.split(_SEPARATOR) if reasons else []
+    return _SEPARATOR.join(reason for reason in known if reason not in settled) or None
