@@ -112,12 +112,12 @@ def test_each_process_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_of_a_new_child_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two that come at once may both make one; both use the first."""
-    both = threading.Barrier(2, timeout=5.0)
+    both = threading.Barrier(2)
     values = iter(range(10))
 
     def make() -> int:
         if values_wait.is_set():
-            both.wait()
+            both.wait(5.0)
         return next(values)
 
     values_wait = threading.Event()

@@ -150,14 +150,13 @@ def test_a_payment_is_paid_over_http() -> None:
     scenario = Scenario(answer_after=0.05)
     with SimulatorServer(make_config(), scenario=scenario) as daraja, Host(daraja) as host:
         paid = host.pay()
-        status = host.payments.query(paid.checkout_request_id or "")
+        remote = host.payments.client.query(paid.checkout_request_id or "")
         host.payments.process_due(on_settled=reported.append)
 
     assert paid.state is TransactionState.SUCCEEDED
     assert paid.settled_by == "callback"
     assert len(paid.receipt_number or "") == 10
-    assert status.remote is not None
-    assert status.remote.status is QueryStatus.PAID
+    assert remote.status is QueryStatus.PAID
     assert [payment.receipt_number for payment in reported] == [paid.receipt_number]
 
 
@@ -176,11 +175,10 @@ def test_a_payment_fails_with_daraja_s_code(outcome: str, code: str) -> None:
     scenario = Scenario(outcome=outcome, answer_after=0.0)
     with SimulatorServer(make_config(), scenario=scenario) as daraja, Host(daraja) as host:
         failed = host.pay()
-        status = host.payments.query(failed.checkout_request_id or "")
+        remote = host.payments.client.query(failed.checkout_request_id or "")
 
     assert (failed.state, failed.result_code) == (TransactionState.FAILED, code)
-    assert status.remote is not None
-    assert (status.remote.status, status.remote.result_code) == (QueryStatus.FAILED, code)
+    assert (remote.status, remote.result_code) == (QueryStatus.FAILED, code)
 
 
 def test_an_open_prompt_is_pending_and_keeps_the_phone_busy() -> None:

@@ -20,14 +20,11 @@ import pytest
 import sqlalchemy as sa
 
 import mpesa_stk.payments.sql
-from daraja_double import ScriptedDaraja, make_client
 from mpesa_stk import (
-    CallbackOutcome,
     ConfigurationError,
     DuplicateTransaction,
     HistoryEntry,
     KeptCallback,
-    Payments,
     StoreError,
     Transaction,
     TransactionState,
@@ -35,7 +32,7 @@ from mpesa_stk import (
 from mpesa_stk.payments.rows import row_of
 from mpesa_stk.payments.sql import SqlTransactionStore, due_statement, old_callbacks
 from processes import ended
-from support import ACCOUNTS, CHECKOUT_ID, START, ManualClock, callback, make_transaction
+from support import ACCOUNTS, CHECKOUT_ID, START, ManualClock, make_transaction
 from test_exports import in_fresh_interpreter
 
 LEASE = timedelta(seconds=60)
@@ -258,22 +255,6 @@ def test_strange_characters_in_darajas_words_harm_no_payment(
     stored = store.get("no-1")
     assert stored is not None
     assert (stored.result_desc, stored.state) == ("paid\u2400", TransactionState.SUCCEEDED)
-
-
-def test_callback_with_a_nul_in_its_code_settles(url: str, make_engine: MakeEngine) -> None:
-    """The code is stored with the sign for NUL, and the callback is not sent again and again."""
-    store = new_store(make_engine(url))
-    daraja, clock = ScriptedDaraja(), ManualClock()
-    payments = Payments(make_client(daraja, clock), store, clock=clock)
-    checkout_id = payments.checkout(
-        phone_number="0718643064", amount=100, reference="INV-1"
-    ).checkout_request_id
-    assert checkout_id is not None
-    receipt = payments.handle_callback(callback("10\0", checkout_request_id=checkout_id))
-    assert receipt.outcome is CallbackOutcome.SETTLED
-    stored = store.find(checkout_request_id=checkout_id)
-    assert stored is not None
-    assert (stored.result_code, stored.state) == ("10\u2400", TransactionState.FAILED)
 
 
 def test_history_and_every_look_up_work(sqlite_url: str, make_engine: MakeEngine) -> None:

@@ -780,7 +780,7 @@ def test_error_bodies_repeat_nothing_that_came_in() -> None:
         shop.post("query", {"transaction_no": canary}),
         shop.post("query", PAYLOAD, path=f"/payments/{huge}/"),
         attrs.evolve(shop.checkout(), method=canary),
-        shop.called_back(huge.encode()),
+        shop.called_back(huge.encode(), token=canary),
         shop.called_back(token=huge),
         attrs.evolve(shop.called_back(), remote_addr=canary),
     ]

@@ -527,12 +527,12 @@ def test_callbacks_do_not_wait_behind_strangers(mounted: str, asked: str) -> Non
             ]
             assert all(begun.acquire(timeout=PATIENCE) for _ in range(AT_ONCE))
             ended = as_completed(jobs, timeout=PATIENCE)
-            too_many = [next(ended).result() for _ in range(STRANGERS - AT_ONCE)]
+            too_many = [next(ended).result(0) for _ in range(STRANGERS - AT_ONCE)]
             assert posted(port, f"/payments/callback/{token}/", paid) == (200, ACCEPTED)
             assert shop.settled == ["succeeded"]
         finally:
             go.set()
-        answered = [job.result() for job in ended]
+        answered = [job.result(0) for job in ended]
     assert {(status, said["error"]["code"]) for status, said in too_many} == {(503, "too_busy")}
     expected = (502, "DarajaError") if asked == "checkout" else (404, "unknown_payment")
     assert [(status, said["error"]["code"]) for status, said in answered] == [expected] * AT_ONCE

@@ -383,11 +383,14 @@ def callback_before_the_push_answer(shop: Shop, send: Send) -> None:
 
 
 def callback_no_callback(shop: Shop, send: Send) -> None:
-    """A body that is no callback is refused, though address and token are right."""
-    body_of(send(shop.checkout()))
+    """A body that cannot be read is kept and acknowledged if its token is genuine, and else refused."""
+    transaction_no = body_of(send(shop.checkout()))["transaction_no"]
     for body in (b"", b"{}", b"[1]"):
-        refused = send(shop.called_back(body))
-        assert error_of(refused, 400) == ("InvalidCallback", None)
+        accepted = send(shop.called_back(body))
+        assert body_of(accepted) == {"ResultCode": 0, "ResultDesc": "Accepted"}
+        refused = send(shop.called_back(body, token="x"))
+        assert error_of(refused, 403) == ("CallbackRefused", None)
+    assert len(shop.store.kept_callbacks(transaction_no=transaction_no)) == 3
 
 
 # --- query -----------------------------------------------------------------------------------------

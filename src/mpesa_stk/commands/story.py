@@ -137,6 +137,8 @@ _EVENTS: Mapping[str, str] = {
     Signal.LOST.value: "the push was sent, and its answer was lost",
     Signal.ORPHANED.value: "the worker that was to push it died",
     Signal.AGAIN.value: "the same payment was asked for again",
+    Signal.LINKED.value: "the caller proved which prompt is its own",
+    Signal.ASKING.value: "a page wanted to know, so Daraja was asked",
     Signal.PAID.value: "the callback brought the receipt",
     Signal.NOT_PAID.value: "the callback says that it was not paid",
     Signal.UNPROVEN.value: "a callback claims success and proves nothing",
