@@ -14,11 +14,20 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from mpesa_stk import ConfigurationError, QueryPace, StoreError
+from mpesa_stk import ConfigurationError, DuplicateTransaction, QueryPace, StoreError
 from mpesa_stk.payments.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
 from mpesa_stk.payments.sql_errors import meaning_of
-from support import ACCOUNTS, START, make_transaction
-from test_sql_store import LEASE, MakeEngine, make_engine, new_store, server_url, sqlite_url, url
+from support import ACCOUNTS, CHECKOUT_ID, START, make_transaction
+from test_sql_store import (
+    LEASE,
+    MakeEngine,
+    kept,
+    make_engine,
+    new_store,
+    server_url,
+    sqlite_url,
+    url,
+)
 
 __all__ = ["make_engine", "server_url", "sqlite_url", "url"]
 
@@ -33,7 +42,10 @@ def told(work: Callable[[], object]) -> str:
         work()
     error = caught.value
     assert (error.__cause__, error.__context__) == (None, None)
-    shown = "".join(traceback.format_exception(error))
+    # As renderers do that show the locals of each frame; the first one is the test's own.
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True)
+    del frames.stack[:2]
+    shown = "".join(frames.format())
     assert PASSWORD not in shown
     assert PHONE not in shown
     said = str(error)
@@ -51,6 +63,8 @@ def test_missing_table_names_the_call_that_makes_it(url: str, make_engine: MakeE
         lambda: store.get("no-1"),
         lambda: store.add(make_transaction()),
         lambda: store.claim_due(START, 1, LEASE, ACCOUNTS),
+        lambda: store.replace(make_transaction(checkout_request_id=CHECKOUT_ID)),
+        lambda: store.keep_callback(kept(1, body=PHONE.encode())),
     )
     for work in works:
         assert "a table is missing: call create_tables(), or run your migrations" in told(work)
@@ -161,6 +175,29 @@ def test_pool_that_is_used_up(sqlite_url: str, make_engine: MakeEngine) -> None:
     with engine.connect():
         said = told(lambda: store.get("no-1"))
     assert "no connection of the engine's pool became free" in said
+
+
+def test_values_that_cannot_be_stored_are_not_shown(
+    sqlite_url: str, make_engine: MakeEngine
+) -> None:
+    """Not in the locals of a frame either: not the value itself, and not its neighbours."""
+    store = new_store(make_engine(sqlite_url))
+    with pytest.raises(StoreError) as caught:
+        store.add(make_transaction(description="\0 CANARY", checkout_request_id=CHECKOUT_ID))
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = "".join(frames.format())
+    assert PHONE not in shown
+    assert "description holds a value that cannot be stored" in shown
+
+
+def test_duplicate_shows_no_row(sqlite_url: str, make_engine: MakeEngine) -> None:
+    """Not the one that was refused, and not the one that has the value."""
+    store = new_store(make_engine(sqlite_url))
+    store.add(make_transaction(checkout_request_id=CHECKOUT_ID))
+    with pytest.raises(DuplicateTransaction) as caught:
+        store.add(make_transaction(transaction_no="no-2", checkout_request_id=CHECKOUT_ID))
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert PHONE not in "".join(frames.format())
 
 
 # --- what cannot be had in a test ----------------------------------------------------------------------
