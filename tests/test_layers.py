@@ -60,6 +60,7 @@ HOUSE: dict[str, list[str] | None] = {
         "rows",
         "sql_errors",
         "sql_database",
+        "sql_tables",
         "sql_apps",
         "sql",
         "redis",
@@ -82,6 +83,7 @@ ONLY_IN = {
     "sqlalchemy": {
         "payments/sql_database",
         "payments/sql_apps",
+        "payments/sql_tables",
         "payments/sql",
         "commands/worker",
     },

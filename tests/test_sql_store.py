@@ -30,7 +30,8 @@ from mpesa_stk import (
     TransactionState,
 )
 from mpesa_stk.payments.rows import row_of
-from mpesa_stk.payments.sql import SqlTransactionStore, due_statement, old_callbacks
+from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.payments.sql_tables import due_statement, old_callbacks
 from processes import ended
 from support import ACCOUNTS, CHECKOUT_ID, START, ManualClock, make_transaction
 from test_exports import in_fresh_interpreter
@@ -171,6 +172,8 @@ def test_tables_live_in_the_schema(postgres_url: str, make_engine: MakeEngine) -
     store.add(numbered(1, due_at=START))
     store.keep_callback(kept(1))
     assert len(store.claim_due(START, 1, LEASE, ACCOUNTS)) == 1
+    assert len(store.claim_due(START + LEASE, 1, LEASE, ACCOUNTS | {"till 1"})) == 1
+    assert store.purge_callbacks(START + LEASE, 1) == 1
     assert sa.inspect(engine).get_table_names() == []
     assert len(sa.inspect(engine).get_table_names(schema="money")) == 2
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from benchmarks.scale_double import open_shop
 from mpesa_stk import MemoryTransactionStore, Transaction
-from mpesa_stk.payments.sql import SqlTransactionStore, due_statement
+from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.payments.sql_tables import due_statement
 from support import ACCOUNTS
 
 TABLE = "mpesa_stk_transactions"

@@ -5,7 +5,6 @@ Hosts import all three SQL stores from here. SQLAlchemy is imported in the files
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,7 +21,6 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.rows import (
-    LENGTHS,
     UNIQUE,
     Row,
     kept_of,
@@ -32,24 +30,17 @@ from mpesa_stk.payments.rows import (
     transaction_of,
 )
 from mpesa_stk.payments.sql_apps import SqlQueryBudget, SqlTokenStore
-from mpesa_stk.payments.sql_database import (
-    Database,
-    ExactText,
-    LongBytes,
-    LongText,
-    Moment,
-    make_table,
+from mpesa_stk.payments.sql_database import Database
+from mpesa_stk.payments.sql_tables import (
+    callbacks_table,
+    due_statement,
+    old_callbacks,
+    payments_table,
 )
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction
 
-__all__ = [
-    "SqlQueryBudget",
-    "SqlTokenStore",
-    "SqlTransactionStore",
-    "due_statement",
-    "old_callbacks",
-]
+__all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore"]
 
 _CHUNK = 500  # a statement has a bounded number of parameters
 _ACCOUNTS = 100  # and of parts: SQLite takes 500
@@ -87,8 +78,8 @@ class SqlTransactionStore:
         """
         self._database = Database(engine, clock=clock or SystemClock())
         self.metadata = sa.MetaData(schema=schema)
-        self._payments = _payments_table(self.metadata, table_prefix)
-        self._callbacks = _callbacks_table(self.metadata, table_prefix)
+        self._payments = payments_table(self.metadata, table_prefix)
+        self._callbacks = callbacks_table(self.metadata, table_prefix)
 
     def create_tables(self) -> None:
         """Create the tables and indexes that are missing; it changes none that exist.
@@ -291,135 +282,3 @@ class SqlTransactionStore:
                 .values(due_at=until, version=columns.version + 1)
             )
         return [Row(row, due_at=until, version=row["version"] + 1) for row in rows]
-
-
-def due_statement(
-    payments: sa.Table, now: datetime, limit: int, accounts: Sequence[str], /
-) -> sa.Select[Any]:
-    """What `claim_due` locks. Rows that another worker has locked are skipped, not waited for.
-
-    SQLite has no row locks: there the whole transaction is alone.
-
-    The index is in order of due time within one account. So of several accounts, each account's
-    first `limit` rows are read from it, and only these are sorted.
-    """
-    columns = payments.c
-
-    def first(*read: Any, account: str) -> sa.Select[Any]:  # noqa: ANN401 - what SQLAlchemy selects
-        of_account = sa.select(*read).where(columns.account == account, columns.due_at <= now)
-        # Reading a small table from end to end would lock rows behind the limit.
-        for dialect in ("mysql", "mariadb"):
-            of_account = of_account.with_hint(
-                payments, f"FORCE INDEX (`{_due_index(payments.name)}`)", dialect
-            )
-        return of_account.order_by(columns.due_at).limit(limit)
-
-    if len(accounts) == 1:
-        return first(payments, account=accounts[0]).with_for_update(skip_locked=True)
-    read = (columns.account, columns.transaction_no, columns.due_at)
-    shares = [sa.select(first(*read, account=account).subquery()) for account in accounts]
-    found = sa.union_all(*shares).subquery("found")
-    statement = (
-        sa.select(payments)
-        .select_from(found)
-        .join(
-            payments,
-            sa.and_(
-                columns.transaction_no == found.c.transaction_no, columns.account == found.c.account
-            ),
-        )
-        .where(columns.due_at <= now)  # another worker may have moved it since
-        .order_by(found.c.due_at)
-        .limit(limit)
-    )
-    for dialect in ("mysql", "mariadb"):
-        statement = statement.prefix_with("STRAIGHT_JOIN", dialect=dialect)
-    return statement.with_for_update(skip_locked=True, of=payments)
-
-
-def old_callbacks(callbacks: sa.Table, before: datetime, limit: int, /) -> sa.Select[Any]:
-    """What `purge_callbacks` forgets."""
-    old = sa.select(callbacks.c.callback_id).where(callbacks.c.received < before)
-    return old.order_by(callbacks.c.received).limit(max(limit, 0))
-
-
-def _due_index(table: str) -> str:
-    return f"{table}_account_due_at"
-
-
-# --- tables --------------------------------------------------------------------------------------------
-
-
-def _payments_table(metadata: sa.MetaData, prefix: str) -> sa.Table:
-    name = f"{prefix}transactions"
-    table = make_table(
-        metadata,
-        name,
-        _key("transaction_no", primary_key=True),
-        _key("idempotency_key", nullable=True),
-        _key("account"),
-        _short("phone_number"),
-        sa.Column("amount", sa.BigInteger, nullable=False),
-        _key("reference"),
-        sa.Column("description", LongText(), nullable=False),
-        _short("state"),
-        *(
-            sa.Column(field, Moment, nullable=False)
-            for field in ("created", "updated", "expires_at")
-        ),
-        sa.Column("due_at", Moment),
-        sa.Column("merchant_request_id", LongText()),
-        _key("checkout_request_id", nullable=True),
-        sa.Column("response_description", LongText()),
-        sa.Column("customer_message", LongText()),
-        _short("result_code", nullable=True),
-        sa.Column("result_desc", LongText()),
-        _key("receipt_number", nullable=True),
-        sa.Column("paid_at", Moment),
-        _short("settled_by", nullable=True),
-        sa.Column("needs_review", LongText()),
-        sa.Column("reported", sa.Boolean, nullable=False),
-        sa.Column("history", LongText(), nullable=False),
-        sa.Column("version", sa.BigInteger, nullable=False),
-        *(
-            sa.UniqueConstraint(*names, name=f"{name}_{field}")
-            for field, names in UNIQUE.items()
-            if field != "transaction_no"
-        ),
-    )
-    scheduled = table.c.due_at.is_not(None)
-    sa.Index(
-        _due_index(name),
-        table.c.account,
-        table.c.due_at,
-        postgresql_where=scheduled,
-        sqlite_where=scheduled,
-    )
-    sa.Index(f"{name}_reference", table.c.reference, table.c.created)
-    return table
-
-
-def _callbacks_table(metadata: sa.MetaData, prefix: str) -> sa.Table:
-    name = f"{prefix}callbacks"
-    table = make_table(
-        metadata,
-        name,
-        _key("callback_id", primary_key=True),
-        sa.Column("body", LongBytes(), nullable=False),
-        sa.Column("reason", LongText(), nullable=False),
-        sa.Column("received", Moment, nullable=False),
-        _key("checkout_request_id", nullable=True),
-        _key("transaction_no", nullable=True),
-    )
-    for field in ("checkout_request_id", "transaction_no", "received"):
-        sa.Index(f"{name}_{field}", table.c[field])
-    return table
-
-
-def _key(name: str, *, primary_key: bool = False, nullable: bool = False) -> sa.Column[str]:
-    """A value that rows are found by."""
-    return sa.Column(name, ExactText(LENGTHS[name]), primary_key=primary_key, nullable=nullable)
-
-
-def _short(name: str, *, nullable: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.String(LENGTHS[name]), nullable=nullable)
