@@ -37,7 +37,8 @@ class MemoryTransactionStore:
         self._most_kept = max_kept_callbacks
         self._locks: dict[int, threading.Lock] = {}
         self._transactions: dict[str, Transaction] = {}
-        self._numbers: dict[tuple[str, str], dict[str, None]] = {}  # by a field's name and value
+        # The transactions with each value of a field.
+        self._numbers: dict[str, dict[str, list[str]]] = {f: {} for f in ("reference", *_UNIQUE)}
         self._due: dict[str, _Due] = {}  # by account
         self._scheduled: dict[str, int] = {}
         self._kept: dict[str, KeptCallback] = {}
@@ -168,10 +169,8 @@ class MemoryTransactionStore:
 
     def _with(self, field: str, value: str, account: str | None) -> list[Transaction]:
         """The transactions with a value, of one account or of all."""
-        found = [self._transactions[number] for number in self._numbers.get((field, value), ())]
-        return [
-            one for one in found if getattr(one, field) == value and account in (None, one.account)
-        ]
+        found = [self._transactions[number] for number in self._numbers[field].get(value, ())]
+        return [one for one in found if account in (None, one.account)]
 
     def _check_unique(self, transaction: Transaction) -> None:
         for field in _UNIQUE:
@@ -183,10 +182,13 @@ class MemoryTransactionStore:
 
     def _write(self, before: Transaction | None, after: Transaction) -> None:
         number = after.transaction_no
-        for field in ("reference", *_UNIQUE):
-            value = getattr(after, field)
-            if value is not None:
-                self._numbers.setdefault((field, value), {})[number] = None
+        for field, numbers in self._numbers.items():
+            old, new = getattr(before, field, None), getattr(after, field)
+            if old != new:
+                if old is not None:
+                    numbers[old].remove(number)
+                if new is not None:
+                    numbers.setdefault(new, []).append(number)
         self._transactions[number] = after
         was = None if before is None else (before.account, before.due_at)
         if was is not None and was[1] is not None:
