@@ -112,11 +112,13 @@ def clean_code(text: str, /) -> str:
     return _NOT_IN_CODES.sub("-", text.strip())[:_MAX_CODE]
 
 
-def _one_line(text: str) -> str:
-    """A text without control characters, which would reach terminals."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else " " for each in text)
+def _one_line(value: object) -> str:
+    """A text without control characters, which would reach terminals; ``""`` for anything else."""
+    if type(value) is not str:
+        return ""
+    if value.isprintable():
+        return value
+    return "".join(each if each.isprintable() else " " for each in value)
 
 
 # --- JSON ----------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ def _text_hook(value: object, _type: object) -> str:
 
 
 def _words_hook(value: object, _type: object) -> str:
-    return _one_line(value) if type(value) is str else ""
+    return _one_line(value)
 
 
 def _code_hook(value: object, _type: object) -> str:
@@ -347,15 +349,11 @@ def read_callback(body: bytes | str, /) -> CallbackBody:
     checkout_request_id = callback.get("CheckoutRequestID")
     if type(checkout_request_id) is not str or not _CHECKOUT_ID(checkout_request_id):
         raise WireError(("$.Body.stkCallback.CheckoutRequestID: missing or not an id",))
-    merchant_request_id = callback.get("MerchantRequestID")
-    result_desc = callback.get("ResultDesc")
     return CallbackBody(
         checkout_request_id,
-        _one_line(merchant_request_id)[:_MAX_ID] or None
-        if type(merchant_request_id) is str
-        else None,
+        _one_line(callback.get("MerchantRequestID"))[:_MAX_ID] or None,
         callback.get("ResultCode"),
-        _one_line(result_desc) if type(result_desc) is str else "",
+        _one_line(callback.get("ResultDesc")),
         callback.get("CallbackMetadata"),
     )
 
