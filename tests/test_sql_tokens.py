@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -155,6 +155,31 @@ def test_errors_never_hold_the_token(engine: sa.Engine) -> None:
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
         assert TOKEN not in "".join(traceback.format_exception(caught.value))
     assert TOKEN not in repr(store)
+
+
+def test_no_frame_of_a_failing_store_holds_the_token(engine: sa.Engine) -> None:
+    """Error trackers print the locals of each frame: rows that were read, and rows to be written."""
+    clock = ManualClock()
+    store = new_tokens(engine, clock=clock)
+    store.save(APP, token(clock))
+
+    def fail(_connection: Any, statement: Any, *_more: Any) -> None:
+        if isinstance(statement, (sa.Update, sa.Insert)):
+            raise sa.exc.OperationalError("x", {}, Exception(TOKEN))
+
+    sa.event.listen(engine, "before_execute", fail)
+    writes: list[Callable[[], None]] = [
+        lambda: store.save(APP, token(clock, f"{TOKEN}2", lives=9999.0)),
+        lambda: store.drop(APP, token(clock)),
+    ]
+    for write in writes:
+        with pytest.raises(StoreError) as caught:
+            write()
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        frames = [frame for frame in shown.stack if "mpesa_stk" in frame.filename]
+        assert len(frames) >= 4
+        for frame in frames:
+            assert TOKEN not in str(frame.locals), frame
 
 
 @pytest.mark.parametrize("lease", [0.0, -1.0, float("inf"), float("nan")])

@@ -151,15 +151,15 @@ class StkClient:
             GatewayBlocked: A web firewall refused; no prompt appeared.
             UnexpectedResponse: The token endpoint answered nonsense; no push was sent.
         """
-        return self.send_push(
-            self.check_push(
-                phone_number=phone_number,
-                amount=amount,
-                reference=reference,
-                description=description,
-                callback_url=callback_url,
-            )
+        request = self.check_push(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description,
+            callback_url=callback_url,
         )
+        del phone_number, callback_url  # some tools print tracebacks with their locals
+        return self.send_push(request)
 
     def check_push(
         self,
@@ -195,13 +195,12 @@ class StkClient:
                 then `NotSent` is raised. It may only shorten the time.
         """
         started = self._clock.monotonic()
-        deadline = self._deadline()
-        if leave_by is not None:
-            deadline = min(deadline, leave_by)
+        leave_by = math.inf if leave_by is None else leave_by
+        deadline = min(self._deadline(), leave_by)
 
         def push(token: Token) -> PushAccepted:
             return self._retry.run(
-                lambda: self._push_once(request, token, deadline),
+                lambda: self._push_once(request, token, deadline=deadline, leave_by=leave_by),
                 again=may_push_again,
                 clock=self._clock,
                 deadline=deadline,
@@ -224,15 +223,19 @@ class StkClient:
         )
         return accepted
 
-    def _push_once(self, request: PushRequest, token: Token, deadline: float) -> PushAccepted:
+    def _push_once(
+        self, request: PushRequest, token: Token, *, deadline: float, leave_by: float
+    ) -> PushAccepted:
         """Send a push, if it can leave in time."""
-        left = deadline - self._clock.monotonic()
-        if left <= 0:
+        now = self._clock.monotonic()
+        if now >= deadline:
             raise NotSent("it was too late to send the push")
         message = protocol.build_push(self.config, request, token=token, moment=self._clock.now())
-        message = attrs.evolve(
-            message, connect_timeout=min(message.connect_timeout, left), leave_within=left
-        )
+        left = leave_by - now
+        if left < message.total_timeout:
+            message = attrs.evolve(
+                message, connect_timeout=min(message.connect_timeout, left), leave_within=left
+            )
         return protocol.read_push(self._transport.send(message))
 
     def query(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, TypeVar
 
-__all__ = ["HoldsSecrets", "mask_checkout_id"]
+import attrs
+
+__all__ = ["Hidden", "HoldsSecrets", "mask_checkout_id"]
 
 Kept = TypeVar("Kept", bound="HoldsSecrets")
 
@@ -24,6 +26,13 @@ class HoldsSecrets:
 
     def __deepcopy__(self: Kept, _memo: dict[int, Any]) -> Kept:  # noqa: PYI019 - as above
         return self
+
+
+@attrs.frozen
+class Hidden(HoldsSecrets):
+    """A secret text in a row or a local, where tools that print tracebacks would show it."""
+
+    text: str = attrs.field(repr=False)
 
 
 def mask_checkout_id(checkout_request_id: str | None, /) -> str | None:

@@ -19,8 +19,9 @@ from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.budget import BudgetState, QueryPace, slowed, taken
-from mpesa_stk.payments.rows import LENGTHS, checked
+from mpesa_stk.payments.rows import LENGTHS, checked, storable
 from mpesa_stk.payments.sql_database import Database, ExactText, Moment, make_table
+from mpesa_stk.secrecy import Hidden
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore"]
 
@@ -76,6 +77,21 @@ class _AppRows:
         return self._database.changed(sa.update(self._table).where(mine).values(row))
 
 
+class _SecretText(sa.types.TypeDecorator[Hidden]):
+    """A text that no row shows, in Python; in the database it is stored as it is."""
+
+    impl = ExactText
+    cache_ok = True
+
+    def process_bind_param(self, value: Hidden | None, _dialect: sa.Dialect) -> str | None:
+        """To the database."""
+        return None if value is None else value.text
+
+    def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> Hidden | None:
+        """From the database."""
+        return None if value is None else Hidden(value)
+
+
 class SqlTokenStore:
     """A `TokenStore` on an SQLAlchemy engine: a fleet of workers fetches one token.
 
@@ -123,7 +139,7 @@ class SqlTokenStore:
             self._database,
             self.metadata,
             f"{table_prefix}tokens",
-            sa.Column("value", ExactText()),
+            sa.Column("value", _SecretText()),
             sa.Column("expires_in", sa.Double),
             sa.Column("renew_at", Moment),
         )
@@ -150,7 +166,7 @@ class SqlTokenStore:
             return None
         left = (row["renew_at"] - self._clock.now()).total_seconds()
         return Token(
-            value=row["value"],
+            value=row["value"].text,
             expires_in=row["expires_in"],
             renew_at=self._clock.monotonic() + left,
         )
@@ -158,7 +174,9 @@ class SqlTokenStore:
     def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token, unless a later holder of the flight was faster."""
         renew_at = self._wall_time(token.renew_at)
-        new = {"value": token.value, "expires_in": token.expires_in, "renew_at": renew_at}
+        if not storable(token.value):
+            raise StoreError("value holds a value that cannot be stored")
+        new = {"value": Hidden(token.value), "expires_in": token.expires_in, "renew_at": renew_at}
 
         def decide(kept: _Row | None) -> tuple[_Row | None, None]:
             if kept is None or kept["value"] is None:
@@ -174,7 +192,7 @@ class SqlTokenStore:
         nothing = {"value": None, "expires_in": None, "renew_at": None}
 
         def decide(kept: _Row | None) -> tuple[_Row | None, None]:
-            is_it = kept is not None and kept["value"] == token.value
+            is_it = kept is not None and kept["value"] == Hidden(token.value)
             return (nothing if is_it else None), None
 
         self._tokens.change(app, decide)
