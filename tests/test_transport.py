@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
+import signal
 import socket
 import sys
 import threading
@@ -25,6 +27,7 @@ import requests_mock as requests_mock_module
 from certificates import Tls
 from loopback import (
     Act,
+    Exchange,
     Server,
     answer,
     answer_json,
@@ -43,11 +46,11 @@ from loopback import (
     stay_silent,
     upgrade_to_tls,
 )
-from mpesa_stk import HttpRequest, NotSent, OutcomeUnknown, RequestsTransport, StkClient
+from mpesa_stk import HttpRequest, NotSent, OutcomeUnknown, RequestsTransport
 from mpesa_stk.daraja.connections import MAX_IDLE, _DeadlineSocket
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.errors import TransportError
-from support import CANARIES, CONSUMER_SECRET, TOKEN, accepted, make_config
+from support import CANARIES, CONSUMER_SECRET, TOKEN
 
 PUSH_PATH = "/mpesa/stkpush/v1/processrequest"
 BODY = b'{"Password":"' + CONSUMER_SECRET.encode() + b'"}'
@@ -257,6 +260,37 @@ def test_no_secret_can_be_reached_from_an_error(
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
     text = "".join(told.format()) + repr(error.__dict__)
     assert "send" in text
+    assert not [canary for canary in CANARIES if canary in text]
+
+
+class TimeLimit(Exception):
+    """As Celery raises one from a signal's handler, in the middle of anything."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal of a timer")
+@pytest.mark.parametrize("act", [stay_silent, drip(head(200, content_length=9999), b"{")])
+def test_no_secret_can_be_reached_from_an_interruption(
+    transport: RequestsTransport, act: Act
+) -> None:
+    """The frames of requests hold the request, and leave with none of them what interrupts it."""
+
+    def interrupt(*_args: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Server(act) as server:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            with pytest.raises(TimeLimit) as caught:
+                transport.send(post(server.origin))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert caught.value.__context__ is None
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    text = "".join(shown.format())
+    assert "in send" in text
     assert not [canary for canary in CANARIES if canary in text]
 
 
@@ -598,6 +632,14 @@ def through(proxy: str, tls: Tls) -> RequestsTransport:
     return RequestsTransport(proxies={"https": proxy}, ca_bundle=str(tls.bundle))
 
 
+def connect_to_garbage(exchange: Exchange) -> None:
+    """As a proxy that agrees to connect, to a server that speaks no TLS."""
+    exchange.connection.sendall(head(200))
+    exchange.connection.recv(65_536)
+    exchange.connection.sendall(b"220 mail.example.com ESMTP\r\n")
+    exchange.keep = False
+
+
 def test_a_proxy_sees_nothing_of_a_tls_request(tls: Tls) -> None:
     """Through a proxy, TLS goes to the origin: the proxy learns the host and no header of ours."""
     with Server(upgrade_to_tls(tls.server("daraja.invalid")), answer_json({"a": 1})) as proxy:
@@ -621,9 +663,7 @@ def test_a_proxy_sees_nothing_of_a_tls_request(tls: Tls) -> None:
         pytest.param(hang_up, "connecting through the proxy failed", id="closed"),
         pytest.param(say(b"SSH-2.0\r\n"), "connecting through the proxy failed", id="no-proxy"),
         pytest.param(stay_silent, "connecting through the proxy timed out", id="silence"),
-        pytest.param(
-            say(head(200) + b"no TLS at all"), "the TLS handshake failed", id="garbage-behind-it"
-        ),
+        pytest.param(connect_to_garbage, "the TLS handshake failed", id="garbage-behind-it"),
     ],
 )
 def test_a_proxy_that_does_not_connect_is_not_sent(tls: Tls, act: Act, reason: str) -> None:
@@ -658,22 +698,6 @@ def test_a_proxy_that_cannot_be_one_is_not_sent(proxy: str) -> None:
     error = failure(transport, post("https://daraja.invalid"))
 
     assert (type(error), error.reason) == (NotSent, "the proxy cannot be used")
-
-
-def test_an_inspecting_proxy_is_trusted_by_its_ca(tls: Tls) -> None:
-    """The settings are all that a client needs behind a proxy that opens TLS; its password stays away."""
-    token = answer_json({"access_token": TOKEN, "expires_in": "3599"})
-    acts = (upgrade_to_tls(tls.server("sandbox.safaricom.co.ke")), token, answer_json(accepted()))
-    with Server(*acts) as proxy:
-        config = make_config(
-            proxies={"https": proxy.origin.replace("//", "//user:CANARYpassword@")},
-            ca_bundle=str(tls.bundle),
-        )
-        with StkClient(config) as client:
-            client.push(phone_number="0718643064", amount=1, reference="INV-1")
-
-        assert [one.method for one in proxy.received] == ["CONNECT", "GET", "POST"]
-        assert "CANARYpassword" not in repr((config, client._transport))
 
 
 # --- connections -------------------------------------------------------------------------------------
@@ -819,6 +843,31 @@ def test_an_own_session_is_used() -> None:
     assert transport.send(post("https://daraja.example")).status == 201
     assert [request.body for request in adapter.request_history] == [BODY]
     transport.close()
+
+
+@pytest.mark.parametrize("own_session", [False, True])
+def test_another_process_uses_connections_of_its_own(
+    own_session: bool,  # noqa: FBT001 - a table of two
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after a fork: the parent's connection is closed, and an adapter of another kind stays."""
+    session = requests.Session() if own_session else None
+    other = requests_mock_module.Adapter()
+    if session is not None:
+        session.mount("https://elsewhere.example", other)
+    transport = RequestsTransport(session=session)
+    with Server(answer_json({})) as server:
+        transport.send(post(server.origin))
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        transport.send(post(server.origin))
+        transport.send(post(server.origin))
+
+        assert server.connections == 2
+        assert_closed(server, 1)
+        transport.close()
+    if session is not None:
+        assert transport._session() is session
+        assert session.get_adapter("https://elsewhere.example/") is other
 
 
 def test_what_an_own_session_adds_is_not_sent() -> None:
