@@ -23,6 +23,8 @@ import attrs
 import pytest
 import requests
 import requests_mock as requests_mock_module
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from certificates import Tls
 from loopback import (
@@ -46,7 +48,13 @@ from loopback import (
     stay_silent,
     upgrade_to_tls,
 )
-from mpesa_stk import HttpRequest, NotSent, OutcomeUnknown, RequestsTransport
+from mpesa_stk import (
+    ConfigurationError,
+    HttpRequest,
+    NotSent,
+    OutcomeUnknown,
+    RequestsTransport,
+)
 from mpesa_stk.daraja.connections import MAX_IDLE, _DeadlineSocket
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.errors import TransportError
@@ -868,6 +876,22 @@ def test_another_process_uses_connections_of_its_own(
     if session is not None:
         assert transport._session() is session
         assert session.get_adapter("https://elsewhere.example/") is other
+
+
+@pytest.mark.parametrize(
+    "retries", [3, Retry(2, allowed_methods=None), Retry(total=None, connect=1)]
+)
+def test_a_session_that_sends_again_by_itself_is_refused(retries: int | Retry) -> None:
+    """urllib3 sends a POST anew after some errors, whatever the methods it is told: a second prompt."""
+    with Server(hang_up) as server, requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=retries))
+        with pytest.raises(ConfigurationError, match="session: its adapters must not retry"):
+            RequestsTransport(session=session).send(post(server.origin))
+        session.mount("http://", HTTPAdapter(max_retries=0))
+        assert type(failure(RequestsTransport(session=session), post(server.origin))) is (
+            OutcomeUnknown
+        )
+        assert server.count("POST") == 1
 
 
 def test_what_an_own_session_adds_is_not_sent() -> None:

@@ -13,7 +13,7 @@ from benchmarks.measure import Line, Scoreboard, in_words, profile, ratio, take_
 from mpesa_stk import StkClient
 from support import loopback_config
 
-LIMIT = 0.65
+LIMIT = 0.60
 _BODY = {
     "BusinessShortCode": 600000,
     "Password": "x" * 112,

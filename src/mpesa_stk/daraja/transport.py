@@ -57,7 +57,7 @@ from urllib3.exceptions import (
 
 from mpesa_stk.daraja.connections import NO_CERTIFICATES, Limits, NeverLeft, pool_classes
 from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse
-from mpesa_stk.errors import NotSent, OutcomeUnknown, TransportError
+from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
 from mpesa_stk.forks import PerProcess
 
 __all__ = ["RequestsTransport"]
@@ -84,17 +84,21 @@ class RequestsTransport:
         Args:
             session: A session of your own, for its adapters, certificates and proxies. Its cookies,
                 auth, hooks and headers are not used, and the limits on idle connections and on slow
-                answers are those of its adapters. After a fork, its `HTTPAdapter`s get new pools in the
-                child; an adapter of another kind must see to that itself.
+                answers are those of its adapters. They must not retry. After a fork, each
+                `HTTPAdapter` gets new pools in the child; others must see to that themselves.
             proxies: Proxy URL by scheme.
             ca_bundle: File of the CA certificates that are trusted, in PEM form, in place of those
                 that requests brings.
             user_agent: Your own product token, added after ours.
             monotonic: The clock by which a connection's idle time is measured.
+
+        Raises:
+            ConfigurationError: An adapter of the session retries.
         """
         self._limits = Limits()
         make: Callable[[], requests.Session] = functools.partial(_Session, monotonic, self._limits)
         if session is not None:
+            _refuse_retries(session)
             make = functools.partial(_with_new_pools, session)
         self._session = PerProcess(make, first=session)
         self._hooks = [] if session is None else [_forget_redirect]
@@ -169,6 +173,18 @@ def _forget_redirect(answer: requests.Response, **_kwargs: Any) -> None:
     """Make a session see no redirect: even where it follows none, it reads its whole body."""
     if answer.is_redirect:
         del answer.headers["location"]
+
+
+def _refuse_retries(session: requests.Session) -> None:
+    """Refuse a session that could push twice.
+
+    urllib3 sends a request again after some errors even if it is told not to do so for POST, such as after
+    one of TLS in the middle of the answer.
+    """
+    for adapter in session.adapters.values():
+        if isinstance(adapter, HTTPAdapter) and adapter.max_retries.total not in (0, False):
+            rule = "its adapters must not retry, because a push would be sent twice"
+            raise ConfigurationError((("session", rule),))
 
 
 def _with_new_pools(session: requests.Session) -> requests.Session:
