@@ -739,9 +739,9 @@ def test_only_methods_are_made_up() -> None:
     ("headers", "status", "message"),
     [
         ({"Content-Length": "65537"}, 413, "65536 bytes at most"),
-        ({"Content-Length": "-1"}, 400, "must be a whole number"),
-        ({"Content-Length": "1e3"}, 400, "must be a whole number"),
-        ({"Transfer-Encoding": "chunked"}, 411, "send a Content-Length"),
+        ({"Content-Length": "-1"}, 400, "needs a whole Content-Length"),
+        ({"Content-Length": "1e3"}, 400, "needs a whole Content-Length"),
+        ({"Transfer-Encoding": "gzip, chunked"}, 501, "is chunked"),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused(

@@ -9,7 +9,10 @@ import attrs
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator.faults import Manner
 
-__all__ = ["Sent", "Stream"]
+__all__ = ["CLIENT", "Sent", "Stream"]
+
+CLIENT = ":client"
+"""Among the header fields, what is no field: the client's address. The server sets it, no client can."""
 
 
 @attrs.frozen(kw_only=True)
