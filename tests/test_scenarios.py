@@ -113,6 +113,7 @@ ENDINGS = {
     "done-but-cut": paid(),
     "done-then-reset": paid(),
     "byte-by-byte": paid(),
+    "not-permitted": failed("2028"),
 }
 
 

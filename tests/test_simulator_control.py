@@ -219,7 +219,7 @@ def test_a_prompt_is_shown_with_its_timeline() -> None:
     push = shown["timeline"][1]
     assert json.loads(push["asked"])["PhoneNumber"] == 254718643064
     assert json.loads(push["answered"])["CheckoutRequestID"] == checkout_request_id
-    assert set(push) == {"number", "at", "kind", "asked", "status", "answered", "note"}
+    assert set(push) == {"number", "at", "kind", "asked", "status", "answered", "note", "advice"}
     assert not [secret for secret in CANARIES if secret in json.dumps(shown)]
 
 
@@ -395,6 +395,22 @@ def test_tokens_are_revoked_and_all_is_forgotten() -> None:
     assert (state["last"], state["prompts"]) == (0, [])
     assert state["scenario"]["answer_after"] is None
     assert daraja.get("/_sim/log") == {"entries": [], "last": 0}
+
+
+def test_the_advice_on_a_request_is_shown() -> None:
+    """In the log and in the timeline of the prompt."""
+    daraja = Daraja()
+    checkout_request_id = daraja.client.push(
+        phone_number="254718643064",
+        amount=100,
+        reference="INV-001",
+        callback_url="https://shop.example.co.ke/mpesa",
+    ).checkout_request_id
+
+    advised = ["CallBackURL contains mpesa: Safaricom says that it refuses such addresses"]
+    assert daraja.get("/_sim/log")["entries"][-1]["advice"] == advised
+    shown = daraja.get(f"/_sim/prompts/{quote(checkout_request_id)}")
+    assert [entry["advice"] for entry in shown["timeline"]] == [[], advised]
 
 
 # --- what cannot be done -----------------------------------------------------------------------------

@@ -163,9 +163,7 @@ def test_a_prompt_is_paid_by_keyboard(page: Browser, shop: Shop) -> None:
     """The prompt takes the focus, the PIN and Enter pay, shop and page get the same receipt."""
     shop.push()
     page.wait_for_focus("pin")
-    assert page.text("prompt-text") == (
-        "Do you want to pay KES 100.00 to paybill 174379 Account INV-001?"
-    )
+    page.shows("prompt-text", "Do you want to pay KES 100.00 to paybill 174379 Account INV-001?")
     assert page.text("own-number") == "0718 643 064"
     assert "ends in 0:" in page.text("countdown") or "ends in 1:00" in page.text("countdown")
     page.press("1234", Keys.ENTER)
@@ -373,6 +371,21 @@ def test_the_timeline_tells_each_step(page: Browser, shop: Shop) -> None:
     assert re.sub(r"\s", "", pretty) == re.sub(r"\s", "", posted)
     page.by_id("raw").click()
     assert page.content("#timeline li:last-child pre")[0] == posted
+
+
+def test_the_timeline_shows_advice(page: Browser, shop: Shop) -> None:
+    """What Daraja takes but does not ask for is said at the push, and at no other entry."""
+    shop.client.push(
+        phone_number=PHONE,
+        amount=100,
+        reference="INV-001",
+        callback_url=f"{shop.callback_url}/mpesa",
+    )
+    page.wait_for_focus("pin")
+    page.until(lambda: "Prompt on the phone" in steps(page))
+    assert page.content("#timeline .advice") == [
+        "Advice: CallBackURL contains mpesa: Safaricom says that it refuses such addresses"
+    ]
 
 
 def test_a_payment_can_be_picked(page: Browser, shop: Shop) -> None:

@@ -415,6 +415,8 @@ def test_the_journal_holds_no_secret() -> None:
     token = desk.token()
     desk.push(token=token)
 
+    desk.engine.answer("POST", "/other", {}, f'{{"Passkey" : "{PASSKEY}"}}'.encode())
+
     texts = [entry.asked + entry.answered for entry in desk.engine.journal.entries()]
 
     assert any('"Password": "***"' in text or '"Password":"***"' in text for text in texts)

@@ -1,6 +1,6 @@
 """The three endpoints of the simulated Daraja: what each checks, and what it answers. Pure.
 
-Codes, texts and statuses are those of the collected wire facts, sections 1 to 4.
+Codes, texts and statuses are those of the collected wire facts, sections 1 to 4 and 8b.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator import validation
+from mpesa_stk.simulator.advice import advice_on
+from mpesa_stk.simulator.answers import CLIENT
 from mpesa_stk.simulator.faults import LOCKED, LOCKED_CODE, refusal, too_many
 from mpesa_stk.simulator.issued import IssuedTokens
-from mpesa_stk.simulator.outcomes import OUTCOMES
+from mpesa_stk.simulator.outcomes import NOT_PERMITTED, OUTCOMES
 from mpesa_stk.simulator.phones import Phones
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
 from mpesa_stk.simulator.scenarios import Pending, Scenario
@@ -36,6 +38,8 @@ _ACCEPTED = "Success. Request accepted for processing"
 _QUERY_ACCEPTED = "The service request has been accepted successsfully"
 _BEING_PROCESSED = "The transaction is being processed"
 _STILL_PROCESSING = "The transaction is still under processing"
+# A push that does not fit the merchant's account is accepted, and then fails (facts, sections 5 and 7).
+_MISDIRECTED = Scenario(outcome=NOT_PERMITTED)
 _TOKEN_LETTERS = string.ascii_letters + string.digits
 _HEX = "0123456789abcdef"
 _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
@@ -55,6 +59,7 @@ class Request:
         token_entry: The journal's number of its token.
         checkout_request_id: The prompt that it opened or asked about.
         callbacks_first: Callbacks that come before its answer.
+        advice: What Daraja's pages ask for instead of what its body has.
     """
 
     method: str
@@ -66,6 +71,7 @@ class Request:
     token_entry: int | None = None
     checkout_request_id: str | None = None
     callbacks_first: tuple[CallbackDelivery, ...] = ()
+    advice: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -138,6 +144,8 @@ class Endpoints:
         if request.payload is None:
             return self._refuse(400, "400.002.05", "Invalid Request Payload")
         rules = validation.PUSH_FIELDS if step == "push" else validation.QUERY_FIELDS
+        now = self._shop_clock.now()
+        request.advice = advice_on(request.payload, rules, config=self._config, now=now)
         refused = self._check(request.payload, rules)
         if refused is not None:
             return refused
@@ -149,12 +157,10 @@ class Endpoints:
         self, payload: Mapping[str, object], rules: Mapping[str, validation.Rule]
     ) -> HttpResponse | None:
         """The refusal of a body that breaks a rule or names another merchant."""
-        if validation.unknown_fields(payload, rules):
-            return self._refuse(400, "400.002.05", "Invalid Request Payload")
         field = validation.invalid_field(payload, rules)
         if field is not None:
             return self._invalid(field)
-        if not validation.is_fresh(str(payload["Timestamp"]), self._shop_clock.now()):
+        if not validation.is_plausible(payload["Timestamp"], self._shop_clock.now()):
             return self._invalid("Timestamp")
         shortcode = validation.digits_of(payload["BusinessShortCode"])
         if shortcode != self._config.account.shortcode:
@@ -165,27 +171,26 @@ class Endpoints:
 
     def _push(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
         """The push endpoint, once the body is sound."""
-        field = validation.foreign_account_field(payload, self._config)
-        if field is not None:
-            return self._invalid(field)
-        phone_number = str(payload["PhoneNumber"])
+        phone_number = _text(payload, "PhoneNumber")
         if self._phones.is_busy(phone_number):
             return self._refuse(500, LOCKED_CODE, LOCKED)
-        scenario = self._scenario_of(phone_number)
+        fits = validation.fits_account(payload, self._config)
+        scenario = self._scenario_of(phone_number) if fits else _MISDIRECTED
         ends, ends_at, answer = self._phones.ends_of(scenario)
         prompt = Prompt(
             merchant_request_id=self._request_id(),
             checkout_request_id=self._phones.free_id(phone_number),
             phone_number=phone_number,
-            amount=int(str(payload["Amount"])),
-            reference=str(payload["AccountReference"]),
-            callback_url=str(payload["CallBackURL"]),
+            amount=validation.whole_of(payload["Amount"]) or 0,
+            reference=_text(payload, "AccountReference"),
+            callback_url=_text(payload, "CallBackURL"),
             scenario=scenario,
             opened=self._clock.now(),
             ends=ends,
             ends_at=ends_at,
             answer=answer,
             receipt_number=self._letters(_RECEIPT_LETTERS, 10),
+            requester=request.headers.get(CLIENT, ""),
         )
         request.checkout_request_id = prompt.checkout_request_id
         request.callbacks_first = tuple(self._phones.ring(prompt))
@@ -202,7 +207,7 @@ class Endpoints:
 
     def _query(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
         """The status query, once the body is sound."""
-        prompt = self._phones.get(str(payload["CheckoutRequestID"]))
+        prompt = self._phones.get(_text(payload, "CheckoutRequestID"))
         if prompt is None:
             return self._invalid("CheckoutRequestID")
         request.checkout_request_id = prompt.checkout_request_id
@@ -256,6 +261,11 @@ def request_id(randomness: random.Random, /) -> str:
     """An id as in ``1c5b-4ba8-815c-ac45c57a3db01495926``."""
     parts = ["".join(randomness.choices(_HEX, k=length)) for length in (4, 4, 4, 12)]
     return "-".join(parts) + "".join(randomness.choices(string.digits, k=7))
+
+
+def _text(payload: Mapping[str, object], name: str) -> str:
+    """A field that has passed its rule."""
+    return validation.text_of(payload[name]) or ""
 
 
 def _json(status: int, payload: Mapping[str, str]) -> HttpResponse:

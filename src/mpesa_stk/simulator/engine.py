@@ -1,7 +1,7 @@
 """A Daraja as a pure state machine: request in, answer out, callbacks when their time comes.
 
 No sockets, no threads; time and randomness are handed in. Total: whatever bytes arrive, an answer
-comes back. Codes, texts and statuses are those of the collected wire facts, sections 1 to 6.
+comes back. Codes, texts and statuses are those of the collected wire facts, sections 1 to 6 and 8b.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from mpesa_stk.simulator.outcomes import OUTCOMES, PAID, WRONG_PIN
 from mpesa_stk.simulator.phones import Ended, Phones
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
 from mpesa_stk.simulator.scenarios import Scenario, scenario_of
+from mpesa_stk.simulator.validation import text_of
 
 __all__ = ["PIN", "DarajaEngine", "Reply"]
 
@@ -212,7 +213,7 @@ class DarajaEngine:
         Args:
             method: HTTP method.
             url: Absolute address or request target.
-            headers: Header fields, names in any case.
+            headers: Header fields, names in any case, and the client's address under `CLIENT`.
             body: Body, or None.
         """
         path, query = _target(url)
@@ -235,6 +236,7 @@ class DarajaEngine:
             status=reply.response.status if sent else None,
             answered=reply.response.body if sent else b"",
             note="" if fault is None else _story(fault),
+            advice=request.advice,
             token_entry=request.token_entry,
         )
         return reply
@@ -258,9 +260,9 @@ class DarajaEngine:
             return self._scripts[step].popleft()
         payload = request.payload or {}
         if step == "push":
-            return self._push_fault(str(payload.get("PhoneNumber")))
+            return self._push_fault(text_of(payload.get("PhoneNumber")) or "")
         if step == "query":
-            return self._query_fault(str(payload.get("CheckoutRequestID")))
+            return self._query_fault(text_of(payload.get("CheckoutRequestID")) or "")
         return None
 
     def _push_fault(self, phone_number: str) -> Fault | None:

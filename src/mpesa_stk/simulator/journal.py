@@ -1,6 +1,7 @@
 """What the simulated Daraja saw and did, in order, for the page and for tests. Pure.
 
-Bodies are kept as they were, except for the two secrets in them: a push's Password and a token.
+Bodies are kept as they were, except for the secrets in them: passwords, tokens, and whatever else is
+called a secret, a token or a pass word, as the passkey that some clients send.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Kind = Literal["token", "push", "query", "other", "answer", "callback"]
 _MOST_ENTRIES = 2000
 _ASKED = ("query", "other")
 _MOST_TEXT = 8192
-_SECRETS = re.compile(r'("(?:Password|access_token)"\s*:\s*)"[^"]*"')
+_SECRETS = re.compile(r'("[^"]*(?:pass|secret|token)[^"]*"\s*:\s*)"[^"]*"', re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +40,7 @@ class Entry:
         status: HTTP status of the answer, where there was one.
         answered: The answer's body, as text.
         note: What else is to be said, such as the fault that was played.
+        advice: What Daraja's pages ask for instead of what was sent, a sentence each.
         token_entry: For a push and a query: the number of the entry in which their token was issued.
     """
 
@@ -50,6 +52,7 @@ class Entry:
     status: int | None = None
     answered: str = attrs.field(default="", repr=False)
     note: str = ""
+    advice: tuple[str, ...] = ()
     token_entry: int | None = None
 
 
@@ -78,6 +81,7 @@ class Journal:
         status: int | None = None,
         answered: bytes = b"",
         note: str = "",
+        advice: tuple[str, ...] = (),
         token_entry: int | None = None,
     ) -> Entry:
         """Write an entry; secrets are masked and long texts cut."""
@@ -91,6 +95,7 @@ class Journal:
             status=status,
             answered=_text(answered),
             note=note,
+            advice=advice,
             token_entry=token_entry,
         )
         kept = self._asked if kind in _ASKED else self._told

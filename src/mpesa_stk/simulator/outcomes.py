@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 import attrs
 
-__all__ = ["NO_RESPONSE", "OUTCOMES", "PAID", "WRONG_PIN", "Outcome"]
+__all__ = ["NOT_PERMITTED", "NO_RESPONSE", "OUTCOMES", "PAID", "WRONG_PIN", "Outcome"]
 
 PAID = "paid"
 WRONG_PIN = "wrong-pin"
 NO_RESPONSE = "no-response"
+NOT_PERMITTED = "not-permitted"
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +66,10 @@ OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
             "current subscriber.",
         ),
         "wrong-operator": Outcome(code="SFC_IC0003", description="The operator does not exist."),
+        NOT_PERMITTED: Outcome(
+            code=2028,
+            description="The request is not permitted according to product assignment.",
+        ),
     }
 )
 """How a prompt can end, by name."""

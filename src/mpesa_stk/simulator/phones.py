@@ -147,6 +147,7 @@ class Phones:
             url=prompt.callback_url,
             body=callback_body(prompt),
             tries_left=self._callback_tries - 1,
+            requester=prompt.requester,
         )
         return [delivery] * prompt.scenario.callbacks
 

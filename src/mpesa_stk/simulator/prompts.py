@@ -47,6 +47,7 @@ class Prompt:
         ends_at: The same as a monotonic second.
         answer: How it ends: a name of `OUTCOMES`.
         receipt_number: The receipt that a paid one gets.
+        requester: The address from which it was asked for; nothing where there is no network.
     """
 
     merchant_request_id: str
@@ -61,6 +62,7 @@ class Prompt:
     ends_at: float
     answer: str
     receipt_number: str
+    requester: str = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -78,6 +80,7 @@ class CallbackDelivery:
         url: Where to.
         body: What.
         tries_left: How often it is posted again where it is not taken.
+        requester: The address from which the push came; nothing where there is no network.
     """
 
     checkout_request_id: str = attrs.field(repr=masked_id_repr)
@@ -85,6 +88,7 @@ class CallbackDelivery:
     url: str = attrs.field(repr=False)
     body: bytes = attrs.field(repr=False)
     tries_left: int = 0
+    requester: str = ""
 
 
 def callback_body(prompt: Prompt, /) -> bytes:

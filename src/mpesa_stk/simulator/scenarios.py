@@ -9,7 +9,7 @@ from types import MappingProxyType
 import attrs
 
 from mpesa_stk.simulator.faults import FAULTS
-from mpesa_stk.simulator.outcomes import OUTCOMES
+from mpesa_stk.simulator.outcomes import NOT_PERMITTED, OUTCOMES
 
 __all__ = ["BY_HAND", "SCENARIOS", "TEST_PHONES", "Pending", "Scenario", "Shape", "scenario_of"]
 
@@ -148,6 +148,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "done-but-cut": Scenario(push_fault="done-but-cut"),
         "done-then-reset": Scenario(push_fault="done-then-reset"),
         "byte-by-byte": Scenario(push_fault="byte-by-byte"),
+        # Later ones stand here, whatever they are about: the tests of others name test phones by number.
+        "not-permitted": Scenario(outcome=NOT_PERMITTED),
     }
 )
 """What can become of a push, by name."""

@@ -76,6 +76,7 @@ def entry_view(entry: Entry, /) -> dict[str, object]:
         "status": entry.status,
         "answered": entry.answered,
         "note": entry.note,
+        "advice": list(entry.advice),
     }
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "IGNORED",
     "INTERNAL_ERROR",
     "MASKED_PHONE",
+    "NOT_PERMITTED",
     "NO_FUNDS",
     "NO_PHONE",
     "NO_PRODUCT",
@@ -119,3 +120,6 @@ DONE_BUT_DROPPED = TEST_PHONES["done-but-dropped"]
 DONE_BUT_CUT = TEST_PHONES["done-but-cut"]
 DONE_THEN_RESET = TEST_PHONES["done-then-reset"]
 BYTE_BY_BYTE = TEST_PHONES["byte-by-byte"]
+
+# What else the live API does; the numbers of the others stay as they are.
+NOT_PERMITTED = TEST_PHONES["not-permitted"]
