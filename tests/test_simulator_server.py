@@ -31,6 +31,7 @@ from mpesa_stk import (
     TransactionState,
 )
 from mpesa_stk.simulator import PIN, SCENARIOS, CallbackDelivery, Scenario, SimulatorServer
+from mpesa_stk.simulator.access import callback_may_go
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.loopback import LoopbackServer, _Handler
 from support import CALLBACK_SECRET, START, ManualClock, loopback_config, make_config
@@ -414,7 +415,31 @@ def test_callbacks_stay_on_this_machine(caplog: pytest.LogCaptureFixture) -> Non
 
     assert answered.get(timeout=PATIENCE) == "https://shop.example.co.ke/callback"
     assert answered.get(timeout=PATIENCE) == f"{collector.server.origin}/callback"
-    assert "mpesa_stk.simulator.callback_withheld reason=not_this_machine" in caplog.messages
+    withheld = "mpesa_stk.simulator.callback_withheld reason=not_the_requesters_machine"
+    assert withheld in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("url", "requester", "goes"),
+    [
+        ("http://127.0.0.1:8000/callback", "127.0.0.1", True),
+        ("http://127.1.2.3/callback", "127.0.0.1", True),
+        ("http://localhost:8000/callback", "::1", True),
+        ("http://[::1]:8000/callback", "127.0.0.1", True),
+        ("http://192.168.1.5:8000/callback", "192.168.1.5", True),
+        ("http://[fe80::5]/callback", "fe80::5", True),
+        ("http://[::ffff:192.168.1.5]/callback", "192.168.1.5", True),
+        ("http://127.0.0.1:22/callback", "192.168.1.5", False),
+        ("http://localhost:22/callback", "192.168.1.5", False),
+        ("http://192.168.1.6/callback", "192.168.1.5", False),
+        ("http://192.168.1.5/callback", "127.0.0.1", False),
+        ("https://shop.example.co.ke/callback", "192.168.1.5", False),
+        ("https://shop.example.co.ke/callback", "127.0.0.1", False),
+    ],
+)
+def test_a_callback_goes_to_the_machine_that_pushed(url: str, requester: str, goes: bool) -> None:  # noqa: FBT001 - a table's column
+    """A stranger in the network has nothing posted to this machine's own ports, or to a third one."""
+    assert callback_may_go(url, requester) == goes
 
 
 def test_callbacks_leave_this_machine_only_when_told_to(monkeypatch: pytest.MonkeyPatch) -> None:

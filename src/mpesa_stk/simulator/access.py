@@ -19,6 +19,7 @@ from mpesa_stk.urls import host_of, is_loopback_url
 __all__ = [
     "HEADERS",
     "Refused",
+    "callback_may_go",
     "check_access",
     "check_content_type",
     "is_foreign_page",
@@ -69,19 +70,19 @@ def check_access(headers: Mapping[str, str], /, *, listening_on: str) -> None:
     url = f"http://{headers.get('host', '')}"
     name = host_of(url)
     own = is_loopback_url(url) or (name != "" and name == listening_on.lower())
-    if not own and not (listening_on in _EVERYWHERE and _is_address(name)):
+    if not own and not (listening_on in _EVERYWHERE and _address(name) is not None):
         message = "the Host must name this machine: localhost, 127.0.0.1, or where it listens"
         raise Refused(403, "foreign-host", message)
     if headers.get("origin", url) != url:
         raise Refused(403, "foreign-origin", "web pages of other sites are not let in")
 
 
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def is_foreign_page(headers: Mapping[str, str], /) -> bool:
@@ -91,6 +92,21 @@ def is_foreign_page(headers: Mapping[str, str], /) -> bool:
         headers: Header fields, names in lower case.
     """
     return "origin" in headers and not is_loopback_url(headers["origin"])
+
+
+def callback_may_go(url: str, requester: str, /) -> bool:
+    """Whether a callback is posted there without being told to: to the machine of who asked for it.
+
+    A push could otherwise make this machine post to any other, or to a port that only it reaches.
+
+    Args:
+        url: Where to. Names are not looked up: what they mean may be another machine a moment later.
+        requester: The address from which the push came.
+    """
+    asked_by = ipaddress.ip_address(requester)
+    if is_loopback_url(url):
+        return asked_by.is_loopback
+    return _address(host_of(url)) == asked_by
 
 
 def check_content_type(headers: Mapping[str, str], /) -> None:

@@ -16,7 +16,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config import StkConfig
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.environment import Environment
-from mpesa_stk.simulator.access import HEADERS, is_foreign_page
+from mpesa_stk.simulator.access import HEADERS, callback_may_go, is_foreign_page
 from mpesa_stk.simulator.answers import Sent, Stream
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.control import Control
@@ -29,13 +29,16 @@ from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, post_callback
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
 from mpesa_stk.simulator.scenarios import SCENARIOS, Scenario
 from mpesa_stk.simulator.shifted import ShiftedClock
-from mpesa_stk.urls import is_loopback_url
 
 __all__ = ["SimulatorServer"]
 
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 # So that a receiver that is slow keeps the callbacks of others waiting only if it is asked so often.
 _POSTED_AT_ONCE = 8
+_WITHHELD = (
+    "not posted: the address is not that of the machine that pushed; with --public-callbacks "
+    "(public_callbacks=True), callbacks go everywhere"
+)
 _FOREIGN_PAGE = HttpResponse(
     status=403,
     headers={**HEADERS, "content-type": "application/json"},
@@ -83,7 +86,7 @@ class SimulatorServer:
             clock: Tells the time; `advance` puts the simulator's time ahead of it.
             randomness: Where ids, tokens and receipts come from; the system's by default.
             on_answered: Told of each answered prompt, just before its callback is posted.
-            public_callbacks: Whether callbacks are posted to other machines too.
+            public_callbacks: Whether callbacks are posted to any machine, not only to the one that pushed.
             callback_tries: How often a callback that is not taken is posted at most.
             callback_timeout: Seconds that a receiver has to answer.
             token_lifetime: Seconds for which a token is good.
@@ -278,9 +281,11 @@ class SimulatorServer:
                 self._on_answered(delivery)
         except Exception as error:  # noqa: BLE001 - whatever the host's function meets, the callback must go out
             _LOGGER.warning("mpesa_stk.simulator.on_answered_failed error=%s", type(error).__name__)
-        if not (self._public_callbacks or is_loopback_url(delivery.url)):
-            _LOGGER.warning("mpesa_stk.simulator.callback_withheld reason=not_this_machine")
-            status, note = None, "not posted: the address is not on this machine"
+        if not (self._public_callbacks or callback_may_go(delivery.url, delivery.requester)):
+            _LOGGER.warning(
+                "mpesa_stk.simulator.callback_withheld reason=not_the_requesters_machine"
+            )
+            status, note = None, _WITHHELD
         else:
             posted = post_callback(delivery.url, delivery.body, timeout=self._callback_timeout)
             status, note = posted.status, posted.error
