@@ -114,6 +114,10 @@ ENDINGS = {
     "done-then-reset": paid(),
     "byte-by-byte": paid(),
     "not-permitted": failed("2028"),
+    "slow": paid(),
+    "pending-no-text": paid(),
+    "pending-no-text-200": paid(),
+    "query-too-early": paid(),
 }
 
 

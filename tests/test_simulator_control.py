@@ -372,6 +372,21 @@ def test_faults_are_scripted() -> None:
     assert [reply.response.status for reply in statuses][::2] == [503, 200]
 
 
+def test_a_slow_fault_is_as_late_as_asked() -> None:
+    """``seconds`` holds for the slow ones of the list; without it, they are as late as by default."""
+    daraja = Daraja()
+    faults = ["slow", "unavailable"]
+    daraja.post("/_sim/faults", {"step": "token", "faults": faults, "seconds": 1.5})
+    daraja.post("/_sim/faults", {"step": "token", "faults": ["slow"]})
+    request = build_token(daraja.config)
+    replies = [
+        daraja.engine.answer(request.method, request.url, request.headers, request.body)
+        for _ in range(3)
+    ]
+
+    assert [reply.seconds for reply in replies] == [1.5, 0.0, 20.0]
+
+
 def test_the_clock_is_put_forward() -> None:
     """By whole seconds or parts of them."""
     daraja = Daraja()
@@ -458,6 +473,9 @@ ANSWER = "/_sim/prompts/{}/answer"
         ("/_sim/faults", {"step": "push", "faults": "dropped"}, "faults"),
         ("/_sim/faults", {"step": "push", "faults": ["dropped", "none"]}, "faults"),
         ("/_sim/faults", {"step": "push", "faults": [["dropped"]]}, "faults"),
+        ("/_sim/faults", {"step": "push", "faults": ["slow"], "seconds": -1}, "seconds"),
+        ("/_sim/faults", {"step": "push", "faults": ["slow"], "seconds": "1"}, "seconds"),
+        ("/_sim/faults", {"step": "push", "faults": ["slow"], "second": 1}, "step and faults"),
         ("/_sim/clock", {"advance": -1}, "advance"),
         ("/_sim/clock", {"advance": "1"}, "advance"),
         ("/_sim/clock", {"advance": True}, "advance"),

@@ -254,6 +254,37 @@ def test_an_open_prompt_may_be_told_of_as_4999() -> None:
     assert (answer.status, json.loads(answer.body)["ResultCode"]) == (200, "4999")
 
 
+@pytest.mark.parametrize(
+    ("name", "status"), [("pending-no-text", 500), ("pending-no-text-200", 200)]
+)
+def test_an_open_prompt_may_be_told_of_without_a_word(name: str, status: int) -> None:
+    """As the live API does: the code of "being processed", and an empty text, under either status."""
+    desk = Desk()
+    prompt = desk.ring(TEST_PHONES[name])
+
+    answer = desk.query(prompt.checkout_request_id).response
+
+    told = json.loads(answer.body)
+    assert (answer.status, told["errorCode"]) == (status, "500.001.1001")
+    assert told["errorMessage"] == ""
+    desk.clock.advance(45)
+    settled = desk.query(prompt.checkout_request_id).response
+    assert json.loads(settled.body)["ResultCode"] == "0"
+
+
+def test_a_fresh_id_may_not_exist_yet() -> None:
+    """The first query about it is answered so, and the second one with the result."""
+    desk = Desk()
+    prompt = desk.ring(TEST_PHONES["query-too-early"])
+    desk.clock.advance(1)
+
+    first, second = (desk.query(prompt.checkout_request_id).response for _ in range(2))
+
+    assert first.status == 500
+    assert json.loads(first.body)["errorMessage"] == "The transaction does not Exist"
+    assert json.loads(second.body)["ResultCode"] == "0"
+
+
 def test_a_query_may_contradict_the_callback() -> None:
     """It tells another outcome than the phone's, of an ended prompt only."""
     desk = Desk()
@@ -436,6 +467,22 @@ def test_the_journal_says_how_an_answer_travelled() -> None:
         ("token", "fault: done-but-cut, answer: half"),
         ("other", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [("slow", 7.5), (Fault(executed=True, manner=Manner.SLOW, seconds=3.0), 3.0)],
+)
+def test_a_slow_answer_is_as_late_as_it_is_told_to_be(fault: str | Fault, seconds: float) -> None:
+    """By the fault's own seconds, or else by the engine's; the answer is the one that is due."""
+    desk = Desk(slow_seconds=7.5)
+    desk.engine.next("token", fault)
+
+    reply = desk.send(protocol.build_token(desk.config))
+
+    assert (reply.seconds, reply.response.status) == (seconds, 200)
+    assert desk.engine.journal.entries()[-1].note.endswith(f"answer: slow, {seconds:g} s")
+    assert desk.send(protocol.build_token(desk.config)).seconds == 0.0
 
 
 def test_the_journal_is_bounded() -> None:

@@ -39,7 +39,9 @@ def test_a_fault_says_what_it_does(name: str) -> None:
     """Each fault either lets Daraja act or answers or loses something; "done" and "dropped" mean it."""
     fault = FAULTS[name]
     assert fault.executed or fault.answer is not None or fault.manner is not Manner.WHOLE
-    assert fault.executed == (name.startswith("done-") or name in ("token-dead", "byte-by-byte"))
+    assert fault.executed == (
+        name.startswith("done-") or name in ("token-dead", "byte-by-byte", "slow")
+    )
     assert fault.kills_tokens == (name == "token-dead")
 
 
@@ -74,6 +76,13 @@ def test_a_fault_of_your_own_does_nothing_by_default() -> None:
     """It is neither executed nor answered for, and arrives whole."""
     fault = Fault()
     assert (fault.executed, fault.answer, fault.manner) == (False, None, Manner.WHOLE)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 3601.0, float("nan")])
+def test_a_slow_answer_comes_within_the_hour(seconds: float) -> None:
+    """What cannot be waited for is refused when the fault is made."""
+    with pytest.raises(ValueError, match="seconds"):
+        Fault(manner=Manner.SLOW, seconds=seconds)
 
 
 def test_each_scenario_has_a_phone_of_its_own() -> None:

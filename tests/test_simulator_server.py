@@ -514,6 +514,39 @@ def test_faults_are_played_over_real_sockets() -> None:
     ]
 
 
+def test_a_slow_answer_waits_for_the_simulator_s_clock() -> None:
+    """It comes once the clock was put forward so far, and the callback overtakes it."""
+    clock = ManualClock()
+    with (
+        SimulatorServer(make_config(), scenario=AT_ONCE, clock=clock, slow_seconds=60.0) as daraja,
+        Host(daraja, clock=clock) as host,
+        ThreadPoolExecutor(1) as shop,
+    ):
+        daraja.next("push", "slow")
+        pushed = shop.submit(host.payments.checkout, phone_number=PHONE, amount=1, reference="A")
+        assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
+        daraja.advance(59.0)
+        assert not pushed.done()
+        daraja.advance(1.0)
+        assert pushed.result(timeout=PATIENCE).state is TransactionState.SUCCEEDED
+
+    (push,) = [entry for entry in daraja.journal() if entry.kind == "push"]
+    assert push.note == "fault: slow, answer: slow, 60 s"
+
+
+def test_close_does_not_wait_for_a_slow_answer() -> None:
+    """It is sent at once then."""
+    daraja = SimulatorServer(make_config(), slow_seconds=3600.0)
+    daraja.next("token", "slow")
+    daraja.start()
+    with ask(daraja) as connection:
+        connection.request("GET", "/oauth/v1/generate")
+        while not daraja.journal():
+            threading.Event().wait(0.005)
+        daraja.close()
+        assert connection.getresponse().status == 400
+
+
 def test_a_shop_goes_on_when_the_clock_was_put_forward() -> None:
     """An hour later for Daraja, a push with the shop's own time is accepted and paid."""
     with SimulatorServer(make_config(), scenario=AT_ONCE) as daraja, Host(daraja) as host:

@@ -23,7 +23,15 @@ from mpesa_stk import (
     Transport,
 )
 from mpesa_stk import testing as kit
-from mpesa_stk.testing import ManualClock, Scenario, SimulatedDaraja, phones, simulated_config
+from mpesa_stk.testing import (
+    Fault,
+    Manner,
+    ManualClock,
+    Scenario,
+    SimulatedDaraja,
+    phones,
+    simulated_config,
+)
 from support import START, make_config
 
 SUCCEEDED = TransactionState.SUCCEEDED
@@ -330,6 +338,29 @@ def test_an_answer_that_drips_may_be_in_time() -> None:
 
     [pushed] = [entry for entry in daraja.journal.entries() if entry.kind == "push"]
     assert daraja.clock.now() == START + timedelta(seconds=len(pushed.answered))
+
+
+def test_a_slow_answer_takes_its_time() -> None:
+    """The client waits for it; the callback, due meanwhile, came meanwhile."""
+    daraja = SimulatedDaraja(slow_seconds=12.0)
+    payments = daraja.payments()
+
+    transaction = payments.checkout(phone_number=phones.SLOW, **ORDER)
+
+    assert daraja.clock.now() == START + timedelta(seconds=12)
+    assert transaction.state is SUCCEEDED
+
+
+def test_an_answer_can_be_slower_than_the_client_waits() -> None:
+    """It gives up at its own limit, and the outcome is unknown, although the customer has paid."""
+    daraja = SimulatedDaraja(simulated_config(total_timeout=30.0))
+    daraja.next("push", Fault(executed=True, manner=Manner.SLOW, seconds=31.0))
+
+    with pytest.raises(OutcomeUnknown, match="in time"):
+        daraja.client().push(phone_number="254718643064", **ORDER)
+
+    assert daraja.clock.now() == START + timedelta(seconds=30)
+    assert [prompt.answer for prompt in daraja.prompts] == ["paid"]
 
 
 def test_tokens_can_be_revoked(daraja: SimulatedDaraja) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import requests
 import requests_mock
@@ -102,6 +104,27 @@ def test_a_limit_for_each_read_does_not_end_an_answer_that_drips(daraja: Simulat
     daraja.next("token", "byte-by-byte")
     answer = get_token(daraja)
     assert (daraja.clock.now() - START).total_seconds() == len(answer.content)
+
+
+@pytest.mark.parametrize("timeout", [19.5, 19, (60, 19)])
+def test_a_limit_for_each_read_ends_an_answer_that_is_slow(
+    daraja: SimulatedDaraja, timeout: float | tuple[float, float]
+) -> None:
+    """As with requests itself: without a byte for that long, it is a ReadTimeout."""
+    daraja.next("token", "slow")
+    with pytest.raises(requests.ReadTimeout, match="in time"):
+        requests.get(daraja.config.environment.token_url, auth=("a", "b"), timeout=timeout)
+    waited = timeout[1] if isinstance(timeout, tuple) else timeout
+    assert (daraja.clock.now() - START).total_seconds() == waited
+
+
+@pytest.mark.parametrize("timeout", [None, 20, (1, 20), (1, None)])
+def test_a_slow_answer_is_waited_for(daraja: SimulatedDaraja, timeout: Any) -> None:
+    """With patience enough, or with a time for connecting alone."""
+    daraja.next("token", "slow")
+    answer = requests.get(daraja.config.environment.token_url, auth=("a", "b"), timeout=timeout)
+    assert answer.status_code == 400
+    assert (daraja.clock.now() - START).total_seconds() == 20
 
 
 def test_other_addresses_are_not_answered(daraja: SimulatedDaraja) -> None:

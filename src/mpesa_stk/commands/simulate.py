@@ -24,6 +24,7 @@ __all__ = ["add_to", "merchant_from", "run", "settings_of"]
 _HIGHEST_PORT = 65_535
 _MOST_TRIES = 10
 _DAY = 86_400
+_HOUR = 3_600
 _SEEDS = 2**63
 # The merchant where the environment names none. These are words, not secrets.
 _TEST_MERCHANT = {
@@ -86,7 +87,16 @@ def add_to(commands: Commands, /) -> None:
         "--many-tokens", action="store_true", help="let older tokens be good beside a new one"
     )
     command.add_argument(
-        "--public-callbacks", action="store_true", help="post callbacks to other machines too"
+        "--slow-seconds",
+        default=20,
+        type=_whole(0, _HOUR),
+        metavar="S",
+        help="how late the slow test phone and the slow fault are answered (%(default)s)",
+    )
+    command.add_argument(
+        "--public-callbacks",
+        action="store_true",
+        help="post callbacks to any machine, not only to the one that pushed",
     )
     command.set_defaults(command=_run)
 
@@ -144,6 +154,7 @@ def run(
             callback_tries=arguments.callback_tries,
             token_lifetime=arguments.token_lifetime,
             one_token=not arguments.many_tokens,
+            slow_seconds=arguments.slow_seconds,
         )
     except OSError as error:
         reason = error.strerror or error

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Protocol
 from urllib.parse import parse_qs, unquote
 
+import attrs
+
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator.access import (
     HEADERS,
@@ -24,7 +26,7 @@ from mpesa_stk.simulator.access import (
 from mpesa_stk.simulator.answers import Stream
 from mpesa_stk.simulator.endpoints import Step
 from mpesa_stk.simulator.engine import PIN, DarajaEngine
-from mpesa_stk.simulator.faults import FAULTS
+from mpesa_stk.simulator.faults import FAULTS, MOST_SECONDS, Fault, Manner
 from mpesa_stk.simulator.journal import Entry
 from mpesa_stk.simulator.outcomes import OUTCOMES
 from mpesa_stk.simulator.prompts import Prompt
@@ -269,14 +271,14 @@ class Control:
         return _json({"scenario": scenario_view(self._daraja.engine.scenario)})
 
     def _post_faults(self, asked: Mapping[str, object]) -> HttpResponse:
-        if set(asked) != {"step", "faults"}:
-            raise BadField("step and faults", "must be given, and nothing else")
+        if set(asked) - {"seconds"} != {"step", "faults"}:
+            raise BadField("step and faults", "must be given, and nothing else but seconds")
         step = known_name("step", asked["step"], _STEPS)
         faults = asked["faults"]
         if not isinstance(faults, list) or not 1 <= len(faults) <= _MOST_FAULTS:
             raise BadField("faults", f"must be a list of 1 to {_MOST_FAULTS} names")
         names = [known_name("faults", fault, FAULTS) for fault in faults]
-        self._daraja.engine.next(_STEPS[step], *names)
+        self._daraja.engine.next(_STEPS[step], *_faults(names, asked.get("seconds")))
         return _json({"step": step, "scripted": len(names)})
 
     def _post_clock(self, asked: Mapping[str, object]) -> HttpResponse:
@@ -309,6 +311,19 @@ def _found(
         if match:
             return handler, [unquote(part) for part in match.groups()]
     return None, []
+
+
+def _faults(names: list[str], seconds: object) -> list[Fault]:
+    """Faults by name; those that are slow are as late as asked."""
+    faults = [FAULTS[name] for name in names]
+    if seconds is None:
+        return faults
+    if not is_number(seconds, 0, MOST_SECONDS):
+        raise BadField("seconds", f"must be a number of seconds from 0 to {MOST_SECONDS:g}")
+    return [
+        attrs.evolve(fault, seconds=float(str(seconds))) if fault.manner is Manner.SLOW else fault
+        for fault in faults
+    ]
 
 
 def _check_empty(asked: Mapping[str, object]) -> None:

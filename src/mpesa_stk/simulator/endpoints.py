@@ -216,9 +216,16 @@ class Endpoints:
         if not self._phones.is_open(prompt):
             ended = OUTCOMES[prompt.scenario.query_outcome or prompt.answer]
             return self._result(prompt, str(ended.code), ended.description)
-        if prompt.scenario.pending is Pending.CODE_4999:
+        return self._pending(prompt)
+
+    def _pending(self, prompt: Prompt) -> HttpResponse:
+        """What is said of a prompt that waits for its customer."""
+        pending = prompt.scenario.pending
+        if pending is Pending.CODE_4999:
             return self._result(prompt, "4999", _STILL_PROCESSING)
-        return refusal(prompt.checkout_request_id, 500, LOCKED_CODE, _BEING_PROCESSED)
+        if pending is Pending.ERROR_500:
+            return refusal(prompt.checkout_request_id, 500, LOCKED_CODE, _BEING_PROCESSED)
+        return self._refuse(200 if pending is Pending.NO_TEXT_200 else 500, LOCKED_CODE, "")
 
     def _is_too_soon(self, scenario: Scenario) -> bool:
         """Whether the limit of queries is passed; no two may come at once (facts, section 4)."""

@@ -26,10 +26,12 @@ from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
 from mpesa_stk.simulator.scenarios import Scenario, scenario_of
 from mpesa_stk.simulator.validation import text_of
 
-__all__ = ["PIN", "DarajaEngine", "Reply"]
+__all__ = ["PIN", "SLOW_SECONDS", "DarajaEngine", "Reply"]
 
 PIN = "1234"
 """The PIN of every simulated customer."""
+SLOW_SECONDS = 20.0
+"""How late a slow answer is: late enough to be felt, and in time for a client that waits for 30 seconds."""
 
 _STEPS: Mapping[str, Step] = {
     "/oauth/v1/generate": "token",
@@ -46,11 +48,13 @@ class Reply:
     Attributes:
         response: The answer.
         manner: How it travels.
+        seconds: How late it is sent.
         callbacks_first: Callbacks to be posted before it is sent.
     """
 
     response: HttpResponse
     manner: Manner = Manner.WHOLE
+    seconds: float = 0.0
     callbacks_first: tuple[CallbackDelivery, ...] = ()
 
 
@@ -74,6 +78,7 @@ class DarajaEngine:
         token_lifetime: int = 3599,
         one_token: bool = True,
         callback_tries: int = 1,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
         """Make an engine that knows one merchant.
 
@@ -87,9 +92,11 @@ class DarajaEngine:
             token_lifetime: Seconds for which a token is good.
             one_token: Whether a new token kills the old one, as Daraja's own pages say.
             callback_tries: How often a callback that is not taken is posted at most.
+            slow_seconds: How late a slow answer is, where the fault does not say.
         """
         self.scenario = scenario or Scenario()
         self.journal = Journal()
+        self._slow_seconds = slow_seconds
         self._clock = clock
         self._random = randomness
         self._tokens = IssuedTokens(lifetime=token_lifetime, one_at_a_time=one_token)
@@ -235,7 +242,7 @@ class DarajaEngine:
             asked=request.body,
             status=reply.response.status if sent else None,
             answered=reply.response.body if sent else b"",
-            note="" if fault is None else _story(fault),
+            note="" if fault is None else self._story(fault),
             advice=request.advice,
             token_entry=request.token_entry,
         )
@@ -249,8 +256,17 @@ class DarajaEngine:
         if fault.answer is not None:
             response = fault.answer(request_id(self._random))
         return Reply(
-            response=response, manner=fault.manner, callbacks_first=request.callbacks_first
+            response=response,
+            manner=fault.manner,
+            seconds=self._lateness(fault),
+            callbacks_first=request.callbacks_first,
         )
+
+    def _lateness(self, fault: Fault) -> float:
+        """How late the answer is sent."""
+        if fault.manner is not Manner.SLOW:
+            return 0.0
+        return self._slow_seconds if fault.seconds is None else fault.seconds
 
     def _fault(self, step: Step, request: Request) -> Fault | None:
         """What is scripted for this request, or played by its phone."""
@@ -289,12 +305,12 @@ class DarajaEngine:
     def _scenario(self, phone_number: str) -> Scenario:
         return scenario_of(phone_number) or self.scenario
 
-
-def _story(fault: Fault) -> str:
-    """What a fault did, for the journal."""
-    names = [f"fault: {name}" for name, known in FAULTS.items() if known is fault]
-    travelled = [] if fault.manner is Manner.WHOLE else [f"answer: {fault.manner.value}"]
-    return ", ".join(names + travelled)
+    def _story(self, fault: Fault) -> str:
+        """What a fault did, for the journal."""
+        names = [f"fault: {name}" for name, known in FAULTS.items() if known is fault]
+        late = f", {self._lateness(fault):g} s" if fault.manner is Manner.SLOW else ""
+        travelled = [] if fault.manner is Manner.WHOLE else [f"answer: {fault.manner.value}{late}"]
+        return ", ".join(names + travelled)
 
 
 def _target(url: str) -> tuple[str, str]:

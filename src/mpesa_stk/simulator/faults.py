@@ -1,6 +1,6 @@
 """How Daraja, its gateway and the network fail, as data. Pure.
 
-Codes, texts and statuses are those of the collected wire facts, sections 1, 3 and 4, and of the samples
+Codes, texts and statuses are those of the collected wire facts, sections 1, 3, 4 and 8b, and of the samples
 beside them. A fault takes the place of one answer.
 """
 
@@ -15,10 +15,24 @@ import attrs
 
 from mpesa_stk.daraja.http import HttpResponse
 
-__all__ = ["FAULTS", "LOCKED", "LOCKED_CODE", "Fault", "Manner", "refusal", "too_many"]
+__all__ = [
+    "FAULTS",
+    "LOCKED",
+    "LOCKED_CODE",
+    "MOST_SECONDS",
+    "NO_SUCH_ID",
+    "Fault",
+    "Manner",
+    "refusal",
+    "too_many",
+]
 
+MOST_SECONDS = 3600.0
+"""How late a slow answer can be."""
 LOCKED_CODE = "500.001.1001"
 LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
+# Of an id that Daraja does not know, or does not know yet (facts, section 4).
+NO_SUCH_ID = "The transaction does not Exist"
 _JSON = {"content-type": "application/json"}
 
 
@@ -34,6 +48,8 @@ class Manner(Enum):
     """All of it, then the connection is reset."""
     DRIP = "drip"
     """One byte at a time, a second for each."""
+    SLOW = "slow"
+    """All of it, some seconds late."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +60,7 @@ class Fault:
         executed: Whether Daraja does what is asked all the same.
         answer: Makes the answer from an id for the request; None for the answer that is due.
         manner: How the answer travels.
+        seconds: How late a slow answer is; None for as late as the simulator is told to be.
         kills_tokens: Whether every token that was given out is dead, before the request is looked at.
         passes: Whether the next try of the same push goes through: a token is refused once.
     """
@@ -51,6 +68,12 @@ class Fault:
     executed: bool = False
     answer: Callable[[str], HttpResponse] | None = None
     manner: Manner = Manner.WHOLE
+    seconds: float | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.le(MOST_SECONDS))
+        ),
+    )
     kills_tokens: bool = False
     passes: bool = False
 
@@ -122,6 +145,12 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "done-but-cut": Fault(executed=True, manner=Manner.HALF),
         "done-then-reset": Fault(executed=True, manner=Manner.RESET),
         "byte-by-byte": Fault(executed=True, manner=Manner.DRIP),
+        "slow": Fault(executed=True, manner=Manner.SLOW),
+        "does-not-exist": Fault(answer=_refuses(500, LOCKED_CODE, NO_SUCH_ID)),
+        "no-text": Fault(answer=_refuses(500, LOCKED_CODE, "")),
+        "no-text-200": Fault(answer=_refuses(200, LOCKED_CODE, "")),
+        "empty-400": Fault(answer=_says(400, b"")),
+        "done-but-no-text": Fault(executed=True, answer=_refuses(500, LOCKED_CODE, "")),
     }
 )
 """What can be scripted for a request, by name."""

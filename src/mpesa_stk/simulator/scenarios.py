@@ -39,6 +39,8 @@ class Pending(Enum):
 
     ERROR_500 = "500"
     CODE_4999 = "4999"
+    NO_TEXT_500 = "no-text-500"
+    NO_TEXT_200 = "no-text-200"
 
 
 @attrs.frozen(kw_only=True)
@@ -150,6 +152,10 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "byte-by-byte": Scenario(push_fault="byte-by-byte"),
         # Later ones stand here, whatever they are about: the tests of others name test phones by number.
         "not-permitted": Scenario(outcome=NOT_PERMITTED),
+        "slow": Scenario(push_fault="slow"),
+        "pending-no-text": Scenario(answer_after=45.0, pending=Pending.NO_TEXT_500),
+        "pending-no-text-200": Scenario(answer_after=45.0, pending=Pending.NO_TEXT_200),
+        "query-too-early": Scenario(callbacks=0, query_fault="does-not-exist"),
     }
 )
 """What can become of a push, by name."""

@@ -21,7 +21,7 @@ from mpesa_stk.simulator.answers import Sent, Stream
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.control import Control
 from mpesa_stk.simulator.endpoints import Step
-from mpesa_stk.simulator.engine import DarajaEngine
+from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine
 from mpesa_stk.simulator.faults import Fault
 from mpesa_stk.simulator.journal import Entry
 from mpesa_stk.simulator.loopback import LoopbackServer
@@ -75,6 +75,7 @@ class SimulatorServer:
         token_lifetime: int = 3599,
         one_token: bool = True,
         drip_pause: float = 1.0,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
         """Bind; nothing is answered before `start`.
 
@@ -92,6 +93,7 @@ class SimulatorServer:
             token_lifetime: Seconds for which a token is good.
             one_token: Whether a new token kills the old one.
             drip_pause: Seconds before each byte of an answer that comes byte by byte.
+            slow_seconds: How late a slow answer is.
 
         Raises:
             OSError: The address cannot be had.
@@ -109,6 +111,7 @@ class SimulatorServer:
             token_lifetime=token_lifetime,
             one_token=one_token,
             callback_tries=callback_tries,
+            slow_seconds=slow_seconds,
         )
         self._engine = self._new_engine()
         self._on_answered = on_answered
@@ -246,7 +249,17 @@ class SimulatorServer:
             self._changes.tell()
         for delivery in reply.callbacks_first:
             self._post(engine, delivery)
+        self._hold_back(reply.seconds)
         return Sent(response=reply.response, manner=reply.manner)
+
+    def _hold_back(self, seconds: float) -> None:
+        """Wait with an answer, by the simulator's clock, until `close` at most."""
+        if not seconds:
+            return
+        due = self._clock.monotonic() + seconds
+        with self._changes:
+            while not self._changes.ended and (left := due - self._clock.monotonic()) > 0:
+                self._changes.wait(left)
 
     def _news(self) -> str:
         return f'{{"last": {self._engine.journal.last}}}'

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mpesa_stk.simulator.engine import PIN
-from mpesa_stk.simulator.faults import FAULTS, Fault
+from mpesa_stk.simulator.faults import FAULTS, Fault, Manner
 from mpesa_stk.simulator.outcomes import OUTCOMES
 from mpesa_stk.simulator.scenarios import SCENARIOS, TEST_PHONES, Pending, Scenario, Shape
 from mpesa_stk.testing import phones
@@ -36,6 +36,7 @@ __all__ = [
     "SCENARIOS",
     "TEST_PHONES",
     "Fault",
+    "Manner",
     "ManualClock",
     "Payload",
     "Pending",

@@ -23,7 +23,7 @@ from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.simulator.endpoints import Step
-from mpesa_stk.simulator.engine import DarajaEngine
+from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine
 from mpesa_stk.simulator.faults import Fault, Manner
 from mpesa_stk.simulator.journal import Journal
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
@@ -85,6 +85,7 @@ class SimulatedDaraja:
         clock: ManualClock | None = None,
         seed: int = 0,
         scenario: Scenario | str | None = None,
+        slow_seconds: float = SLOW_SECONDS,
     ) -> None:
         """Make a Daraja.
 
@@ -93,6 +94,7 @@ class SimulatedDaraja:
             clock: Its time; shared by the clients and payments that it makes.
             seed: Ids, tokens and receipts are the same for the same seed.
             scenario: What becomes of pushes, or the name of it; paid after a second by default.
+            slow_seconds: How late a slow answer is.
 
         Raises:
             KeyError: There is no scenario of that name.
@@ -108,6 +110,7 @@ class SimulatedDaraja:
             clock=self.clock,
             randomness=random.Random(seed),  # noqa: S311 - the same in each run, on purpose
             scenario=None if scenario is None else _scenario(scenario),
+            slow_seconds=slow_seconds,
         )
 
     # --- who talks to it -----------------------------------------------------------------------
@@ -324,9 +327,10 @@ class SimulatedDaraja:
         Raises:
             OutcomeUnknown: The answer was lost on its way, or took too long.
         """
+        limit = request.total_timeout
         try:
             return self._exchange(
-                request.method, request.url, request.headers, request.body, request.total_timeout
+                request.method, request.url, request.headers, request.body, limit, limit
             )
         except OSError as error:
             reason = str(error)
@@ -341,9 +345,19 @@ class SimulatedDaraja:
         url: str,
         headers: Mapping[str, str],
         body: bytes | None,
-        limit: float | None,
+        limit: float,
+        silence: float,
     ) -> HttpResponse:
-        """Answer one request; raises as a socket does where the answer does not arrive."""
+        """Answer one request; raises as a socket does where the answer does not arrive.
+
+        Args:
+            method: HTTP method.
+            url: Address.
+            headers: Header fields.
+            body: Body.
+            limit: Seconds that the client has for the whole exchange.
+            silence: Seconds for which it waits without a byte.
+        """
         with self._lock:
             reply = self._engine.answer(method, url, headers, body)
             is_push = url.lower() == self.config.environment.push_url.lower()
@@ -353,11 +367,16 @@ class SimulatedDaraja:
         if reply.manner in (Manner.NOTHING, Manner.HALF):
             raise ConnectionResetError("the connection failed before the answer was complete")
         if reply.manner is Manner.DRIP:
-            takes = float(len(reply.response.body))
-            self.advance(takes if limit is None else min(takes, limit))
-            if limit is not None and takes > limit:
-                raise TimeoutError("no complete answer in time")
+            self._wait(float(len(reply.response.body)), limit)
+        elif reply.manner is Manner.SLOW:
+            self._wait(reply.seconds, min(limit, silence))
         return reply.response
+
+    def _wait(self, seconds: float, limit: float) -> None:
+        """Let the time pass that an answer takes, as far as the client waits for it."""
+        self.advance(min(seconds, limit))
+        if seconds > limit:
+            raise TimeoutError("no complete answer in time")
 
 
 def _scenario(scenario: Scenario | str) -> Scenario:

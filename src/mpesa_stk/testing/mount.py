@@ -6,6 +6,7 @@ network fails are requests' errors. requests-mock itself is not imported; its mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -15,8 +16,8 @@ from mpesa_stk.daraja.http import HttpResponse
 
 __all__ = ["Exchange", "RequestsMocker", "register"]
 
-Exchange = Callable[[str, str, Mapping[str, str], bytes | None, float | None], HttpResponse]
-"""Method, address, headers, body and seconds for the whole exchange, if limited, to an answer."""
+Exchange = Callable[[str, str, Mapping[str, str], bytes | None, float, float], HttpResponse]
+"""Method, address, headers, body, seconds for the whole exchange and seconds of silence to an answer."""
 
 
 class RequestsMocker(Protocol):
@@ -38,10 +39,9 @@ def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /)
 
     def answer(request: Any, context: Any) -> bytes:  # noqa: ANN401 - requests-mock's own types
         body = request.body.encode() if isinstance(request.body, str) else request.body
-        # Only urllib3's own kind of limit holds for a whole exchange; a number holds for each read.
-        limit = getattr(request.timeout, "total", None)
+        limit, silence = _limits_of(request.timeout)
         try:
-            response = exchange(request.method, request.url, request.headers, body, limit)
+            response = exchange(request.method, request.url, request.headers, body, limit, silence)
         except TimeoutError as error:
             raise requests.ReadTimeout(str(error)) from None
         except OSError as error:
@@ -55,3 +55,11 @@ def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /)
         address = url.partition("?")[0]
         for method in ("GET", "POST"):
             mocker.register_uri(method, address, content=answer)
+
+
+def _limits_of(timeout: Any) -> tuple[float, float]:  # noqa: ANN401 - a number, a pair, urllib3's own kind or None
+    """Seconds for the whole exchange, and for each read: only urllib3's own kind limits the whole."""
+    whole = getattr(timeout, "total", None)
+    read = timeout[1] if isinstance(timeout, tuple) else timeout
+    limits = [limit if isinstance(limit, (int, float)) else math.inf for limit in (whole, read)]
+    return limits[0], limits[1]

@@ -41,14 +41,18 @@ __all__ = [
     "PAID_LATE",
     "PENDING_500",
     "PENDING_4999",
+    "PENDING_NO_TEXT",
+    "PENDING_NO_TEXT_200",
     "PIN_LOCKED",
     "QUERY_LIMITED",
     "QUERY_REFUSED",
     "QUERY_SAYS_FAILED",
     "QUERY_SAYS_PAID",
+    "QUERY_TOO_EARLY",
     "RATE_LIMITED",
     "RULE_LIMITED",
     "SESSION_OPEN",
+    "SLOW",
     "SPIKE_ARREST",
     "STRING_AMOUNT",
     "SUBSCRIBER_LOCKED",
@@ -123,3 +127,7 @@ BYTE_BY_BYTE = TEST_PHONES["byte-by-byte"]
 
 # What else the live API does; the numbers of the others stay as they are.
 NOT_PERMITTED = TEST_PHONES["not-permitted"]
+SLOW = TEST_PHONES["slow"]
+PENDING_NO_TEXT = TEST_PHONES["pending-no-text"]
+PENDING_NO_TEXT_200 = TEST_PHONES["pending-no-text-200"]
+QUERY_TOO_EARLY = TEST_PHONES["query-too-early"]
