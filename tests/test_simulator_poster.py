@@ -27,7 +27,8 @@ def test_a_callback_arrives_as_it_is() -> None:
 
     (received,) = server.received
     assert (received.method, received.target) == ("POST", "/pay/callback?shop=1")
-    assert (received.body, received.headers["content-type"]) == (BODY, "application/json")
+    assert received.body == BODY
+    assert received.headers["content-type"] == "application/json;charset=UTF-8"
     assert posted == Posted(status=200, body=b'{"ResultCode": 0}')
     assert posted.taken
 

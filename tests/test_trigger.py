@@ -96,7 +96,7 @@ def test_a_payment_is_told_to_the_shop(capsys: pytest.CaptureFixture[str]) -> No
     result = parse_callback(received.body)
     assert code == 0
     assert (received.method, received.target) == ("POST", CALLBACK)
-    assert received.headers["content-type"] == "application/json"
+    assert received.headers["content-type"] == "application/json;charset=UTF-8"
     assert isinstance(result, PaymentConfirmed)
     assert (result.checkout_request_id, result.merchant_request_id) == (CHECKOUT_ID, "29115-1")
     assert result.amount == Decimal(70)

@@ -1,4 +1,4 @@
-"""Posts one callback, as Daraja does: once, without following a redirect."""
+"""Posts one callback, as Daraja does: once, without following a redirect (facts, sections 6 and 8b)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _exchange(
     connection.connect()
     _check_time(over)  # connecting may take longer: there was nothing to hang up on
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-    headers = {"Content-Type": "application/json", "Connection": "close"}
+    headers = {"Content-Type": "application/json;charset=UTF-8", "Connection": "close"}
     connection.request("POST", target, body=body, headers=headers)
     answer = connection.getresponse()
     _check_time(over)  # a head that is cut off reads like a whole one
