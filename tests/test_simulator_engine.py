@@ -506,7 +506,7 @@ def test_a_timestamp_of_any_zone_is_taken_with_advice(
     bench: Bench, hours: float, shown: str, step: str
 ) -> None:
     """UTC is what most clients in production stamp; any other zone may be a host's own."""
-    assert at_clock(bench, hours * 60, step).status == (200 if step == "push" else 400)
+    assert at_clock(bench, hours * 60, step).status == (200 if step == "push" else 500)
     assert advice(bench) == (f"Timestamp is {shown} East Africa Time, which most guides ask for",)
 
 
@@ -590,6 +590,14 @@ def test_a_query_is_checked_field_by_field(bench: Bench, field: str, value: Any)
     answer = bench.query(**({"checkout_request_id": "ws_CO_1"} | {field: value}))
 
     assert refusal(answer) == (400, "400.002.02", f"Bad Request - Invalid {field}")
+
+
+def test_an_id_that_was_not_given_out_does_not_exist(bench: Bench) -> None:
+    """In the words of the live API, once the credentials are good."""
+    unknown = (500, "500.001.1001", "The transaction does not Exist")
+
+    assert refusal(bench.query("ws_CO_1")) == unknown
+    assert refusal(bench.query(1)) == unknown
 
 
 # --- the client's own requests ---------------------------------------------------------------------

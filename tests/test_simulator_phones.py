@@ -376,7 +376,7 @@ def test_a_query_plays_its_fault_at_its_first_try() -> None:
     statuses = [desk.query(prompt.checkout_request_id).response.status for _ in range(4)]
 
     assert statuses == [429, 200, 200, 200]
-    assert desk.query("ws_CO_1").response.status == 400
+    assert desk.query("ws_CO_1").response.status == 500
 
 
 # --- tokens ------------------------------------------------------------------------------------------

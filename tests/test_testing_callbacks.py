@@ -265,7 +265,7 @@ def test_the_payloads_are_what_the_library_reads() -> None:
         assert isinstance(parse_callback(payload(f"callback-{shape}").body), PaymentConfirmed)
     assert payload("query-pending-500").status == 500
     assert payload("query-pending-4999").json["ResultCode"] == "4999"
-    assert "CheckoutRequestID" in payload("query-unknown-id").json["errorMessage"]
+    assert payload("query-unknown-id").json["errorMessage"] == "The transaction does not Exist"
 
 
 @pytest.mark.parametrize("name", ["", "paid", "callback-", "query-payd"])

@@ -22,7 +22,7 @@ from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator import validation
 from mpesa_stk.simulator.advice import advice_on
 from mpesa_stk.simulator.answers import CLIENT
-from mpesa_stk.simulator.faults import LOCKED, LOCKED_CODE, refusal, too_many
+from mpesa_stk.simulator.faults import LOCKED, LOCKED_CODE, NO_SUCH_ID, refusal, too_many
 from mpesa_stk.simulator.issued import IssuedTokens
 from mpesa_stk.simulator.outcomes import NOT_PERMITTED, OUTCOMES
 from mpesa_stk.simulator.phones import Phones
@@ -209,7 +209,7 @@ class Endpoints:
         """The status query, once the body is sound."""
         prompt = self._phones.get(_text(payload, "CheckoutRequestID"))
         if prompt is None:
-            return self._invalid("CheckoutRequestID")
+            return self._refuse(500, LOCKED_CODE, NO_SUCH_ID)
         request.checkout_request_id = prompt.checkout_request_id
         if self._is_too_soon(prompt.scenario):
             return too_many(self._request_id())
