@@ -118,6 +118,8 @@ ENDINGS = {
     "pending-no-text": paid(),
     "pending-no-text-200": paid(),
     "query-too-early": paid(),
+    "cancelled-1031": failed("1031"),
+    "bad-debt": failed("E3008"),
 }
 
 

@@ -70,6 +70,8 @@ OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
             code=2028,
             description="The request is not permitted according to product assignment.",
         ),
+        "cancelled-1031": Outcome(code=1031, description="Request cancelled by user"),
+        "bad-debt": Outcome(code="E3008", description="Error, the user has a bad debt contract."),
     }
 )
 """How a prompt can end, by name."""

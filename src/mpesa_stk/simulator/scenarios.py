@@ -156,6 +156,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "pending-no-text": Scenario(answer_after=45.0, pending=Pending.NO_TEXT_500),
         "pending-no-text-200": Scenario(answer_after=45.0, pending=Pending.NO_TEXT_200),
         "query-too-early": Scenario(callbacks=0, query_fault="does-not-exist"),
+        "cancelled-1031": Scenario(outcome="cancelled-1031"),
+        "bad-debt": Scenario(outcome="bad-debt"),
     }
 )
 """What can become of a push, by name."""

@@ -9,6 +9,7 @@ from mpesa_stk.simulator.scenarios import TEST_PHONES
 
 __all__ = [
     "ABOVE_MAXIMUM",
+    "BAD_DEBT",
     "BALANCE_LIMIT",
     "BARE_BALANCE",
     "BELOW_MINIMUM",
@@ -22,6 +23,7 @@ __all__ = [
     "CALLBACK_LOST",
     "CALLBACK_TWICE",
     "CANCELLED",
+    "CANCELLED_1031",
     "DAILY_LIMIT",
     "DONE_BUT_500",
     "DONE_BUT_CUT",
@@ -131,3 +133,5 @@ SLOW = TEST_PHONES["slow"]
 PENDING_NO_TEXT = TEST_PHONES["pending-no-text"]
 PENDING_NO_TEXT_200 = TEST_PHONES["pending-no-text-200"]
 QUERY_TOO_EARLY = TEST_PHONES["query-too-early"]
+CANCELLED_1031 = TEST_PHONES["cancelled-1031"]
+BAD_DEBT = TEST_PHONES["bad-debt"]
