@@ -25,6 +25,7 @@ from typing import Any
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+from urllib3.util.ssl_match_hostname import CertificateError
 
 __all__ = ["MAX_IDLE", "NO_CERTIFICATES", "Limits", "NeverLeft", "pool_classes"]
 
@@ -176,10 +177,11 @@ def _why_not_connected(error: Exception, *, by_proxy: bool) -> str:
         return f"no connection {'to the proxy ' if by_proxy else ''}could be made"
     if isinstance(error, ConnectTimeoutError):
         return f"connecting {'to the proxy ' if by_proxy else ''}timed out"
+    code = getattr(error, "verify_code", None)
+    if code in _OTHER_HOST or isinstance(error, CertificateError):  # urllib3 1.26 looks by itself
+        return "the server's certificate is for another host"
     if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in _OTHER_HOST:
-            return "the server's certificate is for another host"
-        if error.verify_code in _CLOCK:
+        if code in _CLOCK:
             return "the server's certificate is not valid at this time"
         return "the server's certificate is not trusted"
     if isinstance(error, SSLError):  # urllib3's own: from loading the file
