@@ -20,7 +20,7 @@ from mpesa_stk import HttpResponse
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.simulator import loopback
 from mpesa_stk.simulator.answers import Stream
-from mpesa_stk.simulator.chunks import BadChunks, read_chunks
+from mpesa_stk.simulator.bodies import BadChunks, read_chunks
 from mpesa_stk.simulator.loopback import LoopbackServer
 from support import ManualClock
 
@@ -217,13 +217,13 @@ def test_who_takes_too_long_to_send_is_cut_off(sent: bytes) -> None:
 
     server = LoopbackServer(note, clock=clock)
     with server, closing(connect(server, sent)) as connection:
-        wait_until(lambda: server._server._reading)
+        wait_until(lambda: server._server.connections._reading)
         clock.advance(30.0)
         read_all(connection)
-        wait_until(lambda: not server._server._open)
+        wait_until(lambda: not server._server.connections._open)
 
     assert asked == []
-    assert not server._server._cut
+    assert not server._server.connections._cut
 
 
 def test_who_sends_in_time_is_answered() -> None:
@@ -233,12 +233,12 @@ def test_who_sends_in_time_is_answered() -> None:
     with server, closing(connect(server)) as connection:
         for _ in range(3):
             connection.sendall(CHUNKED)
-            wait_until(lambda: server._server._reading)
+            wait_until(lambda: server._server.connections._reading)
             clock.advance(29.9)
             server._server.service_actions()
             connection.sendall(HELLO)
             assert answer_on(connection) == (200, "", b"hello")
-            wait_until(lambda: not server._server._reading)
+            wait_until(lambda: not server._server.connections._reading)
             clock.advance(60.0)
             server._server.service_actions()
 
@@ -282,7 +282,7 @@ def test_too_many_connections_are_refused_at_once() -> None:
     """With 503, by no further thread; when one ends, the next one is served."""
     with LoopbackServer(echo, most=3) as server, ExitStack() as open_ones:
         first, *_others = [open_ones.enter_context(closing(connect(server))) for _ in range(3)]
-        wait_until(lambda: len(server._server._open) == 3)
+        wait_until(lambda: len(server._server.connections._open) == 3)
         threads = threading.active_count()
         for _ in range(20):
             with closing(connect(server)) as refused:
@@ -290,6 +290,6 @@ def test_too_many_connections_are_refused_at_once() -> None:
         assert threading.active_count() == threads
 
         first.close()
-        wait_until(lambda: len(server._server._open) == 2)
+        wait_until(lambda: len(server._server.connections._open) == 2)
         with closing(connect(server, CHUNKED + HELLO)) as served:
             assert answer_on(served) == (200, "", b"hello")

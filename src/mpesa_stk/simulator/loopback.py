@@ -10,25 +10,24 @@ from __future__ import annotations
 import contextlib
 import io
 import ipaddress
-import json
 import logging
 import os
-import re
 import socket
 import socketserver
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, cast
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.daraja.http import MAX_BODY, HttpResponse
+from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator.answers import CLIENT, Sent, Stream
-from mpesa_stk.simulator.chunks import BadChunks, read_chunks
+from mpesa_stk.simulator.bodies import read_body, unread
+from mpesa_stk.simulator.connections import Connections
 from mpesa_stk.simulator.faults import Manner
 from mpesa_stk.urls import origin_of
 
@@ -39,19 +38,11 @@ Answer = Callable[[str, str, Mapping[str, str], bytes], "HttpResponse | Sent | S
 
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 _POLL = 0.1
-_DRAINED = 1024 * 1024
-_UNREAD = {
-    HTTPStatus.BAD_REQUEST: "the body needs a whole Content-Length, or chunks that are whole",
-    HTTPStatus.NOT_IMPLEMENTED: "the only Transfer-Encoding that is read is chunked",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"the body may have {MAX_BODY} bytes at most",
-}
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 34\r\n"
     b"Connection: close\r\n\r\ntoo many connections are open here"
 )
 _MOST_CONNECTIONS = 256
-_READ_WITHIN = 30.0
-_LENGTH = re.compile(r"[0-9]{1,9}")
 # SO_LINGER with no time to linger: closing then sends a reset.
 _NO_LINGERING = struct.pack("HH" if os.name == "nt" else "ii", 1, 0)
 
@@ -94,8 +85,7 @@ class LoopbackServer:
             answer,
             drip_pause=drip_pause,
             grace=grace,
-            clock=clock or SystemClock(),
-            most=most,
+            connections=Connections(clock=clock or SystemClock(), most=most),
         )
         self._host = host
         self._thread = threading.Thread(
@@ -145,65 +135,31 @@ class _Server(socketserver.ThreadingTCPServer):
         *,
         drip_pause: float,
         grace: float,
-        clock: Clock,
-        most: int,
+        connections: Connections,
     ) -> None:
         self.answer = answer
         self.drip_pause = drip_pause
+        self.connections = connections
         self.ending = threading.Event()
         self._grace = grace
-        self._clock = clock
-        self._most = most
-        self._open: set[socket.socket] = set()
-        # When each request that is not whole yet began, and the connections that took too long with one.
-        self._reading: dict[socket.socket, float] = {}
-        self._cut: set[socket.socket] = set()
-        self._closed = threading.Condition()
         super().__init__(address, _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
-        with self._closed:
-            too_many = len(self._open) >= self._most
-            if not too_many:
-                self._open.add(request)
-        if too_many:
-            _LOGGER.warning("mpesa_stk.simulator.too_many_connections")
-            with contextlib.suppress(OSError):
-                request.settimeout(0)  # the accepting thread waits for nobody
-                request.sendall(_BUSY)
-            super().shutdown_request(request)
+        if self.connections.add(request):
+            super().process_request(request, client_address)
             return
-        super().process_request(request, client_address)
+        _LOGGER.warning("mpesa_stk.simulator.too_many_connections")
+        with contextlib.suppress(OSError):
+            request.settimeout(0)  # the accepting thread waits for nobody
+            request.sendall(_BUSY)
+        super().shutdown_request(request)
 
     def service_actions(self) -> None:
         """Several times a second: cut off those who take too long to send a request."""
-        began_before = self._clock.monotonic() - _READ_WITHIN
-        with self._closed:
-            slow = [
-                connection for connection, began in self._reading.items() if began <= began_before
-            ]
-            self._cut.update(slow)
-            for connection in slow:
-                del self._reading[connection]
-        self._shut(socket.SHUT_RD, slow)
-
-    def begin_reading(self, connection: socket.socket) -> None:
-        """A request begins to arrive."""
-        with self._closed:
-            self._reading[connection] = self._clock.monotonic()
-
-    def end_reading(self, connection: socket.socket) -> bool:
-        """A request has arrived; False where it was cut off, and cannot be whole."""
-        with self._closed:
-            self._reading.pop(connection, None)
-            return connection not in self._cut
+        self.connections.cut_off_slow()
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as socketserver has it
-        with self._closed:
-            self._open.discard(request)
-            self._reading.pop(request, None)
-            self._cut.discard(request)
-            self._closed.notify_all()
+        self.connections.forget(request)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == _NO_LINGERING:
             self.close_request(request)  # without the farewell that would precede the reset
         else:
@@ -221,17 +177,8 @@ class _Server(socketserver.ThreadingTCPServer):
     def hang_up(self) -> None:
         """End the reading side of each connection, then wait for the threads that answer."""
         self.ending.set()
-        self._shut(socket.SHUT_RD)
-        with self._closed:
-            self._closed.wait_for(lambda: not self._open, self._grace)
-        self._shut(socket.SHUT_RDWR)
+        self.connections.hang_up(self._grace)
         self.server_close()
-
-    def _shut(self, side: int, which: Iterable[socket.socket] | None = None) -> None:
-        with self._closed:
-            for connection in self._open if which is None else which:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(side)
 
 
 class _ServerOnIPv6(_Server):
@@ -255,16 +202,16 @@ class _Handler(BaseHTTPRequestHandler):
         except TimeoutError:
             self.close_connection = True
             return
-        self.server.begin_reading(self.connection)
+        self.server.connections.begin_reading(self.connection)
         super().handle_one_request()
 
     def _respond(self) -> None:
-        body = self._body()
-        if not self.server.end_reading(self.connection) or body is None:
+        body = read_body(self.headers, cast("io.BufferedReader", self.rfile))
+        if not self.server.connections.end_reading(self.connection) or body is None:
             self.close_connection = True
             return
         if isinstance(body, HTTPStatus):
-            self._write(_unread(body))
+            self._write(unread(body))
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         headers[CLIENT] = _address_of(self.client_address)
@@ -281,33 +228,6 @@ class _Handler(BaseHTTPRequestHandler):
         if name.startswith("do_"):
             return self._respond
         raise AttributeError(name)
-
-    def _body(self) -> bytes | HTTPStatus | None:
-        """The body, the status that says why it is not read, or None where its end is missing."""
-        if "transfer-encoding" in self.headers:
-            return self._chunked_body()
-        text = self.headers.get("content-length", "0").strip()
-        if not _LENGTH.fullmatch(text):
-            return HTTPStatus.BAD_REQUEST
-        if int(text) > MAX_BODY:
-            # Unread bytes would reset the connection before the answer is read.
-            self.rfile.read(min(int(text), _DRAINED))
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        body = self.rfile.read(int(text))
-        return body if len(body) == int(text) else None
-
-    def _chunked_body(self) -> bytes | HTTPStatus:
-        """A body in chunks, which has no length in the head; one that ends early is no good one."""
-        if self.headers["transfer-encoding"].strip().lower() != "chunked":
-            return HTTPStatus.NOT_IMPLEMENTED
-        try:
-            body = read_chunks(self.rfile, most=MAX_BODY)
-        except BadChunks:
-            return HTTPStatus.BAD_REQUEST
-        if body is None:
-            self.rfile.read(_DRAINED)
-            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        return body
 
     # --- how answers travel ------------------------------------------------------------------------
 
@@ -401,10 +321,3 @@ def _address_of(client: tuple[str, int]) -> str:
     """A client's address; one of IPv4 is written so on a server of IPv6 too."""
     address = ipaddress.ip_address(client[0].partition("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)
-
-
-def _unread(status: HTTPStatus) -> HttpResponse:
-    """The refusal of a request whose body is not read."""
-    told = {"code": "unread-body", "message": _UNREAD[status], "field": None}
-    headers = {"connection": "close", "content-type": "application/json"}
-    return HttpResponse(status=status, headers=headers, body=json.dumps({"error": told}).encode())
