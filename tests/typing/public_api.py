@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from typing_extensions import assert_never, assert_type
@@ -313,7 +313,10 @@ def store(transactions: TransactionStore, transaction: Transaction, moment: date
     for kept in transactions.kept_callbacks(transaction_no="1"):
         assert_type(kept, KeptCallback)
         transactions.drop_callback(kept.callback_id)
-    assert_type(moment, datetime)
+    accounts = frozenset({transaction.account})
+    claimed = transactions.claim_due(moment, 10, timedelta(seconds=60), accounts)
+    assert_type(claimed, list[Transaction])
+    assert_type(transactions.purge_callbacks(moment, 10), int)
 
 
 def plain_functions(moment: datetime) -> None:
