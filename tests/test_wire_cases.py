@@ -94,6 +94,9 @@ def client(requests_mock: Mocker) -> StkClient:
 def test_every_kind_of_case_is_replayed() -> None:
     """A case of a kind that no file replays fails here, and so does a kind without a case."""
     assert {case["kind"] for case in CASES.values()} == REPLAYED_IN.keys()
+    for name in set(REPLAYED_IN.values()):
+        text = DATA.parent.joinpath(name).read_text(encoding="utf-8")
+        assert "wire-cases.json" in text, f"{name} replays nothing"
 
 
 def test_each_case_is_listed_once() -> None:

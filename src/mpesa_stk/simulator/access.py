@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from mpesa_stk.urls import host_of, is_loopback_url
+from mpesa_stk.urls import host_of, is_loopback_url, names_this_machine
 
 __all__ = [
     "HEADERS",
@@ -33,7 +33,6 @@ HEADERS: Mapping[str, str] = {
     "referrer-policy": "no-referrer",
 }
 """Header fields of each answer."""
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - only compared with
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
@@ -67,12 +66,11 @@ def check_access(headers: Mapping[str, str], /, *, listening_on: str) -> None:
     Raises:
         Refused: It is somebody else.
     """
-    url = f"http://{headers.get('host', '')}"
-    name = host_of(url)
-    own = is_loopback_url(url) or (name != "" and name == listening_on.lower())
-    if not own and not (listening_on in _EVERYWHERE and _address(name) is not None):
+    host = headers.get("host", "")
+    if not names_this_machine(host, listening_on=listening_on):
         message = "the Host must name this machine: localhost, 127.0.0.1, or where it listens"
         raise Refused(403, "foreign-host", message)
+    url = f"http://{host}"
     if headers.get("origin", url) != url:
         raise Refused(403, "foreign-origin", "web pages of other sites are not let in")
 

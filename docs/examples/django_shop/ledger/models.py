@@ -13,7 +13,7 @@ class Payment(models.Model):
     account = models.CharField(max_length=64)
     phone_number = models.CharField(max_length=16)
     amount = models.PositiveIntegerField()
-    reference = models.CharField(max_length=12)
+    reference = models.CharField(max_length=255)
     description = models.CharField(max_length=255, blank=True)
     state = models.CharField(max_length=16)
     created = models.DateTimeField()

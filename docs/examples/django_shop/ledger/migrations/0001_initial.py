@@ -33,7 +33,7 @@ class Migration(migrations.Migration):
                 ("account", models.CharField(max_length=64)),
                 ("phone_number", models.CharField(max_length=16)),
                 ("amount", models.PositiveIntegerField()),
-                ("reference", models.CharField(max_length=12)),
+                ("reference", models.CharField(max_length=255)),
                 ("description", models.CharField(blank=True, max_length=255)),
                 ("state", models.CharField(max_length=16)),
                 ("created", models.DateTimeField()),
