@@ -178,12 +178,13 @@ class PaymentEndpoints:
 
     def _asked_about(self, payload: Mapping[str, Any]) -> Transaction:
         """The payment of our account that a query names, by either id."""
-        store = self._payments.store
+        payments = self._payments
         if payload.get("transaction_no") is not None:
-            local = store.get(bodies.text_of(payload, "transaction_no"))
+            local = payments.get(bodies.text_of(payload, "transaction_no"))
         else:
-            local = store.find(checkout_request_id=bodies.text_of(payload, "checkout_request_id"))
-        if local is None or local.account != str(self._payments.client.config.account):
+            name = bodies.text_of(payload, "checkout_request_id")
+            local = payments.find(checkout_request_id=name)
+        if local is None:
             raise bodies.Refusal(
                 error_response(404, "unknown_payment", "There is no such payment here.")
             )
