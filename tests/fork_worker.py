@@ -18,12 +18,12 @@ from typing import Any
 
 import requests
 
-from mpesa_stk import MemoryTokenStore, RequestsTransport, StkClient, Token
+from mpesa_stk import HttpRequest, MemoryTokenStore, RequestsTransport, StkClient, Token
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryPace
 from support import START, loopback_config
 
 PATIENCE = 20
-Child = Callable[[int], None]
+Child = Callable[[int], object]
 
 
 def push(client: StkClient, reference: str) -> str:
@@ -139,6 +139,28 @@ def beside_locks(client: StkClient, store: MemoryTokenStore) -> dict[str, object
     return {"child": os.read(told[0], 65_536).decode(), "end": end, "parent": push(client, "after")}
 
 
+def beside_a_push(client: StkClient, origin: str, ca_bundle: str) -> dict[str, object]:
+    """Fork while another thread waits for the answer to its push, which comes after the child's."""
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(push(client, "slow")))
+    push(client, "first")
+    thread.start()
+    waiting = HttpRequest(
+        method="GET",
+        url=f"{origin}/waiting",
+        headers={},
+        connect_timeout=PATIENCE,
+        total_timeout=PATIENCE,
+    )
+    RequestsTransport(ca_bundle=ca_bundle or None).send(waiting)
+    told = os.pipe()
+    end = forked(lambda _which: os.write(told[1], push(client, "child").encode()), 0)()
+    thread.join(PATIENCE)
+    os.close(told[1])
+    child = os.read(told[0], 65_536).decode()
+    return {"child": child, "end": end, "thread": answers, "parent": push(client, "after")}
+
+
 def main() -> None:
     """Do what the arguments say."""
     how, origin, ca_bundle, rounds = sys.argv[1:]
@@ -150,9 +172,12 @@ def main() -> None:
         session.verify = ca_bundle or True
         transport = RequestsTransport(session=session)
     with StkClient(config, token_store=store, transport=transport) as client:
-        found = (
-            beside_locks(client, store) if how == "locks" else in_rounds(how, client, int(rounds))
-        )
+        if how == "locks":
+            found = beside_locks(client, store)
+        elif how == "push":
+            found = beside_a_push(client, origin, ca_bundle)
+        else:
+            found = in_rounds(how, client, int(rounds))
         print(json.dumps(found), flush=True)  # noqa: T201 - that is how workers speak
 
 

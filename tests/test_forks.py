@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from certificates import Tls
-from loopback import Exchange, Server, answer_json
+from loopback import PATIENCE, Exchange, Server, answer_json
 from mpesa_stk.forks import PerProcess
 from support import TOKEN, accepted
 
@@ -88,6 +88,36 @@ def test_locks_that_were_held_at_the_fork_block_no_child(tls: Tls) -> None:
         found = run("locks", server, bundle)
 
     assert found == {"child": "right", "end": 0, "parent": "right"}
+
+
+class Meeting:
+    """Daraja that answers the slow push only when the child's came, and tells when it waits."""
+
+    def __init__(self) -> None:
+        self._slow, self._child = threading.Event(), threading.Event()
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        if exchange.received.target == "/waiting":
+            assert self._slow.wait(PATIENCE)
+            answer_json({})(exchange)
+            return
+        if b'"slow"' in exchange.received.body:
+            self._slow.set()
+            assert self._child.wait(PATIENCE)
+        elif b'"child"' in exchange.received.body:
+            self._child.set()
+        daraja(exchange)
+
+
+@needs_fork
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_push_under_way_at_the_fork_gets_its_answer(secure: bool, tls: Tls) -> None:  # noqa: FBT001 - a table of two
+    """The child pushes and ends meanwhile; the connection that waits is not touched by it."""
+    with Server(Meeting(), tls=tls.server() if secure else None) as server:
+        found = run("push", server, str(tls.bundle) if secure else "")
+
+    assert found == {"child": "right", "end": 0, "thread": ["right"], "parent": "right"}
 
 
 # --- the value itself ----------------------------------------------------------------------------------
