@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,8 +102,12 @@ def test_doctor_reaches_daraja_and_the_callback_url(
     assert PASSWORD not in told
 
 
-def test_push_works(variables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    """As any other command that talks to Daraja."""
+def test_push_works(
+    variables: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As any other command that talks to Daraja; nobody is told the password, not even by urllib3."""
     words = [
         "--phone",
         "0718643064",
@@ -112,10 +118,14 @@ def test_push_works(variables: dict[str, str], capsys: pytest.CaptureFixture[str
         "--no-wait",
         "--json",
     ]
-    code, told = run("push", *words, environ=variables)
+    with caplog.at_level(logging.DEBUG):
+        code, told = run("push", *words, environ=variables)
 
     assert (code, json.loads(told)["checkout_request_id"]) == (0, CHECKOUT_ID)
-    assert PASSWORD not in told + capsys.readouterr().err
+    shown = told + capsys.readouterr().err + caplog.text
+    basic = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    assert "safaricom" in shown
+    assert not [secret for secret in (PASSWORD, basic) if secret in shown]
 
 
 def test_without_its_ca_nothing_is_sent(

@@ -145,7 +145,7 @@ class StkClient:
 
         Raises:
             InvalidRequest: A field breaks a rule; nothing was sent.
-            NotSent: Nothing left this machine, after all tries.
+            NotSent: Nothing left this machine, after all tries, or within the total time-out.
             OutcomeUnknown: The prompt may be live: do not push again.
             DarajaError: Daraja refused; no prompt appeared.
             GatewayBlocked: A web firewall refused; no prompt appeared.

@@ -142,7 +142,7 @@ class _SendsAtOnce(HTTPConnection):
     _held: list[bytes] | None = None
 
     def connect(self) -> None:
-        """Connect, through a proxy where there is one, and finish the TLS handshake."""
+        """Connect, through the proxy if there is one, and finish the TLS handshake."""
         try:
             super().connect()
         except (OSError, HTTPError, http.client.HTTPException, ValueError) as error:
