@@ -59,7 +59,7 @@ class RacyStore(LookingStore):
             raise DuplicateTransaction("transaction_no")
         self._check_unique(transaction)
         self._meet()
-        with self._lock:
+        with self._lock():
             self._write(None, transaction)
 
     def replace(self, transaction: Transaction, /) -> bool:
@@ -69,7 +69,7 @@ class RacyStore(LookingStore):
             return False
         self._check_unique(transaction)
         self._meet()
-        with self._lock:
+        with self._lock():
             self._write(before, attrs.evolve(transaction, version=transaction.version + 1))
         return True
 
@@ -80,7 +80,7 @@ class RacyStore(LookingStore):
         found = self._found(now, limit, accounts)
         if found:
             self._meet()
-        with self._lock:
+        with self._lock():
             return [self._write_lease(before, now + lease) for before in found]
 
 
@@ -113,11 +113,11 @@ class OverwritingStore(LookingStore):
     ) -> list[Transaction]:
         """Read, and write later."""
         with self._claims:
-            with self._lock:
+            with self._lock():
                 found = self._found(now, limit, accounts)
             for _ in range(2 if found else 0):  # until a change begins, and until it is made
                 self._meet()
-            with self._lock:
+            with self._lock():
                 return [self._write_lease(before, now + lease) for before in found]
 
 

@@ -290,7 +290,7 @@ def test_fork_while_the_store_is_used_does_not_block_the_child() -> None:
         assert len(store.claim_due(START, 10, LEASE, ACCOUNTS)) == 1
 
     child = multiprocessing.get_context("fork").Process(target=work)
-    with store._lock:  # another thread is at work at the moment of the fork
+    with store._lock():  # another thread is at work at the moment of the fork
         child.start()
         child.join(20)
         hangs = child.is_alive()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import os
 import threading
 from datetime import datetime, timedelta
 
 import attrs
 
 from mpesa_stk.errors import DuplicateTransaction, StoreError
+from mpesa_stk.forks import PerProcess
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction
 
@@ -35,7 +35,7 @@ class MemoryTransactionStore:
                 is not acknowledged, and Safaricom may send it again.
         """
         self._most_kept = max_kept_callbacks
-        self._locks: dict[int, threading.Lock] = {}
+        self._lock = PerProcess(threading.Lock)
         self._transactions: dict[str, Transaction] = {}
         # The transactions with each value of a field.
         self._numbers: dict[str, dict[str, list[str]]] = {f: {} for f in ("reference", *_UNIQUE)}
@@ -44,14 +44,9 @@ class MemoryTransactionStore:
         self._kept: dict[str, KeptCallback] = {}
         self._kept_for: dict[tuple[str, str], dict[str, KeptCallback]] = {}
 
-    @property
-    def _lock(self) -> threading.Lock:
-        """The lock of this process: after a fork the parent's may be held for ever."""
-        return self._locks.setdefault(os.getpid(), threading.Lock())
-
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
-        with self._lock:
+        with self._lock():
             if transaction.transaction_no in self._transactions:
                 raise DuplicateTransaction("transaction_no")
             self._check_unique(transaction)
@@ -59,7 +54,7 @@ class MemoryTransactionStore:
 
     def get(self, transaction_no: str, /) -> Transaction | None:
         """The transaction with that number."""
-        with self._lock:
+        with self._lock():
             return self._transactions.get(transaction_no)
 
     def find(
@@ -78,7 +73,7 @@ class MemoryTransactionStore:
             "receipt_number": receipt_number,
             "idempotency_key": idempotency_key,
         }
-        with self._lock:
+        with self._lock():
             for field, value in wanted.items():
                 if value is not None:
                     found = self._with(field, value, account)
@@ -87,7 +82,7 @@ class MemoryTransactionStore:
 
     def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction if nobody changed it meanwhile."""
-        with self._lock:
+        with self._lock():
             before = self._transactions.get(transaction.transaction_no)
             if before is None or before.version != transaction.version:
                 return False
@@ -99,7 +94,7 @@ class MemoryTransactionStore:
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
         """Take up to `limit` due transactions of `accounts`; move each `due_at` to ``now + lease``."""
-        with self._lock:
+        with self._lock():
             taken: dict[str, Transaction] = {}
             while len(taken) < limit:
                 heads = [
@@ -117,7 +112,7 @@ class MemoryTransactionStore:
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
         """Keep a callback; if its id is kept already, nothing changes."""
-        with self._lock:
+        with self._lock():
             if kept.callback_id in self._kept:
                 return
             if len(self._kept) >= self._most_kept:
@@ -130,7 +125,7 @@ class MemoryTransactionStore:
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
         """The kept callbacks that name either value, oldest first."""
-        with self._lock:
+        with self._lock():
             found = {
                 **self._kept_for.get(("checkout_request_id", checkout_request_id or ""), {}),
                 **self._kept_for.get(("transaction_no", transaction_no or ""), {}),
@@ -139,12 +134,12 @@ class MemoryTransactionStore:
 
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback."""
-        with self._lock:
+        with self._lock():
             self._forget(callback_id)
 
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
         """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
-        with self._lock:
+        with self._lock():
             old = [kept for kept in self._kept.values() if kept.received < before]
             old = heapq.nsmallest(limit, old, key=lambda kept: kept.received)
             for kept in old:
