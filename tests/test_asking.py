@@ -76,6 +76,42 @@ def test_open_payment_is_asked_about_once_in_ten_seconds() -> None:
     assert len(host.daraja.queries) == 2
 
 
+def test_old_open_payment_is_asked_about_once_in_ten_seconds_too() -> None:
+    """Its next look stands at its expiry already, so that a page's question does not move it."""
+    host = pending()
+    host.clock.advance(800)
+    host.daraja.query_script.extend([result(CHECKOUT_ID, "4999")] * 30)
+    for _ in range(30):
+        page(host).query(CHECKOUT_ID)
+        host.clock.advance(1)
+    assert len(host.daraja.queries) == 3
+
+
+def test_clock_that_was_set_back_does_not_let_pages_ask_all_the_time() -> None:
+    """The last question seems to lie in the future; those that follow count all the same."""
+    host = pending()
+    host.clock.step(3600)
+    host.daraja.query_script.extend([result(CHECKOUT_ID, "4999")] * 3)
+    page(host).query(CHECKOUT_ID)
+    host.clock.step(-3600)
+    for _ in range(10):
+        page(host).query(CHECKOUT_ID)
+        host.clock.advance(0.5)
+    assert len(host.daraja.queries) == 2
+
+
+def test_pages_do_not_keep_a_payment_from_its_expiry() -> None:
+    """However often a page asks about it, a worker that comes each minute gives it up in time."""
+    host = pending()
+    host.daraja.query_script.extend([result(CHECKOUT_ID, "4999")] * 200)
+    for second in range(1000):
+        page(host).query(CHECKOUT_ID)
+        host.clock.advance(1)
+        if second % 60 == 0:
+            host.payments.process_due()
+    assert host.stored().state is TransactionState.EXPIRED
+
+
 def test_question_of_a_worker_counts_for_pages_too() -> None:
     """`process_due` asked a moment ago: a page gets what it learnt."""
     host = pending()

@@ -60,7 +60,10 @@ class PaymentQuery:
         if local.state.settled or not self._may_ask(local):
             return PaymentStatus(local_transaction=local)
         ledger = self._ledger
-        begun = ledger.try_once(local, QueryBegun(next_due=ledger.next_query(local)))
+        # The last look is a worker's: a page that put it off could keep the payment from its expiry.
+        overdue = ledger.clock.now() >= local.expires_at
+        next_due = None if overdue else ledger.next_query(local)
+        begun = ledger.try_once(local, QueryBegun(next_due=next_due))
         if begun is None:  # another caller was first, and asks, or has settled it
             return PaymentStatus(local_transaction=ledger.stored(local.transaction_no))
         return self._asked(checkout_request_id, begun)

@@ -120,9 +120,13 @@ class Deferred:
 
 @attrs.frozen(kw_only=True)
 class QueryBegun:
-    """Daraja is about to be asked because a page wants to know; the next look is at `next_due`."""
+    """Daraja is about to be asked because a page wants to know.
 
-    next_due: datetime
+    Attributes:
+        next_due: When to look at it again. None leaves that as it is.
+    """
+
+    next_due: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -156,7 +156,7 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
     if state.settled and _NEWS & facts.keys():
         facts |= {"reported": False, "due_at": _due_for_report(transaction, now)}
     entry = HistoryEntry(at=now, event=signal.value, code=_code_of(event), state=state)
-    if not facts and not _is_new_evidence(transaction, event, entry):
+    if not facts and not _is_noted_always(transaction, event, entry):
         return transaction
     history = transaction.history
     if isinstance(event, (Deferred, ReportFailed, QueryBegun, QuerySeen)):
@@ -173,17 +173,26 @@ _NEWS = frozenset(attrs.fields_dict(News))
 
 
 def last_asked(transaction: Transaction, /) -> datetime | None:
-    """When Daraja was last asked about it, as far as its history tells."""
-    return max((entry.at for entry in transaction.history if entry.event in _ASKED), default=None)
+    """When Daraja was last asked about it, as far as its history tells.
+
+    The last entry counts, and not the latest time: the clock may have been set back.
+    """
+    asked = (entry.at for entry in reversed(transaction.history) if entry.event in _ASKED)
+    return next(asked, None)
 
 
 # --- history ------------------------------------------------------------------------------------------
 
 
-def _is_new_evidence(before: Transaction, event: PaymentEvent, entry: HistoryEntry) -> bool:
-    """Whether a callback says something that is written nowhere yet (invariant I4)."""
+def _is_noted_always(before: Transaction, event: PaymentEvent, entry: HistoryEntry) -> bool:
+    """Whether an event is noted though it changes nothing.
+
+    That is a callback which says something that is written nowhere yet (invariant I4), and a question of a
+    page, which holds other pages off.
+    """
     said = {(past.event, past.code) for past in before.history}
-    return isinstance(event, CallbackSeen) and (entry.event, entry.code) not in said
+    new = isinstance(event, CallbackSeen) and (entry.event, entry.code) not in said
+    return new or isinstance(event, QueryBegun)
 
 
 def _without_repetition(
