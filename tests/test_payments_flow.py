@@ -375,6 +375,39 @@ def test_write_after_the_push_that_failed_is_tried_again() -> None:
     assert host.clock.slept == [0.1]
 
 
+def test_refusal_that_is_written_late_does_not_refuse_the_next_try() -> None:
+    """The write took effect and failed; the key was used again before it was tried again (invariant I1)."""
+
+    class Hiccup(MemoryTransactionStore):
+        failed = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            replaced = super().replace(transaction)
+            if not self.failed:
+                self.failed = True
+                raise StoreError("the connection broke after the commit")
+            return replaced
+
+    host = Host(Hiccup())
+
+    def killed() -> HttpResponse:
+        raise KeyboardInterrupt
+
+    def late(seconds: float) -> None:
+        """Another worker pushes anew, and is killed before it has the answer: the prompt is there."""
+        host.clock.advance(seconds)
+        host.daraja.push_script.append(killed)
+        with pytest.raises(KeyboardInterrupt):
+            host.checkout(idempotency_key="order-1")
+
+    host.daraja.push_script.append(refusal("400.002.02", "Bad Request - Invalid Amount", 400))
+    host.clock.sleep = late  # type: ignore[method-assign]
+    with pytest.raises(DarajaError):
+        host.checkout(idempotency_key="order-1")
+    assert host.checkout(idempotency_key="order-1").state is TransactionState.CREATED
+    assert len(host.daraja.pushes) == 2
+
+
 def test_write_after_the_push_is_not_tried_for_longer_than_a_push_may_take() -> None:
     """The caller waits no longer than the total time-out for the answer and its writing."""
     host = Host(BrokenStore("replace"), total_timeout=3.0)

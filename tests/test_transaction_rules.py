@@ -35,6 +35,9 @@ State = TransactionState
 LATER = START + timedelta(seconds=30)
 OVER = START + timedelta(minutes=15)
 TIME_UP = events.TimeUp(answered=True)
+REFUSED = events.PushRefused(
+    code="400.002.02", reason="DarajaError", expires_at=make_transaction().expires_at
+)
 
 
 def taken(checkout_request_id: str = CHECKOUT_ID) -> events.PushTaken:
@@ -396,8 +399,7 @@ def test_late_answer_of_a_slow_worker_still_counts() -> None:
     orphan = apply(make_transaction(), events.WorkerDied(next_due=LATER), START)
     assert (orphan.state, orphan.due_at) == (State.UNCERTAIN, LATER)
     assert apply(orphan, taken(), LATER).state is State.PENDING
-    refused = events.PushRefused(code="400.002.02", reason="DarajaError")
-    assert apply(orphan, refused, LATER).result_code == "400.002.02"
+    assert apply(orphan, REFUSED, LATER).result_code == "400.002.02"
 
 
 def test_push_answer_after_an_early_callback_adds_darajas_words_only() -> None:
@@ -489,7 +491,7 @@ EVENTS = st.one_of(
         [
             taken(),
             taken("ws_CO_other"),
-            events.PushRefused(code="400.002.02", reason="DarajaError"),
+            REFUSED,
             events.OutcomeLost(reason="time-out", next_due=LATER),
             events.WorkerDied(next_due=LATER),
             events.TryAgain(expires_at=LATER, due_at=LATER),

@@ -56,10 +56,18 @@ class IdLearnt:
 
 @attrs.frozen(kw_only=True)
 class PushRefused:
-    """The push provably reached no phone."""
+    """The push provably reached no phone.
+
+    Attributes:
+        code: Daraja's error code.
+        reason: Constant words.
+        expires_at: Of the payment when it was pushed. A payment that was started anew since has another,
+            and its new push was not refused.
+    """
 
     code: str | None
     reason: str
+    expires_at: datetime
 
 
 @attrs.frozen(kw_only=True)

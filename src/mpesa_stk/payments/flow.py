@@ -193,7 +193,9 @@ class Payments:
         except MpesaError as error:
             error.transaction_no = transaction.transaction_no
             code = getattr(error, "error_code", None)
-            refused = PushRefused(code=code, reason=type(error).__name__)
+            refused = PushRefused(
+                code=code, reason=type(error).__name__, expires_at=transaction.expires_at
+            )
             self._after_push(transaction, refused, write_until)
             raise
         return self._accepted(transaction, answer, write_until)

@@ -136,9 +136,16 @@ def signal_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -
             return Signal.CONTRADICTED if overrides else Signal.QUERY_PAID
         failed = event.result.status is QueryStatus.FAILED
         return Signal.QUERY_NOT_PAID if failed else Signal.NOTHING_NEW
-    if isinstance(event, TimeUp) and now < transaction.expires_at:
-        return Signal.NOTHING_NEW  # it was started anew meanwhile
+    if _is_of_an_earlier_try(transaction, event, now):
+        return Signal.NOTHING_NEW
     return _PLAIN[type(event)]
+
+
+def _is_of_an_earlier_try(transaction: Transaction, event: PaymentEvent, now: datetime) -> bool:
+    """Whether the payment was started anew since that happened which the event tells of."""
+    if isinstance(event, PushRefused):
+        return event.expires_at != transaction.expires_at
+    return isinstance(event, TimeUp) and now < transaction.expires_at
 
 
 def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Transaction:
