@@ -14,7 +14,7 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from support import CHECKOUT_ID, accepted, callback
+from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback
 from test_due import LateStore, another_worker, overtaken
 from test_intake import pending
 from test_payments_flow import BrokenStore, Host
@@ -128,6 +128,30 @@ def test_refused_payment_that_was_started_again_is_not_reported() -> None:
     assert told == ["INV-1"]
     assert report == DueReport(claimed=2, reported=1, left=1)
     assert host.stored("INV-2").state is State.PENDING
+
+
+def test_refused_payment_that_is_paid_while_its_refusal_is_reported_is_reported_after_it() -> None:
+    """A's handler is slow; the customer tries again and pays meanwhile. The last word is the success."""
+    host = Host(callback_secrets=(CALLBACK_SECRET,))
+    host.daraja.push_script.append(refusal("400.002.02", "Bad Request - Invalid Amount", 400))
+    with pytest.raises(DarajaError):
+        host.checkout(idempotency_key="order-1")
+    done: list[State] = []
+
+    def of_a(transaction: Transaction) -> None:
+        if not done and host.daraja.pushes[1:] == []:
+            host.checkout(idempotency_key="order-1")
+            host.clock.advance(8)
+            success = callback(checkout_request_id="ws_CO_23112026090000002")
+            host.payments.handle_callback(success, token=host.daraja.token)
+            another_worker(host).process_due(on_settled=lambda paid: done.append(paid.state))
+        done.append(transaction.state)
+
+    host.payments.process_due(on_settled=of_a)
+    assert done == [State.REJECTED]
+    host.clock.advance(100)
+    host.payments.process_due(on_settled=of_a)
+    assert done == [State.REJECTED, State.SUCCEEDED]
 
 
 # --- news --------------------------------------------------------------------------------------------

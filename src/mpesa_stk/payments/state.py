@@ -47,8 +47,9 @@ class HistoryEntry:
     Attributes:
         at: When.
         event: What happened, a constant word.
-        code: The result or error code, where there was one; of a lost push, in a constant word or
-            two, what came instead of an answer.
+        code: The result or error code, where there was one. In constant words: of a lost push, what
+            came instead of an answer; of a payment that was opened again, that its outcome was being
+            reported.
         state: The state after it.
     """
 

@@ -119,6 +119,7 @@ _PLAIN: Mapping[type, Signal] = MappingProxyType(
         ReportFailed: Signal.REPORT_FAILED,
     }
 )
+_BEING_REPORTED = "while it is reported"
 _ASKED = {Signal.ASKING.value, Signal.NOTHING_NEW.value}
 
 
@@ -162,7 +163,10 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
     facts = {name: value for name, value in facts.items() if getattr(transaction, name) != value}
     if state.settled and _NEWS & facts.keys():
         facts |= {"reported": False, "due_at": _due_for_report(transaction, now)}
-    entry = HistoryEntry(at=now, event=signal.value, code=_code_of(event), state=state)
+    code = _code_of(event)
+    if transaction.state.settled and not state.settled and _report_until(transaction, now) > now:
+        code = _BEING_REPORTED
+    entry = HistoryEntry(at=now, event=signal.value, code=code, state=state)
     if not facts and not _is_noted_always(transaction, event, entry):
         return transaction
     history = transaction.history
@@ -284,10 +288,21 @@ def _due_for_report(before: Transaction, now: datetime) -> datetime:
     """When news is due for its report: at once, unless a report is under way.
 
     A worker holds a settled payment while it reports it. News waits until that report is over, so that
-    the older report cannot come after it.
+    the older report cannot come after it. That holds too for the outcome of a payment that was opened
+    again during its report.
     """
-    held = before.state.settled and not before.reported and before.due_at is not None
-    return min(max(before.due_at or now, now), now + REPORT_LEASE) if held else now
+    if before.state.settled:
+        return _report_until(before, now)
+    reopened = (one.at for one in before.history if one.code == _BEING_REPORTED)
+    over = max((at + REPORT_LEASE for at in reopened), default=now)
+    return min(max(over, now), now + REPORT_LEASE)
+
+
+def _report_until(settled: Transaction, now: datetime) -> datetime:
+    """When a report that may be under way is over; now if there is none."""
+    if settled.reported or settled.due_at is None:
+        return now
+    return min(max(settled.due_at, now), now + REPORT_LEASE)
 
 
 def _after_report(
