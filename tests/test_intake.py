@@ -15,6 +15,8 @@ from mpesa_stk import (
     ConfigurationError,
     HttpResponse,
     InvalidCallback,
+    KeptCallback,
+    MemoryTransactionStore,
     OutcomeUnknown,
     Payments,
     StoreError,
@@ -396,3 +398,23 @@ def test_secret_is_rotated_in_two_steps_without_losing_a_callback() -> None:
             )
             receipt = reader.handle_callback(callback(), token=host.daraja.token)
             assert receipt.outcome is CallbackOutcome.SETTLED
+
+
+def test_kept_doubts_cost_one_look_at_the_store() -> None:
+    """They are kept already, and are not kept anew at each look at their payment."""
+
+    class Counting(MemoryTransactionStore):
+        looks = 0
+
+        def kept_callbacks(self, **wanted: Any) -> list[KeptCallback]:
+            self.looks += 1
+            return super().kept_callbacks(**wanted)
+
+    store = Counting()
+    host = pending(store=store)
+    for amount in range(1, MOST_KEPT + 1):
+        host.payments.handle_callback(callback(amount=amount))
+    store.looks = 0
+    host.daraja.query_script.append(result(CHECKOUT_ID, "4999"))
+    assert host.payments.process_due().queried == 1
+    assert store.looks == 1

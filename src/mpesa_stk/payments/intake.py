@@ -163,7 +163,7 @@ class CallbackIntake:
     def _apply_one(
         self, transaction: Transaction, result: CallbackResult, kept: KeptCallback
     ) -> _Judgement:
-        judgement = self._judge(transaction, result, kept.body)
+        judgement = self._judge(transaction, result, None)
         if not judgement.doubtful:
             self._store.drop_callback(kept.callback_id)
         return judgement
@@ -195,8 +195,11 @@ class CallbackIntake:
         judgement = self._apply_one(known, result, kept)
         return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
 
-    def _judge(self, known: Transaction, result: CallbackResult, body: bytes) -> _Judgement:
-        """Apply a callback to its payment; keep it first where it proves nothing."""
+    def _judge(self, known: Transaction, result: CallbackResult, body: bytes | None) -> _Judgement:
+        """Apply a callback to its payment; keep it first where it proves nothing.
+
+        `body` is None if it is kept already.
+        """
         event: CallbackSeen | Doubted = CallbackSeen(result=result)
         now = self._ledger.clock.now()
         reason = contradiction(known, result, now) or "success without proof"
@@ -209,11 +212,12 @@ class CallbackIntake:
             else:
                 # Doubtful all the same if another callback was faster, and they disagree.
                 doubtful = signal_of(before, event, now) in _DOUBTFUL
-                if doubtful:
+                if doubtful and body is not None:
                     reason = contradiction(before, result, now) or reason
                     self._keep(body, result.checkout_request_id, known.transaction_no, reason)
                 return _Judgement(before=before, after=after, doubtful=doubtful)
-        self._keep(body, result.checkout_request_id, known.transaction_no, reason)
+        if body is not None:
+            self._keep(body, result.checkout_request_id, known.transaction_no, reason)
         before, after = self._ledger.step(known, event)
         return _Judgement(before=before, after=after, doubtful=True)
 
