@@ -22,6 +22,7 @@ from mpesa_stk import (
     TransactionState,
 )
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
+from mpesa_stk.payments.signing import signed_url
 from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback, make_transaction
 from test_due import LateStore, overtaken
 from test_intake import SIGNED, pending
@@ -275,6 +276,21 @@ def test_key_of_a_payment_that_has_an_id_links_nothing() -> None:
     assert host.stored("INV-2").checkout_request_id == "ws_CO_second"
 
 
+def test_wrong_id_does_not_open_an_expired_payment_again() -> None:
+    """It has an id of its own, about which Daraja spoke: the host is not told of its expiry once more."""
+    host = Host()
+    host.checkout(idempotency_key="order-1")
+    host.clock.advance(900)
+    host.daraja.query_script.extend(
+        [result("ws_CO_23112026090000001", "4999"), result("ws_CO_other", "0")]
+    )
+    host.payments.process_due(on_settled=lambda _: None)
+    expired = host.stored()
+    assert (expired.state, expired.reported) == (TransactionState.EXPIRED, True)
+    page(host).query("ws_CO_other", idempotency_key="order-1")
+    assert host.stored() == expired
+
+
 def test_unknown_id_that_cannot_be_asked_about_is_an_error_of_darajas() -> None:
     """Nothing is linked without Daraja's word."""
     host = lost()
@@ -313,6 +329,33 @@ def test_payment_of_another_account_is_not_asked_about() -> None:
     assert host.payments.get(foreign.transaction_no) is None
     assert host.payments.find(checkout_request_id=CHECKOUT_ID) is None
     assert host.daraja.queries == []
+
+
+def test_token_of_another_accounts_payment_links_nothing() -> None:
+    """Two accounts of one store may share a secret; Daraja is asked with credentials of one only."""
+    host = Host(**SIGNED)
+    foreign = make_transaction(account="till 5000", state=TransactionState.UNCERTAIN)
+    host.store.add(foreign)
+    token = signed_url("https://x", foreign, CALLBACK_SECRET).rstrip("/").rpartition("/")[2]
+    assert host.payments.query(CHECKOUT_ID, token=token) == PaymentStatus()
+    assert host.store.get(foreign.transaction_no) == foreign
+    assert host.daraja.queries == []
+
+
+def test_payment_of_another_account_that_turns_up_meanwhile_is_left_alone() -> None:
+    """Its push's answer was written while Daraja was asked."""
+    host = Host()
+    foreign = make_transaction(
+        account="till 5000", state=TransactionState.PENDING, checkout_request_id=CHECKOUT_ID
+    )
+
+    def written() -> HttpResponse:
+        host.store.add(foreign)
+        return result(CHECKOUT_ID, "1032")
+
+    host.daraja.query_script.append(written)
+    assert host.payments.query(CHECKOUT_ID).local_transaction is None
+    assert host.store.get(foreign.transaction_no) == foreign
 
 
 def test_payments_of_this_account_are_found() -> None:

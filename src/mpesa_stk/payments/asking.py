@@ -54,7 +54,7 @@ class PaymentQuery:
         local = self._ledger.store.find(checkout_request_id=checkout_request_id)
         if local is None:
             return self._unknown_here(checkout_request_id, claimed, key)
-        if local.account != self._account:
+        if not self._is_ours(local):
             return PaymentStatus()
         local = self._intake.apply_kept(local)
         if local.state.settled or not self._may_ask(local):
@@ -88,6 +88,8 @@ class PaymentQuery:
     ) -> PaymentStatus:
         """Ask about an id that no payment has. A payment that the caller proves it is of gets it."""
         ledger = self._ledger
+        if claimed is not None and not self._is_ours(claimed):
+            return PaymentStatus()
         if self._budget.take(self._client.app, ledger.clock.now()) > 0:
             return PaymentStatus()
         remote = self._remote(checkout_request_id)
@@ -98,12 +100,20 @@ class PaymentQuery:
             claimed = ledger.store.find(idempotency_key=key, account=self._account)
         if local is None and claimed is not None and _is_known(remote):
             local = ledger.advance(claimed, IdLearnt(checkout_request_id=checkout_request_id))
-        if local is None or local.checkout_request_id != checkout_request_id:
+        if (
+            local is None
+            or local.checkout_request_id != checkout_request_id
+            or not self._is_ours(local)
+        ):
             log_trouble("payment_of_query_unknown", status=remote.status.value)
             return PaymentStatus(remote=remote)
         local = self._intake.apply_kept(local)
         local = ledger.advance(local, QuerySeen(result=remote))
         return PaymentStatus(remote=remote, local_transaction=local)
+
+    def _is_ours(self, transaction: Transaction) -> bool:
+        """Whether it is of the account whose credentials are here."""
+        return transaction.account == self._account
 
     def _remote(self, checkout_request_id: str) -> QueryResult | MpesaError:
         """Daraja's answer, or why there is none. If Daraja asks to slow down, all workers do."""

@@ -137,7 +137,7 @@ def signal_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -
             return Signal.CONTRADICTED if overrides else Signal.QUERY_PAID
         failed = event.result.status is QueryStatus.FAILED
         return Signal.QUERY_NOT_PAID if failed else Signal.NOTHING_NEW
-    if _is_of_an_earlier_try(transaction, event, now):
+    if _is_of_an_earlier_try(transaction, event, now) or _is_of_another_prompt(transaction, event):
         return Signal.NOTHING_NEW
     return _PLAIN[type(event)]
 
@@ -147,6 +147,12 @@ def _is_of_an_earlier_try(transaction: Transaction, event: PaymentEvent, now: da
     if isinstance(event, PushRefused):
         return event.expires_at != transaction.expires_at
     return isinstance(event, TimeUp) and now < transaction.expires_at
+
+
+def _is_of_another_prompt(transaction: Transaction, event: PaymentEvent) -> bool:
+    """Whether a caller names a prompt, and the payment has another one."""
+    known = transaction.checkout_request_id
+    return isinstance(event, IdLearnt) and known not in (None, event.checkout_request_id)
 
 
 def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Transaction:
@@ -253,8 +259,7 @@ def _learnt(
     if isinstance(event, PushTaken):
         facts |= _from_push(before, event, state)
     elif isinstance(event, IdLearnt) and moved:
-        facts["checkout_request_id"] = before.checkout_request_id or event.checkout_request_id
-        facts["due_at"] = now
+        facts |= {"checkout_request_id": event.checkout_request_id, "due_at": now}
     elif isinstance(event, CallbackSeen):
         facts |= _from_callback(before, event.result, signal, moved=moved, now=now)
     elif isinstance(event, QuerySeen):
