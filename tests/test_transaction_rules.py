@@ -402,6 +402,15 @@ def test_late_answer_of_a_slow_worker_still_counts() -> None:
     assert apply(orphan, REFUSED, LATER).result_code == "400.002.02"
 
 
+def test_refusal_of_an_earlier_try_is_not_of_this_one() -> None:
+    """Not even if the clock stood still, so that both tries began at the same moment."""
+    refused = apply(make_transaction(), REFUSED, START)
+    again = events.TryAgain(expires_at=refused.expires_at, due_at=LATER)
+    anew = apply(refused, again, START)
+    assert (refused.state, anew.state) == (State.REJECTED, State.CREATED)
+    assert apply(anew, REFUSED, LATER) is anew
+
+
 def test_push_answer_after_an_early_callback_adds_darajas_words_only() -> None:
     """The callback settled it; the answer that comes later is only filled in."""
     paid = apply(make_transaction(), seen(), START)

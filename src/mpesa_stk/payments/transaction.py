@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from types import MappingProxyType
 from typing import Any
 
@@ -279,7 +279,7 @@ def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:
         return {"result_code": event.code, "result_desc": event.reason}
     if isinstance(event, TimeUp):
         return {"needs_review": _review_of_expiry(before, answered=event.answered)}
-    return _fresh_start(event) if isinstance(event, TryAgain) else {}
+    return _fresh_start(before, event) if isinstance(event, TryAgain) else {}
 
 
 def _schedule(event: PaymentEvent, state: TransactionState, now: datetime) -> dict[str, Any]:
@@ -412,10 +412,12 @@ def _review_of_expiry(before: Transaction, *, answered: bool) -> str | None:
     return before.needs_review if answered else with_review(before.needs_review, _NEVER_SAID)
 
 
-def _fresh_start(event: TryAgain) -> dict[str, Any]:
+def _fresh_start(before: Transaction, event: TryAgain) -> dict[str, Any]:
+    """A new try, with an expiry of its own: that is how tries are told apart."""
+    same = event.expires_at == before.expires_at
     return {
         "result_code": None,
         "result_desc": None,
-        "expires_at": event.expires_at,
+        "expires_at": event.expires_at + timedelta(microseconds=same),
         "due_at": event.due_at,
     }
