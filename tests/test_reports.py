@@ -263,3 +263,12 @@ def test_kept_callback_whose_drop_failed_is_dropped_before_the_report() -> None:
     assert len(store.kept_callbacks(checkout_request_id=CHECKOUT_ID)) == 1
     assert len(reported(host)) == 1
     assert store.kept_callbacks(checkout_request_id=CHECKOUT_ID) == []
+
+
+def test_store_that_cannot_drop_a_callback_holds_no_report_up() -> None:
+    """The proof is applied; whether its raw body is forgotten matters less than the host's order."""
+    store = BrokenStore("drop_callback")
+    host = Host(store)
+    host.daraja.push_script.append(overtaken(host))
+    assert host.checkout().state is State.SUCCEEDED
+    assert [paid.receipt_number for paid in reported(host)] == ["NLJ7RT61SV"]

@@ -9,8 +9,8 @@ import attrs
 
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.models import CallbackResult
-from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallback
-from mpesa_stk.hooks import Event
+from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallback, StoreError
+from mpesa_stk.hooks import Event, log_trouble
 from mpesa_stk.payments.events import CallbackSeen, Doubted, Signal
 from mpesa_stk.payments.evidence import contradiction
 from mpesa_stk.payments.ledger import Ledger
@@ -165,8 +165,15 @@ class CallbackIntake:
     ) -> _Judgement:
         judgement = self._judge(transaction, result, None)
         if not judgement.doubtful:
-            self._store.drop_callback(kept.callback_id)
+            self._drop(kept)
         return judgement
+
+    def _drop(self, kept: KeptCallback) -> None:
+        """Forget a callback that is used up. If that fails, it goes at the next look, or by its age."""
+        try:
+            self._store.drop_callback(kept.callback_id)
+        except StoreError as error:
+            log_trouble("callback_not_dropped", error=type(error).__name__)
 
     def _keep_unread(self, body: bytes, claimed: Transaction) -> CallbackReceipt:
         """Keep a genuine body that cannot be read, and have the payment asked about and looked at.
