@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -418,3 +418,20 @@ def test_kept_doubts_cost_one_look_at_the_store() -> None:
     host.daraja.query_script.append(result(CHECKOUT_ID, "4999"))
     assert host.payments.process_due().queried == 1
     assert store.looks == 1
+
+
+def test_callback_judged_while_the_clock_is_set_back_is_kept() -> None:
+    """It was a proof at first sight, and from the future when it was applied."""
+    host = pending()
+    now = host.clock.now
+
+    def set_back() -> datetime:
+        moment = now()
+        host.clock.now = now  # type: ignore[method-assign]
+        host.clock.step(-3600)
+        return moment
+
+    host.clock.now = set_back  # type: ignore[method-assign]
+    assert host.payments.handle_callback(callback()).outcome is CallbackOutcome.NOTED
+    assert host.stored().needs_review == "callback has a date in the future"
+    assert len(host.store.kept_callbacks(checkout_request_id=CHECKOUT_ID)) == 1

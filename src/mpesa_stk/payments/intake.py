@@ -217,7 +217,9 @@ class CallbackIntake:
                 reason = f"callback has the {error.field} of another payment"
                 event = Doubted(reason=reason)
             else:
-                # Doubtful all the same if another callback was faster, and they disagree.
+                # Doubtful all the same if another callback was faster and they disagree, or by the time
+                # of day at which it was applied.
+                now = self._ledger.clock.now() if after is before else after.updated
                 doubtful = signal_of(before, event, now) in _DOUBTFUL
                 if doubtful and body is not None:
                     reason = contradiction(before, result, now) or reason
