@@ -17,12 +17,14 @@ from mpesa_stk.commands import (
     trigger,
     worker,
 )
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["main"]
 
 _COMMANDS = (demo, simulate, serve, worker, trigger, replay, payment, codes, doctor)
 
 
+@hides_locals
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 

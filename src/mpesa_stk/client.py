@@ -38,7 +38,7 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import Event, EventKind, Hook, Notifier
 from mpesa_stk.phone import PhoneNumber
-from mpesa_stk.secrecy import mask_checkout_id
+from mpesa_stk.secrecy import hides_locals, mask_checkout_id
 from mpesa_stk.urls import callback_url_fault
 
 __all__ = ["StkClient"]
@@ -116,6 +116,7 @@ class StkClient:
         """Close idle connections."""
         self._transport.close()
 
+    @hides_locals
     def token(self) -> Token:
         """The bearer token: from the cache, or fetched once however many threads ask.
 
@@ -125,6 +126,7 @@ class StkClient:
         """
         return self._tokens.get(deadline=self._deadline())
 
+    @hides_locals
     def push(
         self,
         *,
@@ -151,16 +153,17 @@ class StkClient:
             GatewayBlocked: A web firewall refused; no prompt appeared.
             UnexpectedResponse: The token endpoint answered nonsense; no push was sent.
         """
-        request = self.check_push(
-            phone_number=phone_number,
-            amount=amount,
-            reference=reference,
-            description=description,
-            callback_url=callback_url,
+        return self.send_push(
+            self.check_push(
+                phone_number=phone_number,
+                amount=amount,
+                reference=reference,
+                description=description,
+                callback_url=callback_url,
+            )
         )
-        del phone_number, callback_url  # some tools print tracebacks with their locals
-        return self.send_push(request)
 
+    @hides_locals
     def check_push(
         self,
         *,
@@ -182,6 +185,7 @@ class StkClient:
             max_amount=self.config.max_amount,
         )
 
+    @hides_locals
     def send_push(self, request: PushRequest, /, *, leave_by: float | None = None) -> PushAccepted:
         """Send a checked push; returns and raises as `push` does.
 
@@ -238,6 +242,7 @@ class StkClient:
             )
         return protocol.read_push(self._transport.send(message))
 
+    @hides_locals
     def query(
         self,
         checkout_request_id: str,
@@ -295,6 +300,7 @@ class StkClient:
         )
         return result
 
+    @hides_locals
     def wait_for_result(
         self,
         checkout_request_id: str,

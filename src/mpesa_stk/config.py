@@ -31,7 +31,7 @@ from mpesa_stk.environment import (
     Environment,
 )
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.secrecy import HoldsSecrets
+from mpesa_stk.secrecy import HoldsSecrets, hides_locals
 from mpesa_stk.strength import MIN_SECRET, is_too_wide, secret_fault
 from mpesa_stk.urls import (
     banned_words,
@@ -140,10 +140,12 @@ class StkConfig(HoldsSecrets):
             allowed_hosts=_stripped_each(allowed_hosts),
         )
         problems = _first_by_name(_problems(self))
+        # Some tools print tracebacks with their locals, and a URL may hold a password too. Warnings may be
+        # errors. `hides_locals` would hide the arguments from type checkers.
+        del consumer_key, consumer_secret, passkey, callback_secrets, proxies
+        del callback_url, environment
         if problems:
-            # Some tools print tracebacks with their locals, and a URL may hold a password too.
-            del self, consumer_key, consumer_secret, passkey, callback_secrets, proxies
-            del callback_url, environment
+            del self
             raise ConfigurationError(tuple(problems.items()))
         words = banned_words(self.callback_url)
         if words:
@@ -154,6 +156,7 @@ class StkConfig(HoldsSecrets):
             )
 
     @classmethod
+    @hides_locals
     def from_env(cls, environ: Mapping[str, str] | None = None, /) -> StkConfig:
         """Read the settings from environment variables.
 
@@ -179,7 +182,6 @@ class StkConfig(HoldsSecrets):
             found = [(VARIABLES.get(name, name), rule) for name, rule in error.problems]
             problems = _first_by_name([*problems.items(), *found])
         if config is None or problems:
-            del environ, settings, config  # as above
             raise ConfigurationError(tuple(problems.items()))
         return config
 
@@ -387,6 +389,7 @@ def _stacklevel_of_host() -> int:
     """The `stacklevel` at which `StkConfig.__init__` warns about the line that made the settings."""
     level = 1
     frame = sys._getframe(level)  # noqa: SLF001 - warnings' skip_file_prefixes needs Python 3.12
-    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
+    ours = (__name__, hides_locals.__module__)
+    while frame.f_globals.get("__name__") in ours and frame.f_back is not None:
         level, frame = level + 1, frame.f_back
     return level

@@ -11,6 +11,7 @@ import re
 import attrs
 
 from mpesa_stk.errors import InvalidPhoneNumber
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["PhoneNumber", "mask_phone", "masked_phone_repr", "normalize_phone"]
 
@@ -44,12 +45,13 @@ def normalize_phone(text: str, /) -> str:
     Raises:
         InvalidPhoneNumber: It is anything else. The error says why and does not repeat it.
     """
-    if not isinstance(text, str):
-        raise InvalidPhoneNumber("phone_number", _why(text))
-    match = _match(text) or _match(_compact(text))
-    if match is None:
-        raise InvalidPhoneNumber("phone_number", _why(text))
-    return "254" + match[1]
+    if isinstance(text, str):
+        match = _match(text) or _match(_compact(text))
+        if match is not None:
+            return "254" + match[1]
+    rule = _why(text)
+    del text  # tools that print tracebacks print the locals of this frame, too
+    raise InvalidPhoneNumber("phone_number", rule)
 
 
 def _compact(text: str) -> str:
@@ -112,6 +114,7 @@ class PhoneNumber:
             raise InvalidPhoneNumber("phone_number", "must be 254 and nine digits")
 
     @classmethod
+    @hides_locals
     def parse(cls, text: str, /) -> PhoneNumber:
         """Read a number as a person typed it.
 

@@ -53,14 +53,13 @@ def parse_callback(body: bytes | str, /) -> CallbackResult:
     Raises:
         InvalidCallback: It is not an STK callback; `problems` names JSON paths.
     """
-    if not isinstance(body, (bytes, str)):
-        raise InvalidCallback(("$: neither bytes nor text",))
-    try:
-        callback = wire.read_callback(body)
-    except wire.WireError as error:
-        problems = error.problems
-    else:
-        return _result(callback)
+    problems: tuple[str, ...] = ("$: neither bytes nor text",)
+    if isinstance(body, (bytes, str)):
+        try:
+            return _result(wire.read_callback(body))
+        except wire.WireError as error:
+            problems = error.problems
+    del body  # tools that print tracebacks print the locals of this frame, too
     raise InvalidCallback(problems)
 
 

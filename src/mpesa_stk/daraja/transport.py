@@ -59,6 +59,7 @@ from mpesa_stk.daraja.connections import NO_CERTIFICATES, Limits, NeverLeft, poo
 from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse
 from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
 from mpesa_stk.forks import PerProcess
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["RequestsTransport"]
 
@@ -70,6 +71,7 @@ class RequestsTransport:
     was forked uses none of its parent's connections.
     """
 
+    @hides_locals
     def __init__(
         self,
         *,
@@ -106,6 +108,7 @@ class RequestsTransport:
         self._ca_bundle = ca_bundle
         self._agent = f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip()
 
+    @hides_locals
     def send(self, request: HttpRequest, /) -> HttpResponse:
         """Send a request once and read the answer, both within the request's total timeout.
 

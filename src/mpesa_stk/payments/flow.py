@@ -56,6 +56,7 @@ from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import apply
 from mpesa_stk.phone import PhoneNumber
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["PaymentStatus", "Payments"]
 
@@ -129,6 +130,7 @@ class Payments:
 
     # --- checkout ------------------------------------------------------------------------------
 
+    @hides_locals
     def checkout(
         self,
         *,
@@ -318,6 +320,7 @@ class Payments:
 
     # --- query ---------------------------------------------------------------------------------
 
+    @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
         """The payment of this account with that number, as stored.
 
@@ -326,6 +329,7 @@ class Payments:
         """
         return self._ours(self.store.get(transaction_no))
 
+    @hides_locals
     def find(self, *, checkout_request_id: str) -> Transaction | None:
         """The payment of this account whose prompt has that id, as stored.
 
@@ -337,6 +341,7 @@ class Payments:
     def _ours(self, transaction: Transaction | None) -> Transaction | None:
         return transaction if transaction and transaction.account == self.account else None
 
+    @hides_locals
     def query(
         self,
         checkout_request_id: str,
@@ -366,6 +371,7 @@ class Payments:
 
     # --- callback ------------------------------------------------------------------------------
 
+    @hides_locals
     def handle_callback(self, body: bytes, /, *, token: str | None = None) -> CallbackReceipt:
         """Take a callback that Daraja posted; it is stored when this returns.
 
@@ -385,6 +391,7 @@ class Payments:
 
     # --- the work that is due --------------------------------------------------------------------
 
+    @hides_locals
     def process_due(
         self,
         *,

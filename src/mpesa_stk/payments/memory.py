@@ -12,6 +12,7 @@ from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["MemoryTransactionStore"]
 
@@ -44,6 +45,7 @@ class MemoryTransactionStore:
         self._kept: dict[str, KeptCallback] = {}
         self._kept_for: dict[tuple[str, str], dict[str, KeptCallback]] = {}
 
+    @hides_locals
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
         with self._lock():
@@ -52,11 +54,13 @@ class MemoryTransactionStore:
             self._check_unique(transaction)
             self._write(None, transaction)
 
+    @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
         """The transaction with that number."""
         with self._lock():
             return self._transactions.get(transaction_no)
 
+    @hides_locals
     def find(
         self,
         *,
@@ -80,6 +84,7 @@ class MemoryTransactionStore:
                     return max(found, key=lambda transaction: transaction.created, default=None)
             return None
 
+    @hides_locals
     def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction if nobody changed it meanwhile."""
         with self._lock():
@@ -90,6 +95,7 @@ class MemoryTransactionStore:
             self._write(before, attrs.evolve(transaction, version=transaction.version + 1))
             return True
 
+    @hides_locals
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
@@ -110,6 +116,7 @@ class MemoryTransactionStore:
                     taken[number] = self._transactions[number]
             return [self._write_lease(before, now + lease) for before in taken.values()]
 
+    @hides_locals
     def keep_callback(self, kept: KeptCallback, /) -> None:
         """Keep a callback; if its id is kept already, nothing changes."""
         with self._lock():
@@ -121,6 +128,7 @@ class MemoryTransactionStore:
             for owner in self._owners(kept):
                 self._kept_for.setdefault(owner, {})[kept.callback_id] = kept
 
+    @hides_locals
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
@@ -132,11 +140,13 @@ class MemoryTransactionStore:
             }
             return sorted(found.values(), key=lambda kept: kept.received)
 
+    @hides_locals
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback."""
         with self._lock():
             self._forget(callback_id)
 
+    @hides_locals
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
         """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
         with self._lock():

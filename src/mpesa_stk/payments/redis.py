@@ -16,6 +16,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
+from mpesa_stk.secrecy import hides_locals
 
 try:
     from redis.exceptions import RedisError
@@ -97,6 +98,7 @@ class RedisTokenStore:
         self._prefix = prefix
         self._clock = clock if clock is not None else SystemClock()
 
+    @hides_locals
     def load(self, app: str, /) -> Token | None:
         """The app's token; one that must be renewed, or that cannot be read, is None."""
         fields = self._send(["HMGET", self._token_key(app), "value", "expires_in", "renew_at"])
@@ -111,6 +113,7 @@ class RedisTokenStore:
         except ValueError:
             return None
 
+    @hides_locals
     def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token until it must be renewed, unless a newer one is kept already."""
         left = token.renew_at - self._clock.monotonic()
@@ -119,6 +122,7 @@ class RedisTokenStore:
         key, expires_in = self._token_key(app), repr(token.expires_in)
         self._send(["EVAL", _SAVE, 1, key, token.value, expires_in, renew_at, lives])
 
+    @hides_locals
     def drop(self, app: str, token: Token, /) -> None:
         """Forget the app's token if it is still this one."""
         self._send(["EVAL", _DROP, 1, self._token_key(app), token.value])

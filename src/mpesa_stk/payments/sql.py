@@ -39,6 +39,7 @@ from mpesa_stk.payments.sql_tables import (
 )
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore"]
 
@@ -91,6 +92,7 @@ class SqlTransactionStore:
 
     # --- payments --------------------------------------------------------------------------------
 
+    @hides_locals
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
         row = row_of(transaction)
@@ -101,10 +103,12 @@ class SqlTransactionStore:
             unsure=lambda: self._stored_row(transaction) == row or None,
         )
 
+    @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
         """The transaction with that number."""
         return self._first("transaction_no", transaction_no)
 
+    @hides_locals
     def find(
         self,
         *,
@@ -126,6 +130,7 @@ class SqlTransactionStore:
                 return self._first(field, value, account)
         return None
 
+    @hides_locals
     def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction if nobody changed it meanwhile."""
         row = row_of(attrs.evolve(transaction, version=transaction.version + 1))
@@ -142,6 +147,7 @@ class SqlTransactionStore:
             unsure=lambda: self._was_replaced(transaction, row),
         )
 
+    @hides_locals
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
@@ -165,6 +171,7 @@ class SqlTransactionStore:
 
     # --- kept callbacks ----------------------------------------------------------------------------
 
+    @hides_locals
     def keep_callback(self, kept: KeptCallback, /) -> None:
         """Keep a callback; if its id is kept already, nothing changes."""
 
@@ -175,6 +182,7 @@ class SqlTransactionStore:
 
         self._database.inserted_once(self._callbacks, row_of_kept(kept), unsure=is_kept)
 
+    @hides_locals
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
@@ -193,12 +201,14 @@ class SqlTransactionStore:
         rows = self._database.read(statement.order_by(columns.received, columns.callback_id))
         return [kept_of(row) for row in rows]
 
+    @hides_locals
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback."""
         if storable(callback_id):
             this = self._callbacks.c.callback_id == callback_id
             self._database.changed(sa.delete(self._callbacks).where(this))
 
+    @hides_locals
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
         """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
         found = self._database.read(old_callbacks(self._callbacks, before, limit))

@@ -21,7 +21,7 @@ from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.budget import BudgetState, QueryPace, slowed, taken
 from mpesa_stk.payments.rows import LENGTHS, checked, storable
 from mpesa_stk.payments.sql_database import Database, ExactText, Moment, make_table
-from mpesa_stk.secrecy import Hidden
+from mpesa_stk.secrecy import Hidden, hides_locals
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore"]
 
@@ -159,6 +159,7 @@ class SqlTokenStore:
         """
         self._database.create(self.metadata)
 
+    @hides_locals
     def load(self, app: str, /) -> Token | None:
         """The app's token, fresh or not."""
         row = self._tokens.get(app)
@@ -171,6 +172,7 @@ class SqlTokenStore:
             renew_at=self._clock.monotonic() + left,
         )
 
+    @hides_locals
     def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token, unless a later holder of the flight was faster."""
         renew_at = self._wall_time(token.renew_at)
@@ -187,6 +189,7 @@ class SqlTokenStore:
 
         self._tokens.change(app, decide)
 
+    @hides_locals
     def drop(self, app: str, token: Token, /) -> None:
         """Forget the app's token if it is still this one."""
         nothing = {"value": None, "expires_in": None, "renew_at": None}

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.secrecy import clear_locals
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.http import MAX_FIELDS, TOO_BUSY, TOO_MANY_FIELDS, WebRequest, WebResponse
 
@@ -49,6 +50,14 @@ class AsgiApp:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or take part in the server's start and stop."""
+        try:
+            await self._serve(scope, receive, send)
+        except BaseException as error:
+            clear_locals(error)  # as `hides_locals` does, which awaits nothing
+            del scope
+            raise
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":

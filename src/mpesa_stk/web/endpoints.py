@@ -14,6 +14,7 @@ from mpesa_stk.errors import CallbackRefused, MpesaError
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.secrecy import hides_locals
 from mpesa_stk.web import bodies
 from mpesa_stk.web.addresses import address_of
 from mpesa_stk.web.capacity import Capacity
@@ -85,6 +86,7 @@ class PaymentEndpoints:
 
         return AsgiApp(self.handle, is_callback=self._is_callback, at_once=self._at_once)
 
+    @hides_locals
     def handle(self, request: WebRequest, /) -> WebResponse:
         """Answer one request, whatever it holds."""
         if self._is_callback(request.path):

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.secrecy import hides_locals
 from mpesa_stk.web.http import WebRequest, WebResponse
 
 __all__ = ["WsgiApp"]
@@ -24,6 +25,7 @@ class WsgiApp:
     def __init__(self, handle: Callable[[WebRequest], WebResponse], /) -> None:
         self._handle = handle
 
+    @hides_locals
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:

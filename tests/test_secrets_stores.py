@@ -1,0 +1,173 @@
+"""No traceback of a store shows a secret, whatever fails, in the tools that hosts use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import redis
+import sqlalchemy as sa
+
+from mpesa_stk import DuplicateTransaction, KeptCallback, MemoryTransactionStore, StoreError, Token
+from mpesa_stk.payments.redis import RedisTokenStore
+from mpesa_stk.payments.sql import SqlTokenStore, SqlTransactionStore
+from secret_scenes import MARK, PHONE, FailsAt, Interrupted, leaks_of
+from support import ACCOUNTS, START, TOKEN, ManualClock, make_transaction
+
+APP = "0123456789abcdef" * 4
+CHECKOUT_ID = f"ws_CO_23112026090000123{PHONE[1:]}"
+PAYMENT = make_transaction(
+    phone_number=f"+254{PHONE[1:]}", checkout_request_id=CHECKOUT_ID, idempotency_key="order-1"
+)
+KEPT = KeptCallback(
+    callback_id="0" * 64,
+    body=MARK.encode(),
+    reason="x",
+    received=START,
+    checkout_request_id=CHECKOUT_ID,
+)
+USES: dict[str, Callable[[Any], object]] = {
+    "add": lambda store: store.add(PAYMENT),
+    "add what cannot be stored": lambda store: store.add(attrs.evolve(PAYMENT, reference="\0")),
+    "add the id of another": lambda store: store.add(attrs.evolve(PAYMENT, transaction_no="2")),
+    "get": lambda store: store.get(PAYMENT.transaction_no),
+    "find": lambda store: store.find(checkout_request_id=CHECKOUT_ID),
+    "replace": lambda store: store.replace(attrs.evolve(PAYMENT, amount=7)),
+    "claim": lambda store: store.claim_due(PAYMENT.expires_at, 1, timedelta(seconds=9), ACCOUNTS),
+    "keep": lambda store: store.keep_callback(KEPT),
+    "kept": lambda store: store.kept_callbacks(checkout_request_id=CHECKOUT_ID),
+    "drop": lambda store: store.drop_callback(KEPT.callback_id),
+    "purge": lambda store: store.purge_callbacks(PAYMENT.expires_at, 1),
+}
+TOKEN_USES: dict[str, Callable[[Any], object]] = {
+    "load": lambda store: store.load(APP),
+    "save": lambda store: store.save(APP, new_token("2", renew_at=9_999.0)),
+    "save what cannot be stored": lambda store: store.save(APP, new_token("\0")),
+    "save without an end": lambda store: store.save(APP, new_token(renew_at=float("inf"))),
+    "drop": lambda store: store.drop(APP, new_token()),
+}
+FAILURES = (
+    lambda: sa.exc.OperationalError(MARK, {"x": TOKEN}, Exception(PHONE)),
+    lambda: sa.exc.IntegrityError(MARK, {"x": TOKEN}, Exception(PHONE)),
+    Interrupted,
+)
+
+
+def new_token(more: str = "", *, renew_at: float = 3_000.0) -> Token:
+    """A token; of a later process, with more behind it."""
+    return Token(value=TOKEN + more, expires_in=3599.0, renew_at=renew_at)
+
+
+class Failing:
+    """Makes an engine fail at one of its statements with parameters, or not at all."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.left = -1
+        self.make: Callable[[], BaseException] = Interrupted
+        sa.event.listen(engine, "before_cursor_execute", self._count)
+
+    def _count(self, *facts: Any) -> None:
+        if facts[3]:  # its parameters
+            self.left -= 1
+            if self.left == 0:
+                raise self.make()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """An engine on a new database."""
+    url = f"sqlite:///{tmp_path / 'payments.sqlite3'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    engine = sa.create_engine(url)
+    yield engine
+    engine.dispose()
+
+
+def caught_by(use: Callable[[Any], object], store: object) -> BaseException | None:
+    """What a store raises."""
+    try:
+        use(store)
+    except BaseException as error:  # noqa: BLE001 - `Interrupted` is none of Exception
+        return error
+    return None
+
+
+def check_sql(store: object, engine: sa.Engine, uses: dict[str, Callable[[Any], object]]) -> None:
+    """Fail at each statement of each use, in every way."""
+    failing = Failing(engine)
+    seen = []
+    for make in FAILURES:
+        failing.make = make
+        for use in uses.values():
+            for number in range(1, 20):
+                failing.left = number
+                error = caught_by(use, store)
+                if error is not None:
+                    seen.append(type(error))
+                    assert not leaks_of(error)
+                if failing.left > 0:
+                    break
+    failing.left = -1
+    assert {StoreError, Interrupted} <= set(seen)
+    assert len(seen) >= 2 * len(uses)
+
+
+def test_no_failing_statement_shows_a_payment(engine: sa.Engine) -> None:
+    """Neither by its parameters nor by rows that were read."""
+    store = SqlTransactionStore(engine)
+    store.create_tables()
+    store.add(PAYMENT)
+    store.keep_callback(KEPT)
+    check_sql(store, engine, USES)
+
+
+def test_no_failing_statement_shows_a_token(engine: sa.Engine) -> None:
+    """The same for the tokens of a fleet."""
+    store = SqlTokenStore(engine, clock=ManualClock())
+    store.create_tables()
+    store.save(APP, new_token())
+    check_sql(store, engine, TOKEN_USES)
+
+
+def test_no_row_that_cannot_be_read_is_shown(engine: sa.Engine) -> None:
+    """It was written by another version, or by hand."""
+    store = SqlTransactionStore(engine)
+    store.create_tables()
+    store.add(PAYMENT)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE mpesa_stk_transactions SET state = 'x'")
+    error = caught_by(USES["find"], store)
+    assert isinstance(error, StoreError)
+    assert not leaks_of(error)
+
+
+def test_no_error_of_the_memory_stores_shows_a_secret() -> None:
+    """A duplicate, a full store, a bug."""
+    store = MemoryTransactionStore(max_kept_callbacks=0)
+    store.add(PAYMENT)
+    del store._numbers
+    found = [caught_by(use, store) for use in USES.values()]
+    errors = [error for error in found if error is not None]
+    assert {StoreError, AttributeError, DuplicateTransaction} <= set(map(type, errors))
+    assert not [leak for error in errors for leak in leaks_of(error)]
+
+
+@pytest.mark.parametrize(
+    "error", [redis.ConnectionError(TOKEN), RuntimeError("a bug"), Interrupted()]
+)
+def test_no_failing_redis_shows_a_token(error: BaseException) -> None:
+    """The client fails at each command, or has a bug."""
+    seen = 0
+    for use in TOKEN_USES.values():
+        client = FailsAt(redis.Redis)
+        client.left, client.error = 1, error
+        caught = caught_by(use, RedisTokenStore(client, clock=ManualClock()))
+        if caught is not None:
+            seen += 1
+            assert not leaks_of(caught)
+    assert seen >= 3
