@@ -8,9 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-import attrs
-
-__all__ = ["Hidden", "HoldsSecrets", "clear_locals", "hides_locals", "mask_checkout_id"]
+__all__ = ["HoldsSecrets", "clear_locals", "hides_locals", "mask_checkout_id"]
 
 Kept = TypeVar("Kept", bound="HoldsSecrets")
 P = ParamSpec("P")
@@ -74,13 +72,6 @@ class HoldsSecrets:
 
     def __deepcopy__(self: Kept, _memo: dict[int, Any]) -> Kept:  # noqa: PYI019 - as above
         return self
-
-
-@attrs.frozen
-class Hidden(HoldsSecrets):
-    """A secret text in a row or a local, where tools that print tracebacks would show it."""
-
-    text: str = attrs.field(repr=False)
 
 
 def mask_checkout_id(checkout_request_id: str | None, /) -> str | None:

@@ -137,11 +137,6 @@ class RequestsTransport:
             failure = _verdict(error)
         except _TooLargeError:
             failure = OutcomeUnknown(f"the answer is larger than {MAX_BODY} bytes")
-        except BaseException as interruption:  # noqa: BLE001 - it is raised on, as it is
-            # Such as a time limit that the host set by a signal. It goes on without the frames of
-            # requests, whose locals are our secrets.
-            interruption.__context__ = None
-            raise interruption.with_traceback(None)  # noqa: B904 - it is the same one
         else:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return HttpResponse(status=answer.status_code, headers=headers, body=body)

@@ -153,9 +153,7 @@ class RedisTokenStore:
             return self._client.execute_command(*command)
         except RedisError as error:
             kind = type(error).__name__
-        # Neither the client's text, which may hold an address, nor the command, which holds the token,
-        # may go along with the error or its traceback.
-        command.clear()
+        # Without the client's text, which may hold an address.
         raise StoreError(f"the token store (Redis) failed: {kind}")
 
 

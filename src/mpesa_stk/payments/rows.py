@@ -22,7 +22,6 @@ from mpesa_stk.payments.transaction import HistoryEntry, Transaction
 __all__ = [
     "LENGTHS",
     "UNIQUE",
-    "Row",
     "checked",
     "kept_of",
     "row_of",
@@ -55,14 +54,6 @@ _WORDS = (
 )
 
 
-class Row(dict[str, Any]):
-    """A row whose repr hides its values: a traceback may be shown with the locals of its frames."""
-
-    def __repr__(self) -> str:
-        """The number of its values."""
-        return f"<{len(self)} values>"
-
-
 def storable(text: str, /) -> bool:
     """Whether every database can hold a text: no NUL, no half of a surrogate pair."""
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
@@ -74,21 +65,19 @@ def checked(row: dict[str, Any], /) -> dict[str, Any]:
     Raises:
         StoreError: A value cannot be held as it is. The text names the field, not the value.
     """
-    bad = next((name for name in row if not _fits(name, row[name])), None)
-    if bad is not None:
-        raise StoreError(f"{bad} holds a value that cannot be stored")
+    for name, value in row.items():
+        if isinstance(value, str):
+            good = storable(value) and len(value) <= LENGTHS.get(name, len(value))
+        elif isinstance(value, int):
+            good = -_MOST <= value <= _MOST
+        else:
+            good = not isinstance(value, datetime) or value.tzinfo is not None
+        if not good:
+            raise StoreError(f"{name} holds a value that cannot be stored")
     return row
 
 
-def _fits(name: str, value: object) -> bool:
-    if isinstance(value, str):
-        return storable(value) and len(value) <= LENGTHS.get(name, len(value))
-    if isinstance(value, int):
-        return -_MOST <= value <= _MOST
-    return not isinstance(value, datetime) or value.tzinfo is not None
-
-
-def row_of(transaction: Transaction, /) -> Row:
+def row_of(transaction: Transaction, /) -> dict[str, Any]:
     """The row of a payment.
 
     A NUL in Daraja's words is stored as U+2400, the sign for it.
@@ -96,12 +85,11 @@ def row_of(transaction: Transaction, /) -> Row:
     Raises:
         StoreError: A value cannot be held as it is.
     """
-    row = Row({name: getattr(transaction, name) for name in attrs.fields_dict(Transaction)})
+    row = {name: getattr(transaction, name) for name in attrs.fields_dict(Transaction)}
     row |= {name: row[name].replace("\0", "\u2400") for name in _WORDS if row[name] is not None}
     row["state"] = transaction.state.value
     row["history"] = json.dumps([_line(entry) for entry in transaction.history])
-    checked(row)
-    return row
+    return checked(row)
 
 
 def transaction_of(row: Mapping[str, Any], /) -> Transaction:
@@ -119,15 +107,13 @@ def transaction_of(row: Mapping[str, Any], /) -> Transaction:
     raise StoreError("a stored payment cannot be read")
 
 
-def row_of_kept(kept: KeptCallback, /) -> Row:
+def row_of_kept(kept: KeptCallback, /) -> dict[str, Any]:
     """The row of a kept callback.
 
     Raises:
         StoreError: A value cannot be held as it is.
     """
-    row = Row(attrs.asdict(kept))
-    checked(row)
-    return row
+    return checked(attrs.asdict(kept))
 
 
 def kept_of(row: Mapping[str, Any], /) -> KeptCallback:

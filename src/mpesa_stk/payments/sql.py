@@ -22,7 +22,6 @@ from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.rows import (
     UNIQUE,
-    Row,
     kept_of,
     row_of,
     row_of_kept,
@@ -237,11 +236,11 @@ class SqlTransactionStore:
         rows = self._database.read(statement)
         return transaction_of(rows[0]) if rows else None
 
-    def _stored_row(self, transaction: Transaction) -> Row | None:
+    def _stored_row(self, transaction: Transaction) -> dict[str, Any] | None:
         stored = self.get(transaction.transaction_no)
         return None if stored is None else row_of(stored)
 
-    def _was_replaced(self, before: Transaction, row: Row) -> bool | None:
+    def _was_replaced(self, before: Transaction, row: dict[str, Any]) -> bool | None:
         """Whether the connection was lost after the commit; None where that cannot be told.
 
         Only one writer can have made the next version. Where that version is not ours, ours was not
@@ -252,7 +251,7 @@ class SqlTransactionStore:
             return None
         return stored == row
 
-    def _refuse(self, row: Row, *, new: bool) -> None:
+    def _refuse(self, row: dict[str, Any], *, new: bool) -> None:
         """Name the value that another payment has; each database says it in words of its own."""
         columns = self._payments.c
         given = {field: names for field, names in UNIQUE.items() if row[field] is not None}
@@ -274,7 +273,7 @@ class SqlTransactionStore:
         limit: int,
         lease: timedelta,
         accounts: list[str],
-    ) -> list[Row]:
+    ) -> list[dict[str, Any]]:
         """Lock the rows that nobody else has locked, and move them; longest due first."""
         columns, until = self._payments.c, now + lease
         locked: list[Any] = []
@@ -291,4 +290,4 @@ class SqlTransactionStore:
                 .where(columns.transaction_no.in_(numbers[start : start + _CHUNK]))
                 .values(due_at=until, version=columns.version + 1)
             )
-        return [Row(row, due_at=until, version=row["version"] + 1) for row in rows]
+        return [{**row, "due_at": until, "version": row["version"] + 1} for row in rows]

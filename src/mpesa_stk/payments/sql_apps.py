@@ -19,9 +19,9 @@ from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.budget import BudgetState, QueryPace, slowed, taken
-from mpesa_stk.payments.rows import LENGTHS, checked, storable
+from mpesa_stk.payments.rows import LENGTHS, checked
 from mpesa_stk.payments.sql_database import Database, ExactText, Moment, make_table
-from mpesa_stk.secrecy import Hidden, hides_locals
+from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore"]
 
@@ -77,21 +77,6 @@ class _AppRows:
         return self._database.changed(sa.update(self._table).where(mine).values(row))
 
 
-class _SecretText(sa.types.TypeDecorator[Hidden]):
-    """A text that no row shows, in Python; in the database it is stored as it is."""
-
-    impl = ExactText
-    cache_ok = True
-
-    def process_bind_param(self, value: Hidden | None, _dialect: sa.Dialect) -> str | None:
-        """To the database."""
-        return None if value is None else value.text
-
-    def process_result_value(self, value: str | None, _dialect: sa.Dialect) -> Hidden | None:
-        """From the database."""
-        return None if value is None else Hidden(value)
-
-
 class SqlTokenStore:
     """A `TokenStore` on an SQLAlchemy engine: a fleet of workers fetches one token.
 
@@ -139,7 +124,7 @@ class SqlTokenStore:
             self._database,
             self.metadata,
             f"{table_prefix}tokens",
-            sa.Column("value", _SecretText()),
+            sa.Column("value", ExactText()),
             sa.Column("expires_in", sa.Double),
             sa.Column("renew_at", Moment),
         )
@@ -167,7 +152,7 @@ class SqlTokenStore:
             return None
         left = (row["renew_at"] - self._clock.now()).total_seconds()
         return Token(
-            value=row["value"].text,
+            value=row["value"],
             expires_in=row["expires_in"],
             renew_at=self._clock.monotonic() + left,
         )
@@ -176,9 +161,7 @@ class SqlTokenStore:
     def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token, unless a later holder of the flight was faster."""
         renew_at = self._wall_time(token.renew_at)
-        if not storable(token.value):
-            raise StoreError("value holds a value that cannot be stored")
-        new = {"value": Hidden(token.value), "expires_in": token.expires_in, "renew_at": renew_at}
+        new = {"value": token.value, "expires_in": token.expires_in, "renew_at": renew_at}
 
         def decide(kept: _Row | None) -> tuple[_Row | None, None]:
             if kept is None or kept["value"] is None:
@@ -195,7 +178,7 @@ class SqlTokenStore:
         nothing = {"value": None, "expires_in": None, "renew_at": None}
 
         def decide(kept: _Row | None) -> tuple[_Row | None, None]:
-            is_it = kept is not None and kept["value"] == Hidden(token.value)
+            is_it = kept is not None and kept["value"] == token.value
             return (nothing if is_it else None), None
 
         self._tokens.change(app, decide)

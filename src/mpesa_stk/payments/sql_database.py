@@ -23,7 +23,6 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from mpesa_stk.clock import Clock
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.rows import Row
 from mpesa_stk.payments.sql_errors import code_of, meaning_of
 
 __all__ = ["Database", "ExactText", "LongBytes", "LongText", "Moment", "make_table"]
@@ -187,14 +186,14 @@ class Database:
         self._clock = clock
         self._jitter = jitter
 
-    def read(self, statement: sa.Select[Any], /) -> list[Row]:
+    def read(self, statement: sa.Select[Any], /) -> list[dict[str, Any]]:
         """The rows of a query.
 
         Raises:
             StoreError: The database failed.
         """
         return self.run(
-            lambda connection: [Row(row) for row in connection.execute(statement).mappings()],
+            lambda connection: [dict(row) for row in connection.execute(statement).mappings()],
             writes=False,
         )
 
