@@ -117,6 +117,17 @@ def test_a_longer_description_is_kept_whole_beside_the_prompts() -> None:
     assert host.daraja.pushes[0]["TransactionDesc"] == "Services"
 
 
+@pytest.mark.parametrize("field", ["reference", "description"])
+@pytest.mark.parametrize("words", [7, "x" * 256, "two\nlines", None])
+def test_words_that_are_stored_alone_are_checked_too(field: str, words: Any) -> None:
+    """What the prompt does not show is a printable text all the same, or nothing is stored or sent."""
+    host = Host()
+    with pytest.raises(InvalidRequest) as caught:
+        host.checkout(**{field: words, f"prompt_{field}": "INV-1"})
+    assert caught.value.field == field
+    assert host.daraja.pushes == []
+
+
 def test_intent_is_stored_before_the_push_is_sent() -> None:
     """When the push leaves, the store already holds the payment as CREATED."""
     host = Host()

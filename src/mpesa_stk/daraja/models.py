@@ -25,11 +25,13 @@ __all__ = [
     "QueryStatus",
     "Token",
     "check_checkout_id",
+    "check_words",
     "shillings_of",
 ]
 
 MAX_REFERENCE = 12
 MAX_DESCRIPTION = 13
+_MOST_WORDS = 255
 # Characters such as @ # & are reported to fail in silence (facts, section 2).
 _SAFE_TEXT = re.compile(r"[A-Za-z0-9 _./-]*")
 CHECKOUT_ID = re.compile(r"[!-~]{1,128}")
@@ -42,6 +44,18 @@ def _check_text(field: str, text: object, longest: int) -> str:
         raise InvalidRequest(field, f"must be at most {longest} characters")
     if not _SAFE_TEXT.fullmatch(text):
         raise InvalidRequest(field, "may hold only letters, digits, space and - _ . /")
+    return text
+
+
+def check_words(field: str, text: object, /) -> str:
+    """Return a text that is stored and never sent to Daraja.
+
+    Raises:
+        InvalidRequest: It is no string of 1 to 255 printable characters.
+    """
+    if not isinstance(text, str) or not 1 <= len(text) <= _MOST_WORDS or not text.isprintable():
+        rule = f"must be a string of 1 to {_MOST_WORDS} printable characters"
+        raise InvalidRequest(field, rule)
     return text
 
 

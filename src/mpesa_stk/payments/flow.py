@@ -19,7 +19,7 @@ import attrs
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest
+from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest, check_words
 from mpesa_stk.errors import (
     ConfigurationError,
     DuplicateTransaction,
@@ -153,10 +153,10 @@ class Payments:
             amount: Whole shillings.
             reference: Shown in the prompt, 1 to 12 characters, unless `prompt_reference` is given.
             description: Up to 13 characters, unless `prompt_description` is given.
-            prompt_reference: What the prompt shows in place of `reference`, which is then yours to
-                choose freely.
-            prompt_description: What Daraja is sent in place of `description`, which is then yours
-                to choose freely.
+            prompt_reference: What the prompt shows in place of `reference`, which may then have 1 to
+                255 printable characters.
+            prompt_description: What Daraja is sent in place of `description`, which may then have up to
+                255 printable characters.
             idempotency_key: Your name for this payment, 1 to 255 visible ASCII characters.
 
         Returns:
@@ -173,6 +173,10 @@ class Payments:
         """
         if prompt_reference is None:
             _refuse_long(reference)
+        else:
+            check_words("reference", reference)
+        if prompt_description is not None and description != "":
+            check_words("description", description)
         request = self.client.check_push(
             phone_number=phone_number,
             amount=amount,

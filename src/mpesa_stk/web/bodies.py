@@ -12,7 +12,7 @@ from typing import Any
 
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, QueryResult
+from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, QueryResult, check_words
 from mpesa_stk.errors import (
     AuthenticationFailed,
     CallbackRefused,
@@ -45,7 +45,6 @@ __all__ = [
     "text_of",
 ]
 
-_MAX_FREE_TEXT = 255
 _QUERY_ACCEPTED = "The service request has been accepted successfully"
 _STILL_OPEN = "The payment is still being processed"
 _NO_RESULT = {
@@ -129,12 +128,7 @@ def text_of(payload: Mapping[str, Any], field: str, /) -> str:
     Raises:
         InvalidRequest: It is missing, too long, or none.
     """
-    value = _required(payload, field)
-    fits = isinstance(value, str) and 1 <= len(value) <= _MAX_FREE_TEXT and value.isprintable()
-    if not fits:
-        rule = f"must be a string of 1 to {_MAX_FREE_TEXT} printable characters"
-        raise InvalidRequest(field, rule)
-    return str(value)
+    return check_words(field, _required(payload, field))
 
 
 def order_of(request: WebRequest, /) -> dict[str, Any]:
