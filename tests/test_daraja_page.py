@@ -11,7 +11,7 @@ import pytest
 from mpesa_stk.daraja.results import CATALOGUE
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
 
-ROOT = Path(__file__).parents[1]
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
 PAGE = ROOT / "docs" / "daraja.md"
 CITED_IN = [
     path
