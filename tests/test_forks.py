@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +16,9 @@ import pytest
 from certificates import Tls
 from loopback import PATIENCE, Exchange, Server, answer_json
 from mpesa_stk.forks import PerProcess
-from support import TOKEN, accepted
+from support import HELPERS, TOKEN, accepted
 
-WORKER = Path(__file__).parent / "fork_worker.py"
+WORKER = HELPERS / "fork_worker.py"
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 

@@ -13,7 +13,6 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -53,6 +52,7 @@ from support import (
     CONSUMER_SECRET,
     PASSKEY,
     START,
+    TESTS,
     TOKEN,
     ManualClock,
     accepted,
@@ -60,7 +60,6 @@ from support import (
     make_config,
 )
 
-TESTS = str(Path(__file__).parent)
 BASIC = base64.b64encode(f"{CONSUMER_KEY}:{CONSUMER_SECRET}".encode()).decode()
 PASSWORD = stk_password("600000", PASSKEY, stk_timestamp(START))
 SECRETS = (*CANARIES, BASIC, PASSWORD)
@@ -291,7 +290,7 @@ def frames_of(error: BaseException) -> Iterator[str]:
     for each in chain_of(error):
         shown = traceback.TracebackException.from_exception(each, capture_locals=True)
         for frame in shown.stack:
-            if not frame.filename.startswith(TESTS):
+            if not frame.filename.startswith(str(TESTS)):
                 yield f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.locals}"
 
 

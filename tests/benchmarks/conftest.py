@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure import Scoreboard
+from measure import Scoreboard
 
 _SCOREBOARD = pytest.StashKey[Scoreboard]()
 
@@ -35,10 +35,10 @@ def slow_server() -> Iterator[str]:
 
 
 class _serving:  # noqa: N801 - used as a function
-    """Runs `loopback` in another process for a while."""
+    """Runs `push_server` in another process for a while."""
 
     def __init__(self, *arguments: str) -> None:
-        script = str(Path(__file__).with_name("loopback.py"))
+        script = str(Path(__file__).with_name("push_server.py"))
         self._process = subprocess.Popen(
             [sys.executable, script, *arguments], stdout=subprocess.PIPE, text=True
         )
@@ -49,7 +49,7 @@ class _serving:  # noqa: N801 - used as a function
 
     def __exit__(self, *_error: object) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.communicate(timeout=60)
 
 
 def pytest_terminal_summary(

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmarks.scale_double import open_shop
 from mpesa_stk import MemoryTransactionStore, Transaction
 from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.payments.sql_tables import due_statement
+from scale_double import open_shop
 from support import ACCOUNTS
 
 TABLE = "mpesa_stk_transactions"

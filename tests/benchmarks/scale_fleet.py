@@ -13,7 +13,8 @@ from typing import Any, final
 
 import attrs
 
-_TESTS = Path(__file__).parent.parent
+from support import HELPERS
+
 _START = 0.02
 
 
@@ -35,8 +36,9 @@ class Fleet:
     """Some worker processes on some databases; ended at the end of the block."""
 
     def __init__(self, size: int, urls: list[str]) -> None:
-        command = [sys.executable, "-m", "benchmarks.scale_worker"]
-        environ = os.environ | {"PYTHONPATH": str(_TESTS)}
+        command = [sys.executable, str(Path(__file__).with_name("scale_worker.py"))]
+        places = [str(HELPERS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
         self._workers = [
             subprocess.Popen(
                 [*command, f"W{number}", *urls],
@@ -61,7 +63,7 @@ class Fleet:
     ) -> None:
         for worker in self._workers:
             worker.kill()
-            worker.communicate()
+            worker.communicate(timeout=60)
 
     def window(self, size: int, database: int, verb: str, seconds: float) -> Window:
         """Let some of the workers do one thing at the same time."""

@@ -17,9 +17,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmarks.scale_data import LONG_AGO
-from benchmarks.scale_double import Shop, open_shop
 from mpesa_stk.payments.sql import SqlTransactionStore
+from scale_data import LONG_AGO
+from scale_double import Shop, open_shop
 from support import ACCOUNTS
 
 BATCH = 100

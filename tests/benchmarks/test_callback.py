@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from benchmarks.measure import Line, Scoreboard, in_words, profile, ratio, take_turns
+from measure import Line, Scoreboard, in_words, profile, ratio, take_turns
 from mpesa_stk import PaymentConfirmed, parse_callback
 from support import samples
 

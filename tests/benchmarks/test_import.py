@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.measure import Line, Scoreboard, in_words, ratio, take_turns
+from measure import Line, Scoreboard, in_words, ratio, take_turns
 
 LIMIT = 1.25
 _ROUNDS = 60
@@ -14,7 +14,9 @@ _ROUNDS = 60
 
 def _run(code: str) -> str:
     """Run code in a fresh interpreter; raises if it fails."""
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
     return done.stdout
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import phonenumbers
 
-from benchmarks.measure import Line, Scoreboard, in_words, profile, ratio, take_turns
+from measure import Line, Scoreboard, in_words, profile, ratio, take_turns
 from mpesa_stk import normalize_phone
 
 LIMIT = 0.05

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from benchmarks.measure import Line, Scoreboard, in_words, profile, ratio, take_turns
+from measure import Line, Scoreboard, in_words, profile, ratio, take_turns
 from mpesa_stk import StkClient
 from support import loopback_config
 

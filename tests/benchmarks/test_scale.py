@@ -13,10 +13,10 @@ from contextlib import ExitStack
 import attrs
 import pytest
 
-from benchmarks.measure import Line, Scoreboard, Times, ratio
-from benchmarks.scale_data import bytes_a_payment, fill, plan_of_the_claim, waiting_for_the_disk
-from benchmarks.scale_fleet import Fleet, Window
 from databases import Servers
+from measure import Line, Scoreboard, Times, ratio
+from scale_data import bytes_a_payment, fill, plan_of_the_claim, waiting_for_the_disk
+from scale_fleet import Fleet, Window
 
 SETTLED = 1_000_000
 DUE = 2_000

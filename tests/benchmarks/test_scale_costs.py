@@ -13,13 +13,13 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.measure import Line, Scoreboard
-from benchmarks.scale_data import fill
-from benchmarks.scale_double import open_shop
-from benchmarks.scale_fleet import Fleet
-from benchmarks.scale_worker import BATCH
+from measure import Line, Scoreboard
 from mpesa_stk import MemoryTransactionStore
 from mpesa_stk.payments.sql import SqlTransactionStore
+from scale_data import fill
+from scale_double import open_shop
+from scale_fleet import Fleet
+from scale_worker import BATCH
 from support import ACCOUNTS
 
 LEASE = timedelta(minutes=2)

@@ -10,11 +10,11 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from benchmarks.measure import Line, Scoreboard
-from benchmarks.scale_data import plan_of_the_claim
+from measure import Line, Scoreboard
 from mpesa_stk import DuplicateTransaction, Transaction
 from mpesa_stk.payments.rows import UNIQUE, row_of
 from mpesa_stk.payments.sql import SqlTransactionStore
+from scale_data import plan_of_the_claim
 from support import START, make_transaction
 
 ACCOUNTS = ("paybill 600000", "paybill 600001")

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from benchmarks.measure import Call, Line, Scoreboard, Times, in_words, profile, ratio, take_turns
+from measure import Call, Line, Scoreboard, Times, in_words, profile, ratio, take_turns
 from mpesa_stk import MemoryTransactionStore, Transaction, TransactionState
 from support import ACCOUNTS, START, make_transaction
 

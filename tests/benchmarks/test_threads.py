@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from benchmarks.measure import Line, Scoreboard, in_words, take_turns
+from measure import Line, Scoreboard, in_words, take_turns
 from mpesa_stk import StkClient
 from support import loopback_config
 
@@ -22,7 +22,7 @@ _WARMUP = 3
 def _together(call: Callable[[], object]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         for answer in [pool.submit(call) for _ in range(THREADS)]:
-            answer.result()
+            answer.result(60)
 
 
 def test_threads(

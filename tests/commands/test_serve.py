@@ -1,0 +1,683 @@
+"""``mpesa-stk serve``: the endpoints over real HTTP, the examples it prints, and how it stops."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import logging
+import os
+import shlex
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import pytest
+
+from loopback import Act, Exchange, Server, answer_json, closed_port
+from mpesa_stk import TransactionState, cli
+from mpesa_stk.commands.posting import secrets_of
+from mpesa_stk.commands.serve import _tell, run
+from mpesa_stk.commands.server import PaymentServer
+from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
+from mpesa_stk.urls import origin_of
+from processes import VARIABLES, command
+from support import (
+    CALLBACK_SECRET,
+    CANARIES,
+    ROOT,
+    TOKEN,
+    accepted,
+    loopback_config,
+    make_config,
+    make_transaction,
+)
+
+LOCAL = "127.0.0.1"
+PATIENCE = 10.0
+CHECKOUT = {
+    "phone_number": "0718643064",
+    "amount": 100,
+    "reference": "INV-2024-001",
+    "description": "Payment for services",
+}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process otherwise")
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings in the environment, except those that a test puts there."""
+    for name in (*VARIABLES, "callback_secret"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def post(url: str, body: bytes, **headers: str) -> tuple[int, Any]:
+    """POST a body; the status of the answer, and its JSON."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE)
+    try:
+        fields = {"Content-Type": "application/json"} | headers
+        connection.request("POST", parts.path, body=body, headers=fields)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def curl(line: str) -> tuple[int, Any]:
+    """Do what a printed line says."""
+    command, x, method, url, h, header, d, body = shlex.split(line)
+    assert (command, x, method, h, d) == ("curl", "-X", "POST", "-H", "-d")
+    assert header == "Content-Type: application/json"
+    return post(url, body.encode())
+
+
+def checkout(origin: str) -> tuple[int, Any]:
+    """Ask for the money of the example."""
+    return post(f"{origin}/payments/checkout/", json.dumps(CHECKOUT).encode())
+
+
+def asked_until(line: str, done: Callable[[Any], object]) -> dict[str, Any]:
+    """Ask by a printed line until the answer is as wanted."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        status, body = curl(line)
+        assert status == 200
+        if done(body):
+            found: dict[str, Any] = body
+            return found
+    pytest.fail("the answer did not come")
+
+
+def origin_in(lines: Iterable[str]) -> str:
+    """The address that it says it serves on."""
+    return next(line.split()[-1] for line in lines if line.startswith("Serving on "))
+
+
+def is_refused(origin: str) -> bool:
+    """Whether nobody listens there."""
+    parts = urlsplit(origin)
+    try:
+        address = (str(parts.hostname), parts.port or 0)
+        socket.create_connection(address, timeout=PATIENCE).close()
+    except ConnectionRefusedError:
+        return True
+    except ConnectionError:
+        pass  # it was just closing
+    return False
+
+
+def paid_when_closed(before: Callable[[], object], origin: Callable[[], str]) -> Act:
+    """A Daraja that takes a push only once the server that asked takes no more connections."""
+
+    def act(exchange: Exchange) -> None:
+        before()
+        ends = time.monotonic() + PATIENCE
+        while not is_refused(origin()):
+            assert time.monotonic() < ends
+            exchange.ending.wait(0.01)
+        answer_json(accepted())(exchange)
+
+    return act
+
+
+# --- with a simulated Daraja -------------------------------------------------------------------------
+
+
+def test_the_printed_examples_work_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Checkout answers Daraja's fields, the query tells of the payment, the callback is accepted."""
+    before = set(threading.enumerate())
+
+    def type_them() -> None:
+        told = capsys.readouterr()
+        assert "no money moves" in told.err
+        assert "kept in memory only" in told.err
+        asking, query, report = (line for line in told.out.splitlines() if line[:4] == "curl")
+        assert f"{origin_in(told.out.splitlines())}/payments/checkout/" in asking
+
+        status, answer = curl(asking)
+        assert status == 200
+        assert {name: answer[name] for name in list(accepted())[2:]} == {
+            "ResponseCode": "0",
+            "ResponseDescription": "Success. Request accepted for processing",
+            "CustomerMessage": "Success. Request accepted for processing",
+        }
+        assert answer["MerchantRequestID"]
+
+        assert curl(query)[0] == 404
+        query = query.replace("CHECKOUT_REQUEST_ID", answer["CheckoutRequestID"])
+        found = asked_until(query, lambda body: body["local_transaction"]["receipt_no"])
+        assert (found["ResponseCode"], found["ResultCode"]) == ("0", "0")
+        local = found["local_transaction"]
+        assert (local["phone_number"], local["amount"]) == ("+254718643064", "100")
+        assert (local["status"], local["transaction_no"]) == ("0", answer["transaction_no"])
+
+        assert curl(report) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
+
+    assert run(None, host=LOCAL, port=0, wait=type_them, every=0.05) == 0
+
+    told = capsys.readouterr()
+    settled = sorted(told.out.splitlines())
+    # A query may settle the payment, and be told of, just before the callback brings its receipt.
+    assert [line.partition(", ")[0] for line in settled] == [
+        "SUCCEEDED: KES 1",
+        "SUCCEEDED: KES 100",
+    ]
+    assert "718643064" not in told.out
+    assert told.err == "Stopping: requests in flight are finished.\n"
+    assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("scenario", ["paid", "cancelled"])
+def test_a_callback_can_be_triggered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, scenario: str
+) -> None:
+    """With the same callback_secret `trigger` settles a payment of the simulated shop: 200."""
+    monkeypatch.setenv("callback_secret", f"{CALLBACK_SECRET}, and-an-older-one-of-before")
+    phone_number = TEST_PHONES["by-hand"]
+    asked = CHECKOUT | {"phone_number": phone_number}
+
+    def trigger_it() -> None:
+        told = capsys.readouterr()
+        assert "Callbacks are signed with callback_secret, for paybill 600000." in told.err
+        assert CALLBACK_SECRET not in told.out + told.err
+        origin = origin_in(told.out.splitlines())
+        status, answer = post(f"{origin}/payments/checkout/", json.dumps(asked).encode())
+        assert status == 200
+        argv = ["trigger", scenario, "--to", f"{origin}/payments/callback"]
+        argv += ["--transaction-no", answer["transaction_no"], "--account", "paybill 600000"]
+        argv += ["--checkout-request-id", answer["CheckoutRequestID"]]
+        argv += ["--merchant-request-id", answer["MerchantRequestID"]]
+        argv += ["--phone", phone_number]
+        assert cli.main(argv) == 0
+        assert cli.main([*argv, "--amount", "99"]) == 1
+
+    secrets = secrets_of(os.environ)
+    code = run(None, host=LOCAL, port=0, wait=trigger_it, every=0.05, callback_secrets=secrets)
+
+    assert code == 0
+    told = capsys.readouterr().out
+    assert ("SUCCEEDED" if scenario == "paid" else "FAILED") + ": KES 100, " in told
+
+
+def test_a_large_body_gets_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """200 KB are refused with a 413 that the client can read, though the body was not taken."""
+
+    def send() -> None:
+        origin = origin_in(capsys.readouterr().out.splitlines())
+        assert post(f"{origin}/payments/callback/", b"x" * 200_000)[0] == 413
+
+    assert run(None, host=LOCAL, port=0, wait=send) == 0
+
+
+def test_a_page_of_another_site_cannot_have_its_name_lead_here(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """DNS rebinding: the browser says same-origin, but the Host is a stranger's. No phone rings."""
+
+    def ask() -> None:
+        origin = origin_in(capsys.readouterr().out.splitlines())
+        port = urlsplit(origin).port
+        own = {"Sec-Fetch-Site": "same-origin"}
+        body = json.dumps(CHECKOUT).encode()
+        for path in ("checkout", "query", "callback"):
+            url = f"{origin}/payments/{path}/"
+            foreign = own | {
+                "Host": f"evil.example:{port}",
+                "Origin": f"http://evil.example:{port}",
+            }
+            status, told = post(url, body, **foreign)
+            assert (status, told["error"]["code"]) == (403, "foreign_host")
+        for number, host in enumerate((f"127.0.0.1:{port}", f"localhost:{port}", f"[::1]:{port}")):
+            order = json.dumps(CHECKOUT | {"phone_number": f"071864301{number}"}).encode()
+            assert post(f"{origin}/payments/checkout/", order, Host=host, **own)[0] == 200
+
+    assert run(None, host=LOCAL, port=0, wait=ask) == 0
+    assert "mpesa_stk" not in capsys.readouterr().out
+
+
+def test_the_host_of_the_callback_url_is_served(capsys: pytest.CaptureFixture[str]) -> None:
+    """Through a tunnel or a proxy, the Host is that of c2b_callback, or one of allowed_hosts."""
+    config = make_config(allowed_hosts=("pay.example",), callback_secrets=(CALLBACK_SECRET,))
+
+    def ask() -> None:
+        told = capsys.readouterr()
+        assert "not signed" not in told.err
+        origin = origin_in(told.out.splitlines())
+        query = json.dumps({"transaction_no": "x"}).encode()
+        for host, status in (
+            ("shop.example.co.ke", 404),
+            ("pay.example", 404),
+            ("evil.example", 403),
+        ):
+            assert post(f"{origin}/payments/query/", query, Host=host)[0] == status
+
+    assert run(config, host=LOCAL, port=0, wait=ask) == 0
+
+
+class StopsSoon(io.StringIO):
+    """A terminal whose user stops the command once it says where it serves."""
+
+    def write(self, text: str) -> int:
+        """Take a text."""
+        if "Serving on" in text:
+            threading.Timer(0.05, signal.raise_signal, (signal.SIGTERM,)).start()
+        return super().write(text)
+
+
+def test_the_command_serves_until_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal ends it with exit code 0, and the handlers are as before."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    terminal = StopsSoon()
+    monkeypatch.setattr(sys, "stdout", terminal)
+
+    assert cli.main(["serve", "--simulate", "--port", "0"]) == 0
+
+    assert origin_in(terminal.getvalue().splitlines()).startswith("http://127.0.0.1:")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+# --- with a Daraja of the settings -------------------------------------------------------------------
+
+
+def test_it_serves_the_daraja_of_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what is asked and where callbacks go; a payment that fails is told with its code."""
+    config = make_config()
+    at_once = Scenario(outcome="cancelled", answer_after=0.0)
+
+    def pay() -> None:
+        told = capsys.readouterr()
+        assert "Daraja: simulator, paybill 600000." in told.err
+        assert f"Callbacks to {nobody}/callback must arrive at" in told.err
+        asking, query = (line for line in told.out.splitlines() if line[:4] == "curl")
+        checkout_request_id = curl(asking)[1]["CheckoutRequestID"]
+        query = query.replace("CHECKOUT_REQUEST_ID", checkout_request_id)
+        asked_until(query, lambda body: body["ResultCode"] == "1032")
+
+    with closed_port() as nobody, SimulatorServer(config, scenario=at_once) as daraja:
+        local = attrs.evolve(
+            config, environment=daraja.environment, callback_url=f"{nobody}/callback"
+        )
+        assert run(local, host=LOCAL, port=0, wait=pay) == 0
+
+    told = capsys.readouterr().out
+    assert told.startswith("FAILED: KES 100, code 1032, transaction_no ")
+    assert told.count("\n") == 1
+
+
+def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[str]) -> None:
+    """A checkout that waits for Daraja is answered, though the server is closed to others by then."""
+    pushed = threading.Event()
+    answers: list[tuple[int, Any]] = []
+    origins: list[str] = []
+    asking = threading.Thread(target=lambda: answers.append(checkout(origins[0])))
+
+    def ask() -> None:
+        origins.append(origin_in(capsys.readouterr().out.splitlines()))
+        asking.start()
+        assert pushed.wait(PATIENCE)
+
+    token = answer_json({"access_token": TOKEN, "expires_in": "3599"})
+    with Server(token, paid_when_closed(pushed.set, lambda: origins[0])) as daraja:
+        assert run(loopback_config(daraja.origin), host=LOCAL, port=0, wait=ask) == 0
+    asking.join(PATIENCE)
+
+    [(status, body)] = answers
+    assert status == 200
+    assert body.items() >= accepted().items()
+
+
+def test_what_is_printed_of_a_result_is_visible(capsys: pytest.CaptureFixture[str]) -> None:
+    """A code or a receipt cannot steer the terminal, wherever it came from."""
+    _tell(make_transaction(state=TransactionState.FAILED, result_code="1\x1b[2J\n0"))
+    _tell(make_transaction(state=TransactionState.SUCCEEDED, receipt_number="NLJ\x1b]0;x\x07"))
+    told = capsys.readouterr().out
+    assert told.isascii()
+    assert [line for line in told.splitlines() if line.isprintable()] == told.splitlines()
+    assert told.startswith("FAILED: KES 100, code 1_[2J_0, ")
+    assert len(told.splitlines()) == 2
+
+
+# --- as a process ------------------------------------------------------------------------------------
+
+
+def process(*arguments: str, **variables: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The command on a free port."""
+    return command("serve", "--port", "0", *arguments, variables=variables)
+
+
+def printed(started: subprocess.Popen[str]) -> list[str]:
+    """What it prints until it serves: the address, and the examples up to an empty line."""
+    stdout = started.stdout
+    assert stdout is not None
+    first = [stdout.readline().rstrip("\n") for _ in range(2)]
+    return first + list(iter(lambda: stdout.readline().rstrip("\n"), ""))
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_without_credentials_simulates(number: signal.Signals) -> None:
+    """It says so, its examples work, and SIGTERM or Ctrl-C end it with exit code 0."""
+    with process() as started:
+        lines = printed(started)
+        assert checkout(origin_in(lines))[0] == 200
+        started.send_signal(number)
+        out, err = started.communicate(timeout=PATIENCE)
+
+    assert started.returncode == 0
+    assert err.startswith("No credentials are set in the environment, so Daraja is simulated.\n")
+    assert "Traceback" not in out + err
+
+
+@posix
+def test_a_process_finishes_its_requests_when_told_to_stop() -> None:
+    """SIGTERM, twice, while a checkout waits for Daraja: it is answered, then the process ends."""
+    lines: list[str] = []
+
+    def terminate() -> None:
+        started.send_signal(signal.SIGTERM)
+        started.send_signal(signal.SIGTERM)
+
+    token = answer_json({"access_token": TOKEN, "expires_in": "3599"})
+    with Server(token, paid_when_closed(terminate, lambda: origin_in(lines))) as daraja:
+        settings = VARIABLES | {
+            "access_token_url": f"{daraja.origin}/token",
+            "checkout_url": f"{daraja.origin}/push",
+            "mpesa_query_check_url": f"{daraja.origin}/query",
+        }
+        with process(**settings) as started:
+            lines += printed(started)
+            status, body = checkout(origin_in(lines))
+            out, err = started.communicate(timeout=PATIENCE)
+
+    assert status == 200
+    assert body.items() >= accepted().items()
+    assert started.returncode == 0
+    assert err.endswith("Stopping: requests in flight are finished.\n")
+    assert not any(canary in out + err for canary in CANARIES)
+
+
+# --- what cannot work ----------------------------------------------------------------------------------
+
+
+def test_some_credentials_are_not_enough(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With some of the variables set, those that are missing are named, and nothing is simulated."""
+    monkeypatch.setenv("CONSUMER_KEY", CANARIES[0])
+    monkeypatch.setenv("shortcode", "600000")
+
+    assert cli.main(["serve", "--port", "0"]) == 2
+
+    assert capsys.readouterr().err == (
+        "mpesa-stk serve: consumer_secret: is not set; pass_key: is not set; "
+        "c2b_callback: is not set\n"
+    )
+
+
+def test_unsigned_callbacks_must_be_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With live settings and no callback_secret it says what that risks, and serves nothing."""
+    for name, text in VARIABLES.items():
+        monkeypatch.setenv(name, text)
+
+    assert cli.main(["serve", "--port", "0"]) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("mpesa-stk serve: callback_secret: is not set: ")
+    assert "could report any payment as paid" in told.err
+    assert told.err.endswith("or say --unsigned-callbacks\n")
+
+    assert run(make_config(), host=LOCAL, port=0, wait=lambda: None) == 0
+
+    assert "Callbacks are not signed: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--simulate"], []])
+def test_a_callback_secret_that_cannot_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, argv: list[str]
+) -> None:
+    """It is refused for a simulated Daraja as for the other: exit code 2, and it is not repeated."""
+    monkeypatch.setenv("CALLBACK_SECRET", "short")
+
+    assert cli.main(["serve", "--port", "0", *argv]) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines()[-1] == (
+        "mpesa-stk serve: callback_secret: each must be printable text of at least 16 characters"
+    )
+
+
+@posix
+def test_a_process_signs_with_the_secret_of_its_environment() -> None:
+    """``serve --simulate`` reads callback_secret, and no other setting."""
+    with process("--simulate", callback_secret=CALLBACK_SECRET) as started:
+        lines = printed(started)
+        assert checkout(origin_in(lines))[0] == 200
+        started.send_signal(signal.SIGTERM)
+        out, err = started.communicate(timeout=PATIENCE)
+
+    assert started.returncode == 0
+    assert "Callbacks are signed with callback_secret, for paybill 600000." in err
+    assert CALLBACK_SECRET not in "".join(lines) + out + err
+
+
+def test_a_simulated_daraja_stays_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    """It posts callbacks to this machine only, so another address to listen on is refused."""
+    assert cli.main(["serve", "--host", "192.0.2.1"]) == 2
+
+    assert capsys.readouterr().err == (
+        "No credentials are set in the environment, so Daraja is simulated.\n"
+        "mpesa-stk serve: host: must be an address of this machine alone, 0.0.0.0 or ::, "
+        "to simulate Daraja\n"
+    )
+
+
+def test_a_port_in_use_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where somebody else listens, it says so on one line and ends with exit code 1."""
+    for name, text in VARIABLES.items():
+        monkeypatch.setenv(name, text)
+    with PaymentServer(LOCAL, 0) as other:
+        port = str(other.server_port)
+
+        assert cli.main(["serve", "--port", port, "--unsigned-callbacks"]) == 1
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"mpesa-stk serve: cannot listen on 127.0.0.1, port {port}: ")
+    assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", ""])
+def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> None:
+    """What is no port is a usage error."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", f"--port={port}"])
+
+    assert ended.value.code == 2
+    assert "argument --port: must be a number from 0 to 65535" in capsys.readouterr().err
+
+
+# --- the server --------------------------------------------------------------------------------------
+
+
+def tell_environ(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+    """A WSGI application that answers with what it was given."""
+    told = {name: text for name, text in environ.items() if isinstance(text, str)}
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(told).encode()]
+
+
+@contextlib.contextmanager
+def server(**limits: Any) -> Iterator[PaymentServer]:
+    """A running server of that application."""
+    with PaymentServer(LOCAL, 0, **limits) as running:
+        running.set_app(tell_environ)
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+def connected(running: PaymentServer) -> socket.socket:
+    """A connection to it."""
+    return socket.create_connection((LOCAL, running.server_port), timeout=PATIENCE)
+
+
+def test_the_client_is_its_address() -> None:
+    """The application learns the peer; a field that would pass for a proxy's word is dropped."""
+    with server() as running:
+        spoofed = {"X_Forwarded_For": "196.201.214.200", "X-Real": "1"}
+        _, told = post(f"{running.origin}/", b"{}", **spoofed)
+
+    assert told["REMOTE_ADDR"] == LOCAL
+    assert told["HTTP_X_REAL"] == "1"
+    assert "HTTP_X_FORWARDED_FOR" not in told
+
+
+def test_a_slow_client_is_hung_up_on() -> None:
+    """A connection whose request does not come in time is ended by the server."""
+    with (
+        server(read_within=0.0) as running,
+        connected(running) as slow,
+        contextlib.suppress(ConnectionError),
+    ):
+        slow.sendall(b"POST /payments/checkout/ HTTP/1.1\r\nContent-")
+        while slow.recv(1024):
+            pass
+
+
+def test_idle_clients_do_not_keep_others_out() -> None:
+    """If every place is taken by clients that send nothing, the oldest of them make room."""
+    with server(most=4) as running, contextlib.ExitStack() as idle:
+        waiting = [idle.enter_context(connected(running)) for _ in range(12)]
+        for _ in range(3):
+            assert post(f"{running.origin}/", b"{}")[0] == 200
+        assert waiting[0].recv(1024) == b""
+        assert len(running._open) <= 4
+
+
+def test_a_connection_too_many_is_closed() -> None:
+    """While every place is taken by requests that are answered, a new one is not kept waiting."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        begun.release()
+        assert go.wait(PATIENCE)
+        return tell_environ(environ, start_response)
+
+    answers: list[tuple[int, Any]] = []
+    with server(most=2, room_within=0.0) as running:
+        running.set_app(slow)
+        asking = [
+            threading.Thread(target=lambda: answers.append(post(f"{running.origin}/", b"{}")))
+            for _ in range(2)
+        ]
+        for thread in asking:
+            thread.start()
+        assert all(begun.acquire(timeout=PATIENCE) for _ in asking)
+        with connected(running) as one_more:
+            assert one_more.recv(1024) == b""
+        go.set()
+        for thread in asking:
+            thread.join(PATIENCE)
+    assert [status for status, _ in answers] == [200, 200]
+
+
+def test_an_idle_client_does_not_keep_the_server() -> None:
+    """The server stops though somebody holds a connection and says nothing."""
+    with server(grace=0.0) as running:
+        idle = connected(running)
+        assert post(f"{running.origin}/", b"{}")[0] == 200  # so the one before it is accepted
+    with idle:
+        assert idle.recv(1024) == b""
+
+
+def test_a_client_that_is_sending_is_waited_for() -> None:
+    """The rest of a request that comes while the server stops is read, and answered."""
+    with server(grace=PATIENCE) as running, connected(running) as late:
+        late.sendall(b"POST / HTTP/1.1\r\n")
+        assert post(f"{running.origin}/", b"{}")[0] == 200
+        stopping = threading.Thread(target=running.stop)
+        stopping.start()
+        ends = time.monotonic() + PATIENCE
+        while not is_refused(running.origin):
+            assert time.monotonic() < ends
+            stopping.join(0.01)
+        late.sendall(b"Host: localhost\r\n\r\n")
+        assert late.recv(1024).startswith(b"HTTP/1.0 200 OK\r\n")
+        late.close()
+        stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+def test_a_broken_connection_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    """A client that resets its connection is a line in the log, and no traceback."""
+    caplog.set_level(logging.INFO, logger="mpesa_stk.server")
+    with server() as running:
+        broken = connected(running)
+        broken.sendall(b"POST ")
+        broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        broken.close()
+        assert post(f"{running.origin}/", b"{}")[0] == 200
+
+    [message] = caplog.messages
+    assert message.startswith("mpesa_stk.server.connection_failed error=Connection")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104 - nobody listens
+        ("::", "http://[::1]:80"),
+        ("::1", "http://[::1]:80"),
+        ("192.0.2.1", "http://192.0.2.1:80"),
+    ],
+)
+def test_an_address_can_be_typed(host: str, origin: str) -> None:
+    """A server that listens everywhere is reached at this machine's own address."""
+    assert origin_of(host, 80) == origin
+
+
+def test_it_listens_on_ipv6() -> None:
+    """An address with colons is one of IPv6."""
+    try:
+        running = PaymentServer("::1", 0)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with running:
+        assert running.origin == f"http://[::1]:{running.server_port}"
+
+
+# --- the page ----------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines to type of the documentation are those that the command prints."""
+    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+
+    assert run(None, host=LOCAL, port=0, wait=lambda: None) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    origin = origin_in(lines)
+    for line in [line for line in lines if line.startswith("curl")][:2]:
+        assert line.replace(origin, "http://127.0.0.1:8000") in page.splitlines()

@@ -1,0 +1,168 @@
+"""The example projects of the documentation, as the tests reach them: each one as a `Send`."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import django
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.test import Client, override_settings
+
+from mpesa_stk import PaymentEndpoints, WebRequest, WebResponse
+from support import ROOT
+from web_cases import HOST, Send
+
+EXAMPLES = ROOT / "docs" / "examples"
+DJANGO_SHOP = EXAMPLES / "django_shop"
+ADAPTERS = {
+    "flask": EXAMPLES / "flask_shop" / "app.py",
+    "fastapi": EXAMPLES / "fastapi_shop" / "app.py",
+    "django": DJANGO_SHOP / "shop" / "views.py",
+}
+
+
+def load(path: Path) -> Any:
+    """The module of a file; the projects are no packages, and two of them are named alike."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- Flask -------------------------------------------------------------------------------------------
+
+
+def through_flask(endpoints: PaymentEndpoints) -> Send:
+    """Requests go through the Flask shop."""
+    client = load(ADAPTERS["flask"]).create_app(endpoints).test_client()
+
+    def send(request: WebRequest) -> WebResponse:
+        answer = client.open(
+            request.path,
+            method=request.method,
+            headers=dict(request.headers),
+            data=request.body,
+            environ_overrides={"REMOTE_ADDR": request.remote_addr},
+        )
+        return WebResponse(answer.status_code, dict(answer.headers), answer.data)
+
+    return send
+
+
+# --- FastAPI -----------------------------------------------------------------------------------------
+
+Fields = list[tuple[bytes, bytes]]
+
+
+async def call_asgi(
+    app: Any, request: WebRequest, *, fields: Fields | None = None, body: Iterable[bytes] = ()
+) -> WebResponse:
+    """One request to an ASGI application; with other header fields, and with a body in parts."""
+    parts = iter(body or [request.body])
+    part = next(parts)
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "method": request.method,
+        "path": request.path,
+        "raw_path": request.path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": fields or [(n.encode(), v.encode()) for n, v in request.headers.items()],
+        "client": (request.remote_addr, 50_000),
+        "server": (HOST, 80),
+    }
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal part
+        now, part = part, next(parts, b"")
+        return {"type": "http.request", "body": now, "more_body": bool(part)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    start, *rest = sent
+    headers = {name.decode(): value.decode() for name, value in start["headers"]}
+    return WebResponse(start["status"], headers, b"".join(m.get("body", b"") for m in rest))
+
+
+def through_fastapi(endpoints: PaymentEndpoints) -> Send:
+    """Requests go through the FastAPI shop, each on an event loop of its own."""
+    app = load(ADAPTERS["fastapi"]).create_app(endpoints)
+    return lambda request: asyncio.run(call_asgi(app, request))
+
+
+# --- Django ------------------------------------------------------------------------------------------
+
+
+def set_up_django() -> None:
+    """Give this process the settings of the Django shop, once."""
+    if not settings.configured:
+        sys.path.insert(0, str(DJANGO_SHOP))
+        os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+        django.setup()
+
+
+def django_module(name: str) -> Any:
+    """A module of the Django shop."""
+    set_up_django()
+    return importlib.import_module(name)
+
+
+@contextmanager
+def django_database(path: Path) -> Iterator[None]:
+    """The Django shop's tables in a file, for all threads; no connection stays open."""
+    set_up_django()
+    connections.close_all()
+    connections.settings["default"]["NAME"] = str(path)
+    try:
+        call_command("migrate", verbosity=0)
+        yield
+    finally:
+        connections.close_all()
+
+
+@contextmanager
+def through_django(endpoints: PaymentEndpoints, patch: pytest.MonkeyPatch) -> Iterator[Send]:
+    """Requests go through the Django shop; to checkout and query with the page's CSRF token."""
+    patch.setattr(django_module("shop.payments"), "endpoints", lambda: endpoints)
+    with override_settings(ALLOWED_HOSTS=[HOST], CSRF_TRUSTED_ORIGINS=[f"https://{HOST}"]):
+        client = Client(enforce_csrf_checks=True)
+        client.get("/", headers={"Host": HOST})
+        token = client.cookies["csrftoken"].value
+
+        def send(request: WebRequest) -> WebResponse:
+            is_callback = request.path.startswith("/payments/callback")
+            csrf = {} if is_callback else {"X-CSRFToken": token}
+            return django_answer(client, request, **csrf)
+
+        yield send
+
+
+def django_answer(client: Client, request: WebRequest, **headers: str) -> WebResponse:
+    """One request through Django's test client."""
+    answer = client.generic(
+        request.method,
+        request.path,
+        request.body,
+        headers={**request.headers, **headers},
+        REMOTE_ADDR=request.remote_addr,
+    )
+    return WebResponse(answer.status_code, dict(answer.headers), answer.content)

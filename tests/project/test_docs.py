@@ -1,0 +1,194 @@
+"""The documentation: its links lead somewhere, its code is Python, and what it says of the code is so.
+
+``python tests/project/test_docs.py --write`` writes the generated part of ``docs/transactions.md`` anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mpesa_stk
+from mpesa_stk import TransactionState
+from mpesa_stk.payments.transaction import TRANSITIONS
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(mpesa_stk.__file__).parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "tests" / "benchmarks" / "README.md", *DOCS]
+TRANSACTIONS = ROOT / "docs" / "transactions.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
+BEGIN, END = "<!-- transitions:begin -->", "<!-- transitions:end -->"
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+# --- the generated part ------------------------------------------------------------------------------
+
+
+def rendered_transitions() -> str:
+    """The table and the diagram of every transition that the code knows."""
+    return "\n".join(["\n", *_table(), "", "```mermaid", *_diagram(), "```", "\n"])
+
+
+def _table() -> Iterator[str]:
+    """A row for each signal, a column for each state; a dot where the payment stays where it is."""
+    states = list(TransactionState)
+    yield "| what happens | " + " | ".join(f"`{state.value}`" for state in states) + " |"
+    yield "|---" * (len(states) + 1) + "|"
+    for signal, moves in TRANSITIONS.items():
+        cells = [f"`{moves[state].value}`" if state in moves else "·" for state in states]
+        yield f"| {signal.value} | " + " | ".join(cells) + " |"
+
+
+def _diagram() -> Iterator[str]:
+    """An arrow for each pair of states, with all the signals that lead from one to the other."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for signal, moves in TRANSITIONS.items():
+        for before, after in moves.items():
+            # Mermaid allows no second colon in a label.
+            label = signal.value.replace(":", "")
+            arrows.setdefault((before.value, after.value), []).append(label)
+    yield "stateDiagram-v2"
+    yield "    [*] --> CREATED: intent stored"
+    for (source, target), labels in arrows.items():
+        yield f"    {source} --> {target}: {' / '.join(labels)}"
+    left = {source for source, _ in arrows}
+    for name in (state.value for state in TransactionState):
+        if name not in left:
+            yield f"    {name} --> [*]"
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """What stands before, between and after the two markers."""
+    before, _, rest = text.partition(BEGIN)
+    between, _, after = rest.partition(END)
+    return before + BEGIN, between, END + after
+
+
+def test_the_page_shows_the_transitions_of_the_code() -> None:
+    """The table and the diagram of the page are those that the code gives now."""
+    _, shown, _ = _split(TRANSACTIONS.read_text(encoding="utf-8"))
+    assert shown == rendered_transitions(), "run: python tests/project/test_docs.py --write"
+
+
+def test_every_arrow_of_the_table_is_in_the_diagram() -> None:
+    """The diagram has as many arrows as there are pairs of states, and its labels have no colon."""
+    arrows = [line for line in _diagram() if "-->" in line and "[*]" not in line]
+    pairs = {pair for moves in TRANSITIONS.values() for pair in moves.items()}
+    assert len(arrows) == len(pairs)
+    assert all(line.count(":") == 1 for line in arrows)
+
+
+# --- links and code ----------------------------------------------------------------------------------
+
+
+def _without_code(text: str) -> str:
+    return re.sub(r"`[^`\n]*`", "", FENCED.sub("", text))
+
+
+def _anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings get."""
+    prose = FENCED.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    """Each link to a file names one that exists, and each anchor a heading in it."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", _without_code(page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def _python_blocks(page: Path) -> list[tuple[int, str]]:
+    """The page's Python code, with the line on which each block begins."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, match.start(1)), match[1]) for match in found]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=_name)
+def test_the_code_of_a_page_is_python(page: Path) -> None:
+    """Each block of code compiles; where it shows a session, the session runs as shown."""
+    shared: dict[str, Any] = {"__name__": "__main__"}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False)
+    complaints: list[str] = []
+    for line, code in _python_blocks(page):
+        if ">>>" in code:
+            session = doctest.DocTestParser().get_doctest(
+                code, shared, _name(page), str(page), line
+            )
+            runner.run(session, out=complaints.append, clear_globs=False)
+            shared.update(session.globs)
+        else:
+            ast.parse(code, filename=f"{_name(page)}:{line}")
+    assert not complaints, "".join(complaints)
+
+
+# --- the architecture page ---------------------------------------------------------------------------
+
+
+def _listed_files() -> list[str]:
+    """The files that the page's tables describe, in its order: first column, in backticks."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    return re.findall(r"^\| `([\w/]+\.(?:py|typed|html))` \|", text, flags=re.MULTILINE)
+
+
+def _files() -> list[str]:
+    paths = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return sorted(path.relative_to(PACKAGE).as_posix() for path in paths)
+
+
+def test_every_file_has_its_place_on_the_architecture_page() -> None:
+    """The page describes each file of the package once, and none that does not exist."""
+    assert sorted(_listed_files()) == _files()
+
+
+def _imported_files(file: str) -> set[str]:
+    """The files of the package that a file imports, at once or later."""
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    ours = [name.split(".")[1:] for name in names if name.split(".")[0] == "mpesa_stk"]
+    spellings = {f"{'/'.join(parts)}.py" for parts in ours}
+    return {spelling for spelling in spellings if (PACKAGE / spelling).is_file()}
+
+
+@pytest.mark.parametrize("file", [file for file in _files() if file.endswith(".py")])
+def test_a_file_imports_only_what_stands_above_it(file: str) -> None:
+    """The order of the page is the order of the imports: no file imports one from further down."""
+    order = _listed_files()
+    above = set(order[: order.index(file)])
+    assert _imported_files(file) - above == set()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--write"]:
+        sys.exit("usage: python tests/project/test_docs.py --write")
+    first, _, last = _split(TRANSACTIONS.read_text(encoding="utf-8"))
+    TRANSACTIONS.write_text(first + rendered_transitions() + last, encoding="utf-8")

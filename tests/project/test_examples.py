@@ -1,0 +1,691 @@
+"""The example projects: each adapter answers as `PaymentEndpoints`, and Django's store keeps its word."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+from django.test import Client, override_settings
+
+from daraja_double import result
+from example_shops import (
+    ADAPTERS,
+    DJANGO_SHOP,
+    EXAMPLES,
+    call_asgi,
+    django_answer,
+    django_database,
+    django_module,
+    load,
+    through_django,
+    through_fastapi,
+    through_flask,
+)
+from mpesa_stk import (
+    DuplicateTransaction,
+    Environment,
+    HistoryEntry,
+    HttpResponse,
+    KeptCallback,
+    MemoryTransactionStore,
+    PaymentEndpoints,
+    StkConfig,
+    StoreError,
+    Transaction,
+    TransactionState,
+    WebRequest,
+    WebResponse,
+)
+from mpesa_stk.commands.simulate import settings_of
+from mpesa_stk.daraja.http import MAX_BODY
+from support import ACCOUNTS, ROOT, START, make_transaction
+from web_cases import CASES, HOST, PROXY, SAFARICOM, Send, Shop, body_of, error_of
+
+LEASE = timedelta(seconds=60)
+TICK = timedelta(microseconds=1)
+GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+PAGE = ROOT / "docs" / "frameworks.md"
+
+Mounted = Callable[[PaymentEndpoints], AbstractContextManager[Send]]
+
+
+@pytest.fixture(name="database")
+def _database(tmp_path: Path) -> Iterator[Path]:
+    """A file with the tables of the Django shop."""
+    path = tmp_path / "shop.sqlite3"
+    with django_database(path):
+        yield path
+
+
+@pytest.fixture(name="mounted", params=sorted(ADAPTERS))
+def _mounted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mounted:
+    """Mounts endpoints behind one of the three adapters."""
+    if request.param == "django":
+        request.getfixturevalue("database")
+        return lambda endpoints: through_django(endpoints, monkeypatch)
+    through = {"flask": through_flask, "fastapi": through_fastapi}[request.param]
+    return lambda endpoints: nullcontext(through(endpoints))
+
+
+def django_store() -> Any:
+    """A store of the Django shop."""
+    return django_module("ledger.store").DjangoTransactionStore()
+
+
+# --- the adapters ------------------------------------------------------------------------------------
+
+
+class Transcript:
+    """Carries requests and writes down the answers, without what differs from run to run."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.answers: list[tuple[int, Any]] = []
+
+    def send(self, request: WebRequest) -> WebResponse:
+        """Carry one request."""
+        response = self._send(request)
+        body = json.loads(GENERATED.sub("<transaction_no>", response.body.decode()))
+        self.answers.append((response.status, body))
+        return response
+
+
+def expected(name: str) -> list[tuple[int, Any]]:
+    """What `PaymentEndpoints` itself answers in a case."""
+    shop = Shop()
+    transcript = Transcript(shop.endpoints.handle)
+    CASES[name](shop, transcript.send)
+    return transcript.answers
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_adapter_answers_as_the_endpoints_do(name: str, mounted: Mounted) -> None:
+    """Each case passes behind each adapter, and every status and body is that of the endpoints."""
+    shop = Shop()
+    with mounted(shop.endpoints) as send:
+        transcript = Transcript(send)
+        CASES[name](shop, transcript.send)
+    assert transcript.answers == expected(name)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("database")
+def test_django_shop_with_its_own_store_answers_alike(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each case passes on the Django shop with its payments in the database."""
+    shop = Shop(django_store())
+    with through_django(shop.endpoints, monkeypatch) as send:
+        transcript = Transcript(send)
+        CASES[name](shop, transcript.send)
+    assert transcript.answers == expected(name)
+
+
+def test_adapters_are_short(record_property: Callable[[str, object], None]) -> None:
+    """Every line of the adapter's file counts, and there are fewer than 40."""
+    counts = {
+        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in ADAPTERS.items()
+    }
+    for name, lines in counts.items():
+        record_property(f"lines of the {name} adapter", lines)
+        print(f"{name} adapter: {lines} lines")  # noqa: T201 - shown by pytest -s
+    assert max(counts.values()) < 40
+
+
+def test_other_methods_and_paths_get_the_endpoints_answers(mounted: Mounted) -> None:
+    """The frameworks leave 404 and 405 under /payments/ to the endpoints."""
+    shop = Shop()
+    with mounted(shop.endpoints) as send:
+        for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
+            request = attrs.evolve(shop.checkout(), method=method)
+            assert error_of(send(request), 405) == ("method_not_allowed", None)
+        unknown = shop.post("", {}, path="/payments/nothing/")
+        assert error_of(send(unknown), 404) == ("not_found", None)
+
+
+class Counted(io.BytesIO):
+    """A body that counts how much of it was read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read, and count."""
+        data = super().read(size)
+        self.taken += len(data)
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read, and count."""
+        count = super().readinto(buffer)
+        self.taken += count
+        return count
+
+
+def test_flask_reads_no_more_than_it_must() -> None:
+    """Of 200 KB, one byte more than is taken at most is read."""
+    shop = Shop()
+    client = load(ADAPTERS["flask"]).create_app(shop.endpoints).test_client()
+    body = Counted(b"x" * 200_000)
+    answer = client.post(
+        "/payments/checkout/",
+        input_stream=body,
+        content_length=200_000,
+        content_type="application/json",
+    )
+    assert answer.status_code == 413
+    assert body.taken <= MAX_BODY + 1
+
+
+@pytest.mark.usefixtures("database")
+def test_django_reads_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200 KB, one byte more than is taken at most is read."""
+    shop = Shop()
+    monkeypatch.setattr(django_module("shop.payments"), "endpoints", lambda: shop.endpoints)
+    body = Counted(b"x" * 200_000)
+    with override_settings(ALLOWED_HOSTS=[HOST]):
+        answer = Client().post(
+            "/payments/checkout/",
+            headers={"Host": HOST},
+            content_type="application/json",
+            **{"wsgi.input": body, "CONTENT_LENGTH": "200000"},
+        )
+    assert answer.status_code == 413
+    assert body.taken <= MAX_BODY + 1
+
+
+def test_fastapi_reads_no_more_than_it_must() -> None:
+    """It stops at the part of the body that is too much."""
+    shop = Shop()
+    app = load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    taken: list[int] = []
+
+    def parts() -> Iterator[bytes]:
+        for number in range(200):
+            taken.append(number)
+            yield b"x" * 1000
+
+    answer = asyncio.run(call_asgi(app, shop.checkout(), body=parts()))
+    assert error_of(answer, 413) == ("body_too_large", None)
+    assert len(taken) <= MAX_BODY // 1000 + 3
+
+
+def test_fastapi_joins_a_field_that_comes_twice() -> None:
+    """A client's own X-Forwarded-For does not hide the one that the proxy adds."""
+    shop = Shop()
+    app = load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    asyncio.run(call_asgi(app, shop.checkout()))
+    request = shop.called_back(peer=PROXY)
+    fields = [(name.encode(), value.encode()) for name, value in request.headers.items()]
+    spoofed = [(b"x-forwarded-for", SAFARICOM.encode()), (b"x-forwarded-for", b"203.0.113.7")]
+    refused = asyncio.run(call_asgi(app, request, fields=fields + spoofed))
+    assert error_of(refused, 403) == ("CallbackRefused", None)
+    honest = asyncio.run(call_asgi(app, request, fields=fields + spoofed[::-1]))
+    assert body_of(honest) == {"ResultCode": 0, "ResultDesc": "Accepted"}
+
+
+def test_fastapi_serves_others_while_a_push_is_under_way() -> None:
+    """A checkout that waits for Daraja does not hold up the event loop."""
+    shop = Shop()
+    app = load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    pushing, answered = threading.Event(), threading.Event()
+    in_time: list[bool] = []
+
+    def slow() -> HttpResponse:
+        pushing.set()
+        in_time.append(answered.wait(10))
+        return HttpResponse(status=429, headers={}, body=b"")
+
+    shop.daraja.push_script.append(slow)
+
+    async def both() -> WebResponse:
+        checkout = asyncio.create_task(call_asgi(app, shop.checkout()))
+        await asyncio.to_thread(pushing.wait, 10)
+        other = await call_asgi(app, shop.post("query", {"transaction_no": "no-such"}))
+        answered.set()
+        assert (await checkout).status == 429
+        return other
+
+    assert error_of(asyncio.run(both()), 404) == ("unknown_payment", None)
+    assert in_time == [True]
+
+
+@pytest.mark.usefixtures("database")
+def test_django_demands_its_csrf_token_except_of_the_callback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the token checkout and query are 403 and nothing is sent; the callback settles."""
+    shop = Shop()
+    with through_django(shop.endpoints, monkeypatch) as send:
+        bare = Client(enforce_csrf_checks=True)
+        for request in (shop.checkout(), shop.post("query", {"transaction_no": "x"})):
+            assert error_of(django_answer(bare, request), 403) == ("cross_site", None)
+        assert shop.daraja.pushes == []
+        body_of(send(shop.checkout()))
+        assert body_of(django_answer(bare, shop.called_back()))["ResultCode"] == 0
+        for path in ("/payments/callbacks/", "/payments/callback-/../checkout/"):
+            request = shop.post("", {}, path=path)
+            assert django_answer(bare, request).status == 403
+    assert shop.settled == ["succeeded"]
+
+
+@pytest.mark.usefixtures("database")
+def test_django_stores_the_intent_first_although_requests_are_atomic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With ATOMIC_REQUESTS on, another connection sees the intent while the push is under way."""
+    shop = Shop(django_store())
+    seen: list[str] = []
+
+    def look() -> HttpResponse:
+        with ThreadPoolExecutor(1) as pool:
+            seen.append(pool.submit(in_thread(lambda: shop.stored().state.value)).result(10))
+        return HttpResponse(status=429, headers={}, body=b"")
+
+    shop.daraja.push_script.append(look)
+    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)  # noqa: FBT003
+    with through_django(shop.endpoints, monkeypatch) as send:
+        assert send(shop.checkout()).status == 429
+    assert seen == ["CREATED"]
+
+
+def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings that `mpesa-stk simulate` prints are those that each shop starts with."""
+    daraja = Environment.at("http://127.0.0.1:8090", name="simulator")
+    for name, value in settings_of(daraja, known=True).items():
+        monkeypatch.setenv(name, value)
+    config = StkConfig.from_env()
+    for name in ("flask", "fastapi"):
+        load(ADAPTERS[name]).create_app()
+        endpoints = load(ADAPTERS[name]).from_env()
+        assert endpoints._payments.client.config == config
+    shop = django_module("shop.payments")
+    assert shop.payments.__wrapped__().client.config == config
+    assert isinstance(shop.endpoints.__wrapped__(), PaymentEndpoints)
+    shop.payments.cache_clear()
+
+
+# --- Django's store ----------------------------------------------------------------------------------
+
+
+def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
+    """A function that leaves no database connection behind in its thread."""
+
+    def run() -> Any:
+        try:
+            return function()
+        finally:
+            connections.close_all()
+
+    return run
+
+
+def numbered(number: int, **changes: Any) -> Transaction:
+    """One of many payments."""
+    return make_transaction(transaction_no=f"no-{number}", **changes)
+
+
+def kept(number: int, **changes: Any) -> KeptCallback:
+    """A kept callback."""
+    facts: dict[str, Any] = {
+        "callback_id": f"callback-{number}",
+        "body": b"\x00\xff{}",
+        "reason": "no payment has this checkout_request_id yet",
+        "received": START + timedelta(microseconds=number),
+        "checkout_request_id": "ws_CO_1",
+    }
+    return KeptCallback(**(facts | changes))
+
+
+def full(number: int) -> Transaction:
+    """A payment with a value in every field."""
+    entry = HistoryEntry(at=START + TICK, event="push", code="0", state=TransactionState.PENDING)
+    return numbered(
+        number,
+        idempotency_key=f"key-{number}",
+        description="Viatu vya ngozi \u2013 \U0001f45f \u4e2d",
+        state=TransactionState.SUCCEEDED,
+        updated=START + TICK,
+        merchant_request_id="29115-1",
+        checkout_request_id=f"ws_CO_{number}",
+        response_description="Success",
+        customer_message="Asante",
+        result_code="0",
+        result_desc="done",
+        receipt_number=f"NLJ7RT61S{number}",
+        paid_at=START + timedelta(seconds=13),
+        settled_by="callback",
+        needs_review="look",
+        reported=True,
+        history=(entry, attrs.evolve(entry, code=None)),
+        version=7,
+    )
+
+
+@pytest.mark.usefixtures("database")
+def test_store_returns_exactly_what_was_stored() -> None:
+    """Every field comes back equal and of its type, dates aware and to the microsecond."""
+    store = django_store()
+    for wanted in (full(1), numbered(2, due_at=None)):
+        store.add(wanted)
+        found = store.get(wanted.transaction_no)
+        assert found == wanted
+        assert isinstance(found.state, TransactionState)
+        assert found.updated.utcoffset() == timedelta(0)
+    assert store.get("no-1").history == full(1).history
+
+
+@pytest.mark.usefixtures("database")
+def test_store_keeps_other_time_zones_instants() -> None:
+    """A time of another zone comes back as the same instant in UTC."""
+    east_africa = timezone(timedelta(hours=3))
+    store = django_store()
+    store.add(numbered(1, paid_at=START.astimezone(east_africa)))
+    assert store.get("no-1").paid_at == START
+    assert store.get("no-1").paid_at.utcoffset() == timedelta(0)
+
+
+@pytest.mark.usefixtures("database")
+def test_store_finds_by_each_value() -> None:
+    """All four finds return it; unknown values and no value find nothing."""
+    store = django_store()
+    store.add(full(1))
+    store.add(numbered(2, created=START + TICK))
+    assert store.find(idempotency_key="key-1") == full(1)
+    assert store.find(checkout_request_id="ws_CO_1") == full(1)
+    assert store.find(receipt_number="NLJ7RT61S1") == full(1)
+    assert store.find(reference="INV-1").transaction_no == "no-2"
+    assert store.get("no-3") is None
+    for field in ("idempotency_key", "checkout_request_id", "receipt_number", "reference"):
+        assert store.find(**{field: "x"}) is None
+        assert store.find(**{field: "\0"}) is None
+    assert store.find() is None
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    "field", ["transaction_no", "idempotency_key", "checkout_request_id", "receipt_number"]
+)
+def test_store_add_names_the_value_that_is_taken(field: str) -> None:
+    """The error names the field, and nothing is stored."""
+    store = django_store()
+    store.add(full(1))
+    with pytest.raises(DuplicateTransaction) as caught:
+        store.add(attrs.evolve(full(2), **{field: getattr(full(1), field)}))
+    assert caught.value.field == field
+    assert store.get("no-2") is None
+    assert store.get("no-1") == full(1)
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize("field", ["checkout_request_id", "receipt_number"])
+def test_store_replace_names_the_value_that_is_taken(field: str) -> None:
+    """An id or a receipt belongs to one payment; the other one stays as it was."""
+    store = django_store()
+    store.add(full(1))
+    store.add(numbered(2))
+    with pytest.raises(DuplicateTransaction) as caught:
+        store.replace(numbered(2, **{field: getattr(full(1), field)}))
+    assert caught.value.field == field
+    assert store.get("no-2") == numbered(2)
+
+
+@pytest.mark.usefixtures("database")
+def test_store_replace_is_a_compare_and_set() -> None:
+    """The second writer with the same version loses, and nothing of it is written."""
+    store = django_store()
+    store.add(numbered(1))
+    assert store.replace(numbered(1, result_code="1", receipt_number="NLJ7RT61SV"))
+    assert not store.replace(numbered(1, result_code="2"))
+    assert store.get("no-1") == numbered(1, result_code="1", receipt_number="NLJ7RT61SV", version=1)
+    assert store.replace(store.get("no-1"))
+    assert not store.replace(numbered(9))
+
+
+@pytest.mark.usefixtures("database")
+def test_store_lease_ends_at_its_exact_instant() -> None:
+    """A claimed payment is not due one microsecond before the lease ends, and is at its end."""
+    store = django_store()
+    store.add(numbered(1, due_at=START))
+    assert store.claim_due(START - TICK, 10, LEASE, ACCOUNTS) == []
+    (claimed,) = store.claim_due(START, 10, LEASE, ACCOUNTS)
+    assert claimed == store.get("no-1") == numbered(1, due_at=START + LEASE, version=1)
+    assert store.claim_due(START + LEASE - TICK, 10, LEASE, ACCOUNTS) == []
+    assert len(store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS)) == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_store_claims_the_longest_due_first_within_the_limit() -> None:
+    """The order is that of the due times; what is never due is passed over."""
+    store = django_store()
+    store.add(numbered(0, due_at=None))
+    for number in (3, 1, 2):
+        store.add(numbered(number, due_at=START + number * TICK))
+    claimed = store.claim_due(START + LEASE, 2, LEASE, ACCOUNTS)
+    assert [payment.transaction_no for payment in claimed] == ["no-1", "no-2"]
+
+
+@pytest.mark.usefixtures("database")
+def test_store_racing_threads_claim_each_payment_once() -> None:
+    """Two workers never get the same payment while the lease lasts, and none is left over."""
+    store = django_store()
+    for number in range(120):
+        store.add(numbered(number, due_at=START))
+    barrier = threading.Barrier(4)
+
+    def claim() -> list[str]:
+        barrier.wait(10)
+        mine: list[str] = []
+        while batch := store.claim_due(START, 7, LEASE, ACCOUNTS):
+            mine += [payment.transaction_no for payment in batch]
+        return mine
+
+    with ThreadPoolExecutor(4) as pool:
+        shares = [future.result(60) for future in [pool.submit(in_thread(claim)) for _ in range(4)]]
+    claimed = [number for share in shares for number in share]
+    assert len(claimed) == len(set(claimed)) == 120
+
+
+@pytest.mark.usefixtures("database")
+def test_store_racing_threads_with_one_key_add_one_payment() -> None:
+    """Of concurrent payments under one key exactly one is stored, and the others hear of it."""
+    store = django_store()
+    barrier = threading.Barrier(4)
+
+    numbers = iter(range(4))
+
+    def add() -> str:
+        barrier.wait(10)
+        try:
+            store.add(numbered(next(numbers), idempotency_key="key"))
+        except DuplicateTransaction as error:
+            return error.field
+        return "stored"
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(in_thread(add)) for _ in range(4)]
+        ends = sorted(future.result(60) for future in futures)
+    assert ends == ["idempotency_key"] * 3 + ["stored"]
+
+
+@pytest.mark.usefixtures("database")
+def test_store_keeps_callbacks_until_they_are_dropped() -> None:
+    """They are found by either value, oldest first, byte by byte; dropping twice is no error."""
+    store = django_store()
+    first, second = kept(1), kept(2, checkout_request_id="ws_CO_2", transaction_no="no-2")
+    store.keep_callback(second)
+    store.keep_callback(first)
+    assert store.kept_callbacks(checkout_request_id="ws_CO_1") == [first]
+    assert store.kept_callbacks(transaction_no="no-2") == [second]
+    both = store.kept_callbacks(checkout_request_id="ws_CO_1", transaction_no="no-2")
+    assert both == [first, second]
+    assert store.kept_callbacks() == []
+    store.drop_callback("callback-1")
+    store.drop_callback("callback-1")
+    assert store.kept_callbacks(checkout_request_id="ws_CO_1") == []
+    assert store.kept_callbacks(transaction_no="no-2") == [second]
+
+
+VERBS: dict[str, Callable[[Any], object]] = {
+    "add": lambda store: store.add(numbered(1)),
+    "get": lambda store: store.get("no-1"),
+    "find": lambda store: store.find(reference="INV-1"),
+    "replace": lambda store: store.replace(numbered(1)),
+    "claim_due": lambda store: store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS),
+    "keep_callback": lambda store: store.keep_callback(kept(1)),
+    "kept_callbacks": lambda store: store.kept_callbacks(transaction_no="no-1"),
+    "drop_callback": lambda store: store.drop_callback("callback-1"),
+    "purge_callbacks": lambda store: store.purge_callbacks(START + LEASE, 10),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_store_says_so_when_the_database_is_gone(verb: str, database: Path) -> None:
+    """Each verb raises StoreError, never returns as if nothing were there."""
+    connections.close_all()
+    connections.settings["default"]["NAME"] = str(database.parent / "gone" / "shop.sqlite3")
+    with pytest.raises(StoreError):
+        VERBS[verb](django_store())
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    "verb", ["add", "replace", "keep_callback", "drop_callback", "purge_callbacks", "claim_due"]
+)
+def test_store_refuses_to_write_in_somebody_elses_transaction(verb: str) -> None:
+    """What is written there could be rolled back after the push: Django raises RuntimeError."""
+    store = django_store()
+    store.add(numbered(2, due_at=START))
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        VERBS[verb](store)
+
+
+@pytest.mark.usefixtures("database")
+def test_migration_makes_the_tables_of_the_models() -> None:
+    """Django finds nothing to migrate, and the columns that must be fast or unique have an index."""
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+    table = django_module("ledger.models").Payment._meta.db_table
+    with connections["default"].cursor() as cursor:
+        found = connections["default"].introspection.get_constraints(cursor, table).values()
+    unique = {
+        column
+        for index in found
+        if index["unique"] or index["primary_key"]
+        for column in index["columns"]
+    }
+    payments = django_module("ledger.models").Payment.objects
+    due = payments.filter(account="paybill 600000", due_at__lte=START)
+    plan = due.order_by("due_at").explain()
+    assert unique == {
+        "transaction_no",
+        "idempotency_key",
+        "account",
+        "checkout_request_id",
+        "receipt_number",
+    }
+    assert "payment_by_due_at" in plan
+    for word in ("SCAN", "TEMP B-TREE"):
+        assert word not in plan
+
+
+# --- the work that is due ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("database")
+def test_django_command_does_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call settles a payment whose callback was lost and reports it; the next finds nothing."""
+    shop = Shop(django_store())
+    monkeypatch.setattr(django_module("shop.payments"), "payments", lambda: shop.payments)
+    body_of(shop.endpoints.handle(shop.checkout()))
+    shop.daraja.query_script.append(result(shop.checkout_id, "0"))
+    shop.clock.advance(30)
+    said = io.StringIO()
+    call_command("process_due", stdout=said)
+    assert "settled=1" in said.getvalue()
+    assert shop.stored().reported
+    call_command("process_due", stdout=said)
+    assert "claimed=0" in said.getvalue()
+
+
+def recipe(word: str) -> dict[str, Any]:
+    """What the page's block of code with that word defines."""
+    blocks = re.findall(
+        r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    (code,) = [block for block in blocks if word in block]
+    defined: dict[str, Any] = {}
+    exec(compile(code, str(PAGE), "exec"), defined)  # noqa: S102 - our own page
+    return defined
+
+
+class FailsFirst(MemoryTransactionStore):
+    """A store that cannot be reached at first."""
+
+    failed = False
+
+    def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Fail once, then do it."""
+        if not self.failed:
+            self.failed = True
+            raise StoreError("the database is down")
+        return super().claim_due(now, limit, lease, accounts)
+
+
+def test_recipe_for_a_thread_works_until_it_is_stopped() -> None:
+    """The thread reports a settled payment, survives a store that fails, and ends when told."""
+    shop = Shop(FailsFirst())
+    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.endpoints.handle(shop.called_back()))
+    told = threading.Event()
+    stop = threading.Event()
+    work = recipe("threading")["work"]
+    arguments = (shop.payments, lambda _: told.set(), stop, 0.001)
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    thread.start()
+    assert told.wait(10)
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert shop.stored().reported
+
+
+def test_recipe_for_a_thread_starts_one() -> None:
+    """`start` gives back the event that stops the thread."""
+    shop = Shop()
+    before = threading.active_count()
+    stop = recipe("threading")["start"](shop.payments, print)
+    (thread,) = [t for t in threading.enumerate() if "(work)" in t.name]
+    stop.set()
+    thread.join(10)
+    assert threading.active_count() == before
+
+
+def test_the_page_counts_the_lines_as_they_are() -> None:
+    """The page's table has the adapters' line counts."""
+    page = PAGE.read_text(encoding="utf-8")
+    for path in ADAPTERS.values():
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert f"](examples/{path.relative_to(EXAMPLES)}) | {lines} |" in page
+
+
+def test_each_project_says_how_it_is_run() -> None:
+    """Every project has a README with commands in it, whose links lead somewhere."""
+    for project in (EXAMPLES / "flask_shop", EXAMPLES / "fastapi_shop", DJANGO_SHOP):
+        text = (project / "README.md").read_text(encoding="utf-8")
+        assert "```sh" in text
+        for link in re.findall(r"\]\(([^)#]+)", text):
+            assert (project / link).exists()

@@ -1,0 +1,309 @@
+"""The contract of stores: our stores and the Django example keep it, and stores with faults do not."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+from django.db import connections
+
+import mpesa_stk.testing
+from example_shops import django_database, django_module
+from mpesa_stk import MemoryTransactionStore, TransactionStore
+from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.testing import StoreContract, TokenStoreContract, contract_values
+from mpesa_stk.testing.contract_values import MakeStore
+from mpesa_stk.testing.store_callbacks import StoreCallbacks
+from mpesa_stk.testing.store_claims import StoreClaims
+from mpesa_stk.testing.store_races import StoreRaces
+from support import HELPERS, ROOT
+
+FAULTY = HELPERS / "faulty_stores.py"
+
+
+class TestMemoryStore(StoreContract):
+    """It forgets with its process; all handles are one."""
+
+    durable = False
+
+    @pytest.fixture
+    def make_store(self) -> MakeStore:
+        """Always the same store."""
+        store = MemoryTransactionStore()
+        return lambda: store
+
+
+class SqlContract(StoreContract):
+    """Each handle has an engine of its own, as a process has."""
+
+    @pytest.fixture
+    def make_store(self, url: str) -> Iterator[MakeStore]:
+        """A store on a new engine; all engines are disposed of at the end."""
+        with_engines = SqlHandles(url)
+        with_engines.create_tables()
+        yield with_engines.open
+        with_engines.close()
+
+
+class SqlHandles:
+    """Opens stores on one database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engines: list[sqlalchemy.Engine] = []
+
+    def create_tables(self) -> None:
+        """Make the tables."""
+        self._open_store().create_tables()
+
+    def open(self) -> TransactionStore:
+        """Another handle."""
+        return self._open_store()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for engine in self._engines:
+            engine.dispose()
+
+    def _open_store(self) -> SqlTransactionStore:
+        engine = sqlalchemy.create_engine(self._url, pool_size=1)
+        if engine.dialect.name == "sqlite":
+            sqlalchemy.event.listen(engine, "connect", wait_for_no_disk)
+        self._engines.append(engine)
+        return SqlTransactionStore(engine)
+
+
+def wait_for_no_disk(connection: Any, _record: object) -> None:
+    """A test may lose its file in a power cut; the servers are told the same."""
+    connection.execute("PRAGMA synchronous = OFF")
+
+
+class TestSqliteStore(SqlContract):
+    """SQLite, in a file."""
+
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        """A new file."""
+        return f"sqlite:///{tmp_path / 'payments.sqlite3'}"
+
+
+class TestPostgresStore(SqlContract):
+    """PostgreSQL."""
+
+    @pytest.fixture
+    def url(self, postgres_url: str) -> str:
+        """A new database."""
+        return postgres_url
+
+
+class TestMariadbStore(SqlContract):
+    """MariaDB."""
+
+    @pytest.fixture
+    def url(self, mariadb_url: str) -> str:
+        """A new database."""
+        return mariadb_url
+
+
+class TestDjangoStore(StoreContract):
+    """The example of the documentation; Django keeps a connection for each thread."""
+
+    many = 500
+
+    @pytest.fixture
+    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
+        """A store on the tables of the Django shop."""
+        with django_database(tmp_path / "shop.sqlite3"):
+            yield django_module("ledger.store").DjangoTransactionStore
+
+    def close_store(self, _store: TransactionStore, /) -> None:
+        """Close the connections of this thread."""
+        connections.close_all()
+
+
+# --- stores with faults ------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="ends", scope="module")
+def _ends() -> dict[str, set[tuple[str, str]]]:
+    """How each test of the contract ended, for each faulty store: run in a process of their own."""
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--tb=line"]
+    run = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [*command, "--rootdir", str(ROOT), str(FAULTY)],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"COLUMNS": "200"},  # long names are not cut
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "error" not in run.stdout.splitlines()[-1], run.stdout
+    ends: dict[str, set[tuple[str, str]]] = {}
+    for end, store, test in re.findall(
+        r"^(PASSED|FAILED) \S*::(\w+)::(\w+)", run.stdout, flags=re.MULTILINE
+    ):
+        ends.setdefault(store, set()).add((end, test))
+    return ends
+
+
+RACES = {
+    "test_race_to_add_one_number",
+    "test_race_to_add_one_key",
+    "test_race_to_replace_one_version",
+    "test_race_to_change_loses_no_change",
+    "test_race_for_one_receipt",
+    "test_race_to_add_one_key_in_two_accounts",
+    "test_race_to_claim",
+    "test_race_to_claim_for_two_accounts",
+    "test_race_to_claim_and_change",
+}
+FAULTS = {
+    "TestFaultless": set[str](),
+    "TestRacy": RACES,
+    "TestOverwriting": {"test_race_to_claim_and_change"},
+    "TestWholeSeconds": {
+        "test_add_names_the_value_that_is_taken",
+        "test_find_by_each_value",
+        "test_find_by_reference_takes_the_last_created",
+        "test_get_returns_what_was_added",
+        "test_moments_are_exact",
+    },
+    "TestCaseless": {"test_values_are_compared_exactly"},
+    "TestLate": {
+        "test_claim_makes_an_older_replace_late",
+        "test_due_at_its_exact_instant",
+    },
+    "TestGrabbing": {
+        "test_claim_for_no_account_takes_nothing",
+        "test_claim_for_several_accounts_keeps_the_order",
+        "test_claim_leaves_other_accounts_alone",
+        "test_race_to_claim_for_two_accounts",
+    },
+    "TestFiltering": {
+        "test_claim_for_no_account_takes_nothing",
+        "test_claim_for_several_accounts_keeps_the_order",
+        "test_claim_leaves_other_accounts_alone",
+        "test_race_to_claim_for_two_accounts",
+    },
+    "TestOneKey": {
+        "test_one_key_in_two_accounts",
+        "test_race_to_add_one_key_in_two_accounts",
+    },
+    "TestUpserting": {
+        "test_claim_makes_an_older_replace_late",
+        "test_race_to_claim_and_change",
+        "test_race_to_replace_one_version",
+        "test_replace_of_an_unknown_number_is_false",
+        "test_replace_with_nothing_new_counts_too",
+        "test_stale_replace_writes_nothing",
+    },
+    "TestLastKept": {"test_first_of_one_id_stays"},
+    "TestKeptTwice": {"test_first_of_one_id_stays", "test_race_to_keep_one_callback"},
+    "TestPurging": {
+        "test_purge_of_more_than_one_statement_holds",
+        "test_purge_takes_the_oldest_first",
+    },
+    "TestForgetful": {
+        "test_first_of_one_id_stays",
+        "test_kept_callbacks_are_there_until_dropped",
+        "test_kept_callbacks_by_either_name",
+        "test_purge_takes_the_oldest_first",
+    },
+    "TestCareless": {"test_drop_compares_the_value"},
+    "TestCrowded": {"test_flights_are_one_at_a_time", "test_waiting_for_a_flight_ends"},
+    "TestStubborn": {"test_lost_flight_ends_with_its_lease"},
+    "TestPatient": {"test_waiting_for_a_flight_ends"},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_contract_finds_the_fault(name: str, ends: dict[str, set[tuple[str, str]]]) -> None:
+    """A store with a fault fails the tests that are about it, and passes all others."""
+    failed = {test for end, test in ends[name] if end == "FAILED"}
+    passed = {test for end, test in ends[name] if end == "PASSED"}
+    assert failed == FAULTS[name]
+    assert len(passed - failed) > 5
+
+
+# --- the contract itself -----------------------------------------------------------------------------
+
+
+class TestForgottenStoreFactory:
+    """Who forgets to override the fixture is told its name."""
+
+    make_store = StoreContract.make_store
+
+    def test_it_is_asked_for(self, request: pytest.FixtureRequest) -> None:
+        """No store, no test."""
+        with pytest.raises(NotImplementedError, match="make_store"):
+            request.getfixturevalue("make_store")
+
+
+class TestForgottenTokenStoreFactory:
+    """The same for stores of tokens."""
+
+    make_store = TokenStoreContract.make_store
+
+    def test_it_is_asked_for(self, request: pytest.FixtureRequest) -> None:
+        """No store, no test."""
+        with pytest.raises(NotImplementedError, match="make_store"):
+            request.getfixturevalue("make_store")
+
+
+class TestStoreWithoutThreads:
+    """A store without an ability skips the tests of it, with the attribute's name."""
+
+    threads = False
+    make_store = TestMemoryStore.make_store
+    race = StoreContract.race
+
+    def test_it_says_why_it_skips(self, request: pytest.FixtureRequest) -> None:
+        """The races are not run."""
+        with pytest.raises(pytest.skip.Exception, match="threads = False"):
+            request.getfixturevalue("race")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        contract_values.__name__,
+        *(part.__module__ for part in (StoreCallbacks, StoreClaims, StoreContract, StoreRaces)),
+        TokenStoreContract.__module__,
+    ],
+)
+def test_every_assert_of_the_contracts_says_what_is_wrong(module: str) -> None:
+    """Also where asserts are not rewritten, the author of a store learns what is asked for."""
+    source = inspect.getsource(sys.modules[module])
+    asserts = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    assert asserts
+    assert [node.lineno for node in asserts if node.msg is None] == []
+
+
+def test_contracts_are_not_collected_themselves() -> None:
+    """Their names do not begin with Test."""
+    assert not [name for name in mpesa_stk.testing.__all__ if name.startswith("Test")]
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A typing error is told as Python tells it."""
+    with pytest.raises(AttributeError, match="no attribute 'StoreContact'"):
+        mpesa_stk.testing.StoreContact  # noqa: B018 - looking it up is the test
+
+
+def test_pytest_is_needed_by_the_contracts_only() -> None:
+    """`import mpesa_stk.testing` works in an environment without pytest."""
+    code = "import sys, mpesa_stk.testing; print('pytest' in sys.modules)"
+    run = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60
+    )
+    assert run.stdout.strip() == "False"
