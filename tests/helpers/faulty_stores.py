@@ -49,7 +49,7 @@ class RacyStore(LookingStore):
         """Wait for another thread that has checked, too, but has not acted."""
         if threading.current_thread() is not threading.main_thread():
             with contextlib.suppress(threading.BrokenBarrierError):
-                self._between.wait(2.0)
+                self._between.wait(0.5)
                 return
             self._between.reset()
 

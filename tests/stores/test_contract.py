@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
 import os
 import re
@@ -17,6 +18,7 @@ import sqlalchemy
 from django.db import connections
 
 import mpesa_stk.testing
+from databases import Servers
 from example_shops import django_database, django_module
 from mpesa_stk import MemoryTransactionStore, TransactionStore
 from mpesa_stk.payments.sql import SqlTransactionStore
@@ -42,44 +44,44 @@ class TestMemoryStore(StoreContract):
         return lambda: store
 
 
-class SqlContract(StoreContract):
-    """Each handle has an engine of its own, as a process has."""
-
-    @pytest.fixture
-    def make_store(self, url: str) -> Iterator[MakeStore]:
-        """A store on a new engine; all engines are disposed of at the end."""
-        with_engines = SqlHandles(url)
-        with_engines.create_tables()
-        yield with_engines.open
-        with_engines.close()
-
-
 class SqlHandles:
-    """Opens stores on one database."""
+    """Stores on one database, each with an engine of its own, as a process has."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._engines: list[sqlalchemy.Engine] = []
+        self._free: list[SqlTransactionStore] = []
+        self._lent: list[SqlTransactionStore] = []
+        self._open()
+        self._free[0].create_tables()
 
-    def create_tables(self) -> None:
-        """Make the tables."""
-        self._open_store().create_tables()
+    def handle(self) -> SqlTransactionStore:
+        """One that no other thread has."""
+        with contextlib.suppress(IndexError):
+            self._lent.append(self._free.pop())
+            return self._lent[-1]
+        self._open()
+        return self.handle()
 
-    def open(self) -> TransactionStore:
-        """Another handle."""
-        return self._open_store()
+    def empty(self) -> None:
+        """Forget all payments, and take all handles back for the next test."""
+        self._free += self._lent
+        self._lent.clear()
+        with self._engines[0].begin() as connection:
+            for table in self._free[0].metadata.sorted_tables:
+                connection.execute(sqlalchemy.delete(table))
 
     def close(self) -> None:
         """Close all connections."""
         for engine in self._engines:
             engine.dispose()
 
-    def _open_store(self) -> SqlTransactionStore:
+    def _open(self) -> None:
         engine = sqlalchemy.create_engine(self._url, pool_size=1)
         if engine.dialect.name == "sqlite":
             sqlalchemy.event.listen(engine, "connect", wait_for_no_disk)
         self._engines.append(engine)
-        return SqlTransactionStore(engine)
+        self._free.append(SqlTransactionStore(engine))
 
 
 def wait_for_no_disk(connection: Any, _record: object) -> None:
@@ -87,31 +89,53 @@ def wait_for_no_disk(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous = OFF")
 
 
+@pytest.fixture(name="handles", scope="class")
+def _handles(
+    request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SqlHandles]:
+    """The database of a class."""
+    handles = SqlHandles(request.cls.new_database(servers, tmp_path_factory))
+    yield handles
+    handles.close()
+
+
+class SqlContract(StoreContract):
+    """Each kind has one database with its tables, which is emptied after each test."""
+
+    many = 600
+
+    @pytest.fixture
+    def make_store(self, handles: SqlHandles) -> Iterator[MakeStore]:
+        """A store on an engine of its own."""
+        yield handles.handle
+        handles.empty()
+
+
 class TestSqliteStore(SqlContract):
     """SQLite, in a file."""
 
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
+    @staticmethod
+    def new_database(_servers: Servers, folders: pytest.TempPathFactory) -> str:
         """A new file."""
-        return f"sqlite:///{tmp_path / 'payments.sqlite3'}"
+        return f"sqlite:///{folders.mktemp('contract') / 'payments.sqlite3'}"
 
 
 class TestPostgresStore(SqlContract):
     """PostgreSQL."""
 
-    @pytest.fixture
-    def url(self, postgres_url: str) -> str:
+    @staticmethod
+    def new_database(servers: Servers, _folders: pytest.TempPathFactory) -> str:
         """A new database."""
-        return postgres_url
+        return servers.postgres_url()
 
 
 class TestMariadbStore(SqlContract):
     """MariaDB."""
 
-    @pytest.fixture
-    def url(self, mariadb_url: str) -> str:
+    @staticmethod
+    def new_database(servers: Servers, _folders: pytest.TempPathFactory) -> str:
         """A new database."""
-        return mariadb_url
+        return servers.mariadb_url()
 
 
 class TestDjangoStore(StoreContract):
@@ -133,9 +157,8 @@ class TestDjangoStore(StoreContract):
 # --- stores with faults ------------------------------------------------------------------------------
 
 
-@pytest.fixture(name="ends", scope="module")
-def _ends() -> dict[str, set[tuple[str, str]]]:
-    """How each test of the contract ended, for each faulty store: run in a process of their own."""
+def ends_of_the_contract() -> dict[str, dict[str, set[str]]]:
+    """The tests of the contract that each faulty store passes and fails, in a process of their own."""
     command = [sys.executable, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", "--tb=line"]
     run = subprocess.run(  # noqa: S603 - our own interpreter and code
         [*command, "--rootdir", str(ROOT), str(FAULTY)],
@@ -148,11 +171,11 @@ def _ends() -> dict[str, set[tuple[str, str]]]:
     )
     assert run.returncode == 1, run.stdout + run.stderr
     assert "error" not in run.stdout.splitlines()[-1], run.stdout
-    ends: dict[str, set[tuple[str, str]]] = {}
+    ends: dict[str, dict[str, set[str]]] = {"PASSED": {}, "FAILED": {}}
     for end, store, test in re.findall(
         r"^(PASSED|FAILED) \S*::(\w+)::(\w+)", run.stdout, flags=re.MULTILINE
     ):
-        ends.setdefault(store, set()).add((end, test))
+        ends[end].setdefault(store, set()).add(test)
     return ends
 
 
@@ -226,13 +249,11 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_contract_finds_the_fault(name: str, ends: dict[str, set[tuple[str, str]]]) -> None:
+def test_contract_finds_each_fault() -> None:
     """A store with a fault fails the tests that are about it, and passes all others."""
-    failed = {test for end, test in ends[name] if end == "FAILED"}
-    passed = {test for end, test in ends[name] if end == "PASSED"}
-    assert failed == FAULTS[name]
-    assert len(passed - failed) > 5
+    ends = ends_of_the_contract()
+    assert {name: ends["FAILED"].get(name, set()) for name in ends["PASSED"]} == FAULTS
+    assert all(len(ends["PASSED"][name] - failed) > 5 for name, failed in FAULTS.items())
 
 
 # --- the contract itself -----------------------------------------------------------------------------
