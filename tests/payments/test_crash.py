@@ -23,10 +23,13 @@ from crash_world import World
 from databases import Servers
 from mpesa_stk.payments.sql import SqlTransactionStore
 
-pytestmark = pytest.mark.skipif(
-    DIED is None or "fork" not in multiprocessing.get_all_start_methods(),
-    reason="no SIGKILL or no fork on this platform",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        DIED is None or "fork" not in multiprocessing.get_all_start_methods(),
+        reason="no SIGKILL or no fork on this platform",
+    ),
+]
 
 PATIENCE = 30.0
 DATABASES = ("sqlite", "postgresql")

@@ -17,6 +17,8 @@ from processes import ended
 from support import ACCOUNTS, HELPERS, START, make_transaction
 
 LEASE = timedelta(hours=1)
+pytestmark = pytest.mark.slow
+
 PATIENCE = 120.0
 TABLE = "mpesa_stk_transactions"
 

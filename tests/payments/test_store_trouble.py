@@ -29,6 +29,8 @@ from mpesa_stk import (
 )
 from mpesa_stk.payments.sql import SqlTransactionStore
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 10.0
 
 

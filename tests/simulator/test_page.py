@@ -47,6 +47,8 @@ from support import (
     make_config,
 )
 
+pytestmark = pytest.mark.slow
+
 DOCS = ROOT / "docs"
 PAGE = Path(mpesa_stk.simulator.__file__).parent / "page.html"
 PATIENCE = 10.0

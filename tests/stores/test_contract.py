@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy
@@ -78,15 +77,8 @@ class SqlHandles:
 
     def _open(self) -> None:
         engine = sqlalchemy.create_engine(self._url, pool_size=1)
-        if engine.dialect.name == "sqlite":
-            sqlalchemy.event.listen(engine, "connect", wait_for_no_disk)
         self._engines.append(engine)
         self._free.append(SqlTransactionStore(engine))
-
-
-def wait_for_no_disk(connection: Any, _record: object) -> None:
-    """A test may lose its file in a power cut; the servers are told the same."""
-    connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(name="handles", scope="class")
@@ -249,6 +241,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_contract_finds_each_fault() -> None:
     """A store with a fault fails the tests that are about it, and passes all others."""
     ends = ends_of_the_contract()

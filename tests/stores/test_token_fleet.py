@@ -25,6 +25,8 @@ from mpesa_stk.payments.sql import SqlTokenStore
 from mpesa_stk.simulator.loopback import LoopbackServer
 from support import HELPERS, accepted, loopback_config
 
+pytestmark = pytest.mark.slow
+
 WORKER = HELPERS / "token_worker.py"
 WORKERS = 8
 PUSHES = 50
