@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -10,17 +11,18 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from sqlalchemy import create_engine
 
 from daraja_double import Answer, ScriptedDaraja, answer, refusal, result
-from mpesa_stk import NotSent, OutcomeUnknown, TransactionState, cli
-from mpesa_stk.commands import story
+from mpesa_stk import NotSent, OutcomeUnknown, Transaction, TransactionState, cli
+from mpesa_stk.commands import explain
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.explain import explain_transaction
 from mpesa_stk.daraja.results import CATALOGUE
 from mpesa_stk.payments.events import Signal
-from mpesa_stk.payments.transaction import HistoryEntry
+from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.payments.state import HistoryEntry
 from mpesa_stk.simulator import Scenario, SimulatorServer
-from mpesa_stk.simulator.demo import _as_json
 from support import (
     CALLBACK_URL,
     CANARIES,
@@ -47,9 +49,7 @@ VARIABLES = {
 
 def run(*argv: str, **given: Any) -> int:
     """Run a command with another world than the process's."""
-    arguments = cli._parser().parse_args(argv)
-    code: int = arguments.command(arguments, **given)
-    return code
+    return cli.main(argv, context=Context(**given))
 
 
 def pointing_at(daraja: SimulatorServer) -> dict[str, str]:
@@ -543,7 +543,7 @@ def test_a_code_that_cannot_be_one(capsys: pytest.CaptureFixture[str], code: str
     assert told.err == "mpesa-stk codes: CODE: must be 1 to 40 visible characters\n"
 
 
-# --- explain a transaction --------------------------------------------------------------------------------
+# --- explain a stored payment -----------------------------------------------------------------------------
 
 
 def past(event: Signal, state: TransactionState, code: str | None = None) -> HistoryEntry:
@@ -551,22 +551,51 @@ def past(event: Signal, state: TransactionState, code: str | None = None) -> His
     return HistoryEntry(at=START, event=event.value, code=code, state=state)
 
 
-def test_a_payment_is_told_line_by_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The history in words and East Africa Time, what the state means, what is left to do."""
-    transaction = make_transaction(
-        state=TransactionState.FAILED,
-        result_code="1037",
-        needs_review="query says paid after a callback's failure",
-        history=(
-            past(Signal.ACCEPTED, TransactionState.PENDING),
-            past(Signal.NOTHING_NEW, TransactionState.PENDING, "NotSent"),
-            past(Signal.NOT_PAID, TransactionState.FAILED, "1037"),
-        ),
-    )
-    file = tmp_path / "transaction.json"
-    file.write_text(_as_json(transaction), encoding="utf-8")
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The URL of a database with the tables of the SQL stores."""
+    url = f"sqlite:///{tmp_path / 'payments.db'}"
+    with store_at(url) as store:
+        store.create_tables()
+    return url
 
-    assert cli.main(["explain", "--transaction", str(file)]) == 0
+
+@contextlib.contextmanager
+def store_at(url: str) -> Iterator[SqlTransactionStore]:
+    """The store of a shop in that database."""
+    engine = create_engine(url)
+    try:
+        yield SqlTransactionStore(engine)
+    finally:
+        engine.dispose()
+
+
+def keep(url: str, transaction: Transaction) -> Transaction:
+    """Store a payment as a shop does."""
+    with store_at(url) as store:
+        store.add(transaction)
+    return transaction
+
+
+DECLINED = make_transaction(
+    state=TransactionState.FAILED,
+    checkout_request_id=CHECKOUT_ID,
+    result_code="1037",
+    needs_review="query says paid after a callback's failure",
+    history=(
+        past(Signal.ACCEPTED, TransactionState.PENDING),
+        past(Signal.NOTHING_NEW, TransactionState.PENDING, "NotSent"),
+        past(Signal.NOT_PAID, TransactionState.FAILED, "1037"),
+    ),
+)
+
+
+def test_a_payment_is_explained_line_by_line(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    """The history in words and East Africa Time, the meaning of the state, and the next step."""
+    keep(url, DECLINED)
+
+    argv = ["explain", "--transaction", DECLINED.transaction_no, "--database", url]
+    assert cli.main(argv) == 0
 
     unreached = CATALOGUE["1037"]
     assert capsys.readouterr().out.splitlines() == [
@@ -594,160 +623,203 @@ def test_a_payment_is_told_line_by_line(capsys: pytest.CaptureFixture[str], tmp_
     ]
 
 
+@pytest.mark.parametrize("name", [DECLINED.transaction_no, CHECKOUT_ID, "nlj7rt61sv"])
+@pytest.mark.parametrize("variable", ["mpesa_database", "MPESA_DATABASE"])
+def test_a_payment_is_found_by_its_ids(
+    capsys: pytest.CaptureFixture[str], url: str, name: str, variable: str
+) -> None:
+    """Its number, Daraja's id or the receipt of the customer; no other setting is needed."""
+    keep(url, attrs.evolve(DECLINED, receipt_number="NLJ7RT61SV"))
+
+    assert run("explain", "--transaction", name, environ={variable: url}) == 0
+    assert DECLINED.transaction_no in capsys.readouterr().out
+
+
+def test_the_option_goes_before_the_variable(url: str) -> None:
+    """A person who names a database means that one."""
+    keep(url, DECLINED)
+    argv = ["explain", "--transaction", DECLINED.transaction_no, "--database", url]
+    assert run(*argv, environ={"mpesa_database": "nosuchdb://host/other"}) == 0
+
+
+def test_a_payment_that_is_not_there(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    """Exit code 1 and one line."""
+    assert run("explain", "--transaction", "ws_CO_other", environ={"mpesa_database": url}) == 1
+    told = capsys.readouterr()
+    assert told == ("", "mpesa-stk explain: --transaction: is not in this database\n")
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "line"),
+    [
+        (
+            ["--transaction", "x"],
+            {},
+            "mpesa_database: is not set, and --database is not given",
+        ),
+        (
+            ["--transaction", "two words"],
+            {"mpesa_database": "sqlite:///p.db"},
+            "--transaction: must be 1 to 128 visible characters",
+        ),
+        (
+            ["--transaction", "x"],
+            {"mpesa_database": "postgres://u:CANARY@host/db"},
+            "mpesa_database: not a usable URL (NoSuchModuleError): write postgresql+psycopg://...",
+        ),
+        (
+            ["--transaction", "x", "--database", "no url CANARY"],
+            {},
+            "--database: not a usable URL (ArgumentError): write it as postgresql+psycopg://user@host",
+        ),
+    ],
+)
+def test_a_database_that_cannot_be_opened(
+    capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[str, str], line: str
+) -> None:
+    """Exit code 2 and a line that names the option or the variable, without the password."""
+    assert run("explain", *argv, environ=environ) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mpesa-stk explain: {line}")
+    assert "CANARY" not in said
+
+
+def test_a_database_without_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It is read and not changed, so missing tables are an error of the store: exit code 1."""
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    assert run("explain", "--transaction", "x", "--database", url) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("mpesa-stk explain: the store failed: ")
+    assert "a table is missing" in first
+    assert second.endswith("see that the database runs, and that its user may use the tables")
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
         ({}, "what to do    do not push again; process_due finds out if its worker died"),
-        ({"state": "UNCERTAIN"}, "what to do    do not push again: wait for the callback"),
-        ({"state": "FAILED"}, "state         FAILED: not paid, for good"),
         (
-            {"state": "EXPIRED"},
+            {"state": TransactionState.UNCERTAIN},
+            "what to do    do not push again: wait for the callback",
+        ),
+        ({"state": TransactionState.FAILED}, "state         FAILED: not paid, for good"),
+        (
+            {"state": TransactionState.EXPIRED},
             "what to do    look into the M-Pesa statement before you ask for the money again",
         ),
         (
-            {"state": "SUCCEEDED", "receipt_number": "NLJ7RT61SV", "reported": True},
+            {
+                "state": TransactionState.SUCCEEDED,
+                "receipt_number": "NLJ7RT61SV",
+                "reported": True,
+            },
             "receipt       NLJ7RT61SV",
         ),
         (
-            {"state": "SUCCEEDED", "receipt_number": "NLJ7RT61SV", "paid_at": START.isoformat()},
+            {
+                "state": TransactionState.SUCCEEDED,
+                "receipt_number": "NLJ7RT61SV",
+                "paid_at": START,
+            },
             "receipt       NLJ7RT61SV, paid at 2026-11-23 09:00:00 EAT",
         ),
         (
-            {"state": "SUCCEEDED"},
+            {"state": TransactionState.SUCCEEDED},
             (
                 "receipt       none yet: only the status query told of it, the callback may still "
                 "bring one"
             ),
         ),
         (
-            {"state": "REJECTED", "result_code": "500.001.1001", "result_desc": "no such shop"},
+            {
+                "state": TransactionState.REJECTED,
+                "result_code": "500.001.1001",
+                "result_desc": "no such shop",
+            },
             "refusal       500.001.1001: no such shop",
         ),
-        ({"state": "REJECTED"}, "refusal       no code: no reason"),
-        ({"phone_number": 254718643064}, "asked         100 shillings from ? for INV-1"),
-        ({"created": "2026-11-23T06:00:00Z"}, "2026-11-23 09:00:00 EAT  the intent was stored"),
+        ({"state": TransactionState.REJECTED}, "refusal       no code: no reason"),
         (
-            {
-                "history": [
-                    {
-                        "at": START.isoformat(),
-                        "event": "push refused",
-                        "code": "500.001.1001",
-                        "state": "REJECTED",
-                    }
-                ]
-            },
+            {"history": (past(Signal.REFUSED, TransactionState.REJECTED, "500.001.1001"),)},
             (
                 "2026-11-23 09:00:00 EAT  the push was refused and reached no phone (500.001.1001) "
                 "-> REJECTED"
             ),
         ),
         (
-            {"history": [{"at": START.isoformat(), "event": "new\x1b[2J", "state": "CREATED"}]},
+            {
+                "history": (
+                    HistoryEntry(at=START, event="new\x1b[2J", state=TransactionState.CREATED),
+                )
+            },
             "2026-11-23 09:00:00 EAT  new [2J -> CREATED",
+        ),
+        (
+            {"reference": "Caf\xe9\x1b[2J"},
+            "asked         100 shillings from +254718***064 for Caf [2J",
         ),
     ],
 )
-def test_what_a_transaction_says(changes: dict[str, Any], line: str) -> None:
-    """Each state has its meaning and its duty, and odd values are no obstacle."""
-    facts = json.loads(_as_json(make_transaction())) | changes
-    out = io.StringIO()
-
-    code = run(
-        "explain", "--transaction", "-", stdin=io.BytesIO(json.dumps(facts).encode()), stdout=out
-    )
-
-    assert code == 0
-    assert line in out.getvalue().splitlines()
+def test_the_explanation_of_a_payment(changes: dict[str, Any], line: str) -> None:
+    """Each state has its meaning and its next step, and no text can steer the terminal."""
+    lines = explain_transaction(make_transaction(**changes), language="en")
+    assert line in lines
+    assert all(text.isascii() and (text.isprintable() or not text) for text in lines)
 
 
 def test_every_event_has_words() -> None:
     """No line of a history has to be read as a constant."""
-    assert story._EVENTS.keys() == {signal.value for signal in Signal}
-    assert story._MEANINGS.keys() == story._DUTIES.keys() == set(TransactionState)
+    assert explain._EVENTS.keys() == {signal.value for signal in Signal}
+    assert explain._MEANINGS.keys() == explain._NEXT_STEPS.keys() == set(TransactionState)
 
 
-GOOD = attrs.asdict(make_transaction(), filter=attrs.filters.include(str, int)) | {
-    "state": "CREATED",
-    "created": START.isoformat(),
-    "history": [],
-}
-
-
-@pytest.mark.parametrize(
-    ("body", "line"),
-    [
-        (b"", "is not a transaction's JSON: $: not JSON"),
-        (b"\xff", "is not a transaction's JSON: $: not valid UTF-8 text"),
-        (b"[" * 60_000, "is not a transaction's JSON: $: nested too deeply"),
-        (b" " * 70_000, "is not a transaction's JSON: $: larger than 65536 bytes"),
-        (b"[1]", "is not a transaction's JSON: $: not an object"),
-        ({"state": "PAID"}, "state: is not a state of a transaction"),
-        ({"state": ["CREATED"]}, "state: is not a state of a transaction"),
-        ({"amount": "100"}, "amount: is not a number of shillings"),
-        ({"amount": 10**10}, "amount: is not a number of shillings"),
-        ({"created": None}, "created: is not a date with a time and a zone"),
-        ({"created": "2026-11-23T09:00:00"}, "created: is not a date with a time and a zone"),
-        ({"created": "9999-12-31T23:59:59Z"}, "created: is not a date with a time and a zone"),
-        ({"history": "long"}, "history: is not a list"),
-        ({"history": ["pushed"]}, "history[0]: is not an object"),
-        ({"history": [{"state": "CREATED"}]}, "at: is not a date with a time and a zone"),
-    ],
-)
-def test_garbage_is_one_clear_line(
-    capsys: pytest.CaptureFixture[str], body: Any, line: str
-) -> None:
-    """A file that is no transaction is refused in one line, exit code 2."""
-    raw = body if isinstance(body, bytes) else json.dumps(GOOD | body).encode()
-
-    assert run("explain", "--transaction", "-", stdin=io.BytesIO(raw)) == 2
-
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("", f"mpesa-stk explain: --transaction: {line}\n")
-
-
-@pytest.mark.parametrize("name", ["missing.json", "", "nul\0byte"])
-def test_a_file_that_cannot_be_read(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
-) -> None:
-    """A file that is missing, a folder or no file name at all is one line too."""
-    assert run("explain", "--transaction", str(tmp_path / name)) == 2
-    assert capsys.readouterr().err == "mpesa-stk explain: --transaction: cannot be read\n"
-
-
-def test_stdin_is_the_process_stdin(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``mpesa-stk demo | mpesa-stk explain --transaction -`` works."""
-    body = io.BytesIO(_as_json(make_transaction()).encode())
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(body))
-
-    assert cli.main(["explain", "--transaction", "-"]) == 0
-    assert "state         CREATED" in capsys.readouterr().out
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
-FIELDS = st.sampled_from(sorted({*GOOD, "result_code", "receipt_number", "paid_at", "reported"}))
-
-
-@given(st.dictionaries(FIELDS, VALUES, max_size=3))
-def test_no_file_breaks_it(changes: dict[str, Any]) -> None:
-    """Whatever the fields hold, it is told in printable lines or refused in one."""
-    try:
-        lines = story.of(json.dumps(GOOD | changes).encode(), language="en")
-    except story.NoTransaction as error:
-        lines = (str(error),)
-    assert all(line.isascii() and (line.isprintable() or not line) for line in lines)
-
-
-@pytest.mark.parametrize("argv", [[], [CHECKOUT_ID, "--transaction", "-"]])
+@pytest.mark.parametrize("argv", [[], [CHECKOUT_ID, "--transaction", "x"]])
 def test_explain_takes_one_subject(argv: list[str]) -> None:
-    """An id or a file: neither and both are usage errors."""
+    """An id for Daraja or one for the database: neither and both are usage errors."""
     with pytest.raises(SystemExit) as ended:
         run("explain", *argv)
 
     assert ended.value.code == 2
+
+
+# --- errors that every command handles in the same way ----------------------------------------------------
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, _text: str) -> int:
+        """Fail as a pipe does."""
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize(("code", "ends"), [("0", 0), ("1", 1), ("4999", 3)])
+def test_an_outcome_counts_though_its_reader_has_gone(code: str, ends: int) -> None:
+    """1 would mean "not paid", whatever Daraja says."""
+    given = scripted(query=result(CHECKOUT_ID, code))
+    assert run("query", CHECKOUT_ID, stdout=Gone(), **given) == ends
+
+
+def test_a_push_goes_on_though_the_reader_of_its_progress_has_gone(
+    monkeypatch: pytest.MonkeyPatch, world: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The push is waited for, and its outcome printed."""
+    monkeypatch.setattr("sys.stderr", Gone())
+    assert run(*ORDER, **world) == 0
+    assert capsys.readouterr().out.startswith("result        paid (code 0)\n")
+
+
+def test_output_without_a_reader_is_not_done() -> None:
+    """A list that was cut off ends with 1, without a traceback."""
+    assert run("codes", stdout=Gone()) == 1
+
+
+def test_ctrl_c_ends_any_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line and exit code 3, also before the first request."""
+
+    class Stopped(ManualClock):
+        def monotonic(self) -> float:
+            raise KeyboardInterrupt
+
+    assert run("wait", CHECKOUT_ID, **scripted() | {"clock": Stopped()}) == 3
+    assert capsys.readouterr() == ("", "mpesa-stk wait: stopped\n")

@@ -12,7 +12,8 @@ import pytest
 from daraja_double import answer, refusal
 from doctor_runs import VARIABLES, Shop, daraja, diagnosed, offline, prescribed, text_of, troubles
 from mpesa_stk import NotSent, OutcomeUnknown, cli
-from mpesa_stk.commands import checks, reach
+from mpesa_stk.commands import doctor_settings
+from mpesa_stk.commands.context import Context, resolve_host
 from mpesa_stk.environ import VARIABLES as NAMES
 from mpesa_stk.environment import SANDBOX_PASSKEY
 from mpesa_stk.errors import ConfigurationError
@@ -57,8 +58,8 @@ def test_missing_settings_are_all_named() -> None:
 
 def test_every_variable_has_a_remedy() -> None:
     """No refusal of a variable ends in general words; one of anything else does."""
-    assert set(NAMES.values()) <= checks._REMEDIES.keys()
-    found = list(checks.of_refusal(ConfigurationError((("proxies", "must map"),))))
+    assert set(NAMES.values()) <= doctor_settings._REMEDIES.keys()
+    found = list(doctor_settings.check_refusal(ConfigurationError((("proxies", "must map"),))))
     assert [(one.level, one.check, one.remedy) for one in found] == [
         ("problem", "proxies", "correct it")
     ]
@@ -165,9 +166,11 @@ def test_a_healthy_set_up(
 def test_a_problem_is_one_line_with_its_remedy(world: dict[str, str]) -> None:
     """Level, subject, finding and remedy stand on one line, and the count at the end."""
     out = io.StringIO()
-    arguments = cli._parser().parse_args(["doctor"])
 
-    assert arguments.command(arguments, environ=world | {"pass_key": "0" * 64}, stdout=out) == 1
+    assert (
+        cli.main(["doctor"], context=Context(environ=world | {"pass_key": "0" * 64}, stdout=out))
+        == 1
+    )
 
     lines = out.getvalue().splitlines()
     assert lines[2] == (
@@ -399,7 +402,7 @@ def test_a_silent_callback_url_may_be_fine(error: Exception, level: str) -> None
 
 def test_names_are_resolved_by_the_system() -> None:
     """An address is its own; no server is asked for it."""
-    assert list(reach.addresses_of("127.0.0.1")) == ["127.0.0.1"]
+    assert list(resolve_host("127.0.0.1")) == ["127.0.0.1"]
 
 
 def test_nothing_is_ever_pushed() -> None:

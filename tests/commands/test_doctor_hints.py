@@ -11,7 +11,7 @@ import pytest
 from daraja_double import answer, refusal
 from doctor_runs import VARIABLES, diagnosed, offline, prescribed, text_of, troubles
 from mpesa_stk import AuthenticationFailed, Environment, HttpResponse
-from mpesa_stk.commands import checks, doctor, reach
+from mpesa_stk.commands import doctor_network, doctor_settings
 from mpesa_stk.environ import VARIABLES as NAMES
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.simulator.loopback import LoopbackServer
@@ -93,7 +93,7 @@ def test_names_that_are_somebody_elses(others: dict[str, str]) -> None:
 )
 def test_the_remedy_fits_the_rule(rule: str, remedy: str) -> None:
     """A near miss, quotes and a proposal have remedies of their own."""
-    (found,) = checks.of_refusal(ConfigurationError((("consumer_key", rule),)))
+    (found,) = doctor_settings.check_refusal(ConfigurationError((("consumer_key", rule),)))
     assert (found.level, found.text, found.remedy) == ("problem", rule, remedy)
 
 
@@ -147,7 +147,7 @@ def test_the_folder_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.M
     """Called as a person calls it."""
     monkeypatch.chdir(tmp_path)
     Path(".env").write_text(DOTENV, encoding="utf-8")
-    assert diagnosed({}, "--offline", folder=None)[1][0]["check"] == ".env"
+    assert diagnosed({}, "--offline", folder=Path())[1][0]["check"] == ".env"
 
 
 # --- tunnels and open doors ------------------------------------------------------------------------------
@@ -229,7 +229,9 @@ def test_a_page_is_not_the_endpoint(
     status: int, headers: dict[str, str], text: str, words: str
 ) -> None:
     """A firewall's page or a site's own one answers in place of the endpoint: a problem."""
-    found = reach._of_answer(HttpResponse(status=status, headers=headers, body=text.encode()))
+    found = doctor_network._answer_finding(
+        HttpResponse(status=status, headers=headers, body=text.encode())
+    )
 
     assert found.level == "problem"
     assert words in found.text
@@ -248,7 +250,12 @@ def test_a_page_is_not_the_endpoint(
 )
 def test_an_endpoint_behind_a_firewall(status: int, headers: dict[str, str], body: bytes) -> None:
     """JSON, no body, or a framework's page about the method: it is reached."""
-    assert reach._of_answer(HttpResponse(status=status, headers=headers, body=body)).level == "ok"
+    assert (
+        doctor_network._answer_finding(
+            HttpResponse(status=status, headers=headers, body=body)
+        ).level
+        == "ok"
+    )
 
 
 # --- Daraja as it is -------------------------------------------------------------------------------------
@@ -285,7 +292,7 @@ def test_a_token_refused_without_a_word() -> None:
     """An HTTP 400 with an empty body has no code and no text; key, secret and environment are named."""
     error = AuthenticationFailed("consumer key or secret", http_status=400, reason="credentials")
 
-    found = doctor._of_error("token", error)
+    found = doctor_network._error_finding("token", error)
 
     assert (found.level, found.check) == ("problem", "token")
     assert found.remedy == (

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from loopback import Act, Server, answer
 from loopback import stay_silent as stays_silent
 from mpesa_stk import cli
-from mpesa_stk.commands.stored import numbered
+from mpesa_stk.commands.replay import numbered_objects
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.payments.signing import is_genuine
 from replays import TAKEN, Replay, run
@@ -110,19 +110,19 @@ BOM = b"\xef\xbb\xbf"
 )
 def test_callbacks_however_they_were_stored(file: bytes, sent: list[tuple[int, bytes]]) -> None:
     """One after another, indented, in a list, after a byte order mark; what is broken is a line."""
-    assert list(numbered(io.BytesIO(file))) == sent
+    assert list(numbered_objects(io.BytesIO(file))) == sent
 
 
 def test_a_long_list_on_one_line() -> None:
     """However many there are, with nothing between or in a list: a bounded piece is held."""
     for file in (PAID * 1000, b"[" + b", ".join([PAID] * 1000) + b"]"):
-        assert list(numbered(io.BytesIO(file))) == [(1, PAID)] * 1000
+        assert list(numbered_objects(io.BytesIO(file))) == [(1, PAID)] * 1000
 
 
 def test_what_is_nested_too_deeply_is_a_line() -> None:
     """It is told of like any other line that is no callback."""
     deep = b'{"a":' + b"[" * 60_000
-    assert list(numbered(io.BytesIO(deep + b"\n" + PAID))) == [(1, deep), (2, PAID)]
+    assert list(numbered_objects(io.BytesIO(deep + b"\n" + PAID))) == [(1, deep), (2, PAID)]
 
 
 def test_a_callback_that_comes_is_sent_before_the_next_one_does() -> None:
@@ -130,7 +130,7 @@ def test_a_callback_that_comes_is_sent_before_the_next_one_does() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as file, os.fdopen(writing, "wb", buffering=0) as shop:
         shop.write(PAID + b"\n")
-        found = numbered(file)
+        found = numbered_objects(file)
         assert next(found) == (1, PAID)
         shop.write(CANCELLED + b"\n")
         assert next(found) == (2, CANCELLED)
@@ -302,7 +302,7 @@ def test_no_file_fills_the_memory() -> None:
     endless = _Endless(20 * MAX_BODY)
     file: BinaryIO = io.BufferedReader(endless)
 
-    (found,) = numbered(file)
+    (found,) = numbered_objects(file)
 
     assert found[0] == 1
     assert len(found[1]) == MAX_BODY + 2
@@ -319,7 +319,7 @@ def test_each_line_comes_with_its_number(parts: list[bytes], end: bytes) -> None
         for number, line in enumerate(file.removeprefix(BOM).split(b"\n"), start=1)
         if line.strip()
     ]
-    assert list(numbered(io.BytesIO(file))) == wanted
+    assert list(numbered_objects(io.BytesIO(file))) == wanted
 
 
 # --- answers ---------------------------------------------------------------------------------------

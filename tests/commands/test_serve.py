@@ -7,7 +7,6 @@ import http.client
 import io
 import json
 import logging
-import os
 import shlex
 import signal
 import socket
@@ -18,17 +17,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 import pytest
+from sqlalchemy import create_engine
 
 from loopback import Act, Exchange, Server, answer_json, closed_port
 from mpesa_stk import TransactionState, cli
-from mpesa_stk.commands.posting import secrets_of
-from mpesa_stk.commands.serve import _tell, run
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.database import DatabaseUrl
+from mpesa_stk.commands.serve import serve, settled_line
 from mpesa_stk.commands.server import PaymentServer
+from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.urls import origin_of
 from processes import VARIABLES, command
@@ -44,7 +47,9 @@ from support import (
 )
 
 LOCAL = "127.0.0.1"
+CONTEXT = Context(command="serve")
 PATIENCE = 10.0
+DOCTOR = "mpesa-stk serve: `mpesa-stk doctor` says what to do about each setting"
 CHECKOUT = {
     "phone_number": "0718643064",
     "amount": 100,
@@ -57,7 +62,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a proce
 @pytest.fixture(autouse=True)
 def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings in the environment, except those that a test puts there."""
-    for name in (*VARIABLES, "callback_secret"):
+    for name in (*VARIABLES, "callback_secret", "mpesa_database"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
@@ -165,7 +170,7 @@ def test_the_printed_examples_work_as_they_are(capsys: pytest.CaptureFixture[str
 
         assert curl(report) == (200, {"ResultCode": 0, "ResultDesc": "Accepted"})
 
-    assert run(None, host=LOCAL, port=0, wait=type_them, every=0.05) == 0
+    assert serve(CONTEXT, None, host=LOCAL, port=0, wait=type_them, every=0.05) == 0
 
     told = capsys.readouterr()
     settled = sorted(told.out.splitlines())
@@ -203,10 +208,7 @@ def test_a_callback_can_be_triggered(
         assert cli.main(argv) == 0
         assert cli.main([*argv, "--amount", "99"]) == 1
 
-    secrets = secrets_of(os.environ)
-    code = run(None, host=LOCAL, port=0, wait=trigger_it, every=0.05, callback_secrets=secrets)
-
-    assert code == 0
+    assert serve(CONTEXT, None, host=LOCAL, port=0, wait=trigger_it, every=0.05) == 0
     told = capsys.readouterr().out
     assert ("SUCCEEDED" if scenario == "paid" else "FAILED") + ": KES 100, " in told
 
@@ -218,7 +220,7 @@ def test_a_large_body_gets_its_answer(capsys: pytest.CaptureFixture[str]) -> Non
         origin = origin_in(capsys.readouterr().out.splitlines())
         assert post(f"{origin}/payments/callback/", b"x" * 200_000)[0] == 413
 
-    assert run(None, host=LOCAL, port=0, wait=send) == 0
+    assert serve(CONTEXT, None, host=LOCAL, port=0, wait=send) == 0
 
 
 def test_a_page_of_another_site_cannot_have_its_name_lead_here(
@@ -243,7 +245,7 @@ def test_a_page_of_another_site_cannot_have_its_name_lead_here(
             order = json.dumps(CHECKOUT | {"phone_number": f"071864301{number}"}).encode()
             assert post(f"{origin}/payments/checkout/", order, Host=host, **own)[0] == 200
 
-    assert run(None, host=LOCAL, port=0, wait=ask) == 0
+    assert serve(CONTEXT, None, host=LOCAL, port=0, wait=ask) == 0
     assert "mpesa_stk" not in capsys.readouterr().out
 
 
@@ -263,7 +265,7 @@ def test_the_host_of_the_callback_url_is_served(capsys: pytest.CaptureFixture[st
         ):
             assert post(f"{origin}/payments/query/", query, Host=host)[0] == status
 
-    assert run(config, host=LOCAL, port=0, wait=ask) == 0
+    assert serve(CONTEXT, config, host=LOCAL, port=0, wait=ask) == 0
 
 
 class StopsSoon(io.StringIO):
@@ -310,11 +312,51 @@ def test_it_serves_the_daraja_of_its_settings(capsys: pytest.CaptureFixture[str]
         local = attrs.evolve(
             config, environment=daraja.environment, callback_url=f"{nobody}/callback"
         )
-        assert run(local, host=LOCAL, port=0, wait=pay) == 0
+        assert serve(CONTEXT, local, host=LOCAL, port=0, wait=pay) == 0
 
     told = capsys.readouterr().out
     assert told.startswith("FAILED: KES 100, code 1032, transaction_no ")
     assert told.count("\n") == 1
+
+
+def test_payments_in_a_database_outlive_the_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A second run knows the payment and the token of the first, and leaves the report to a worker."""
+    url = DatabaseUrl(text=f"sqlite:///{tmp_path / 'p.db'}", source="mpesa_database")
+    asked: list[str] = []
+
+    def pay() -> None:
+        told = capsys.readouterr()
+        assert (
+            "Payments are kept in the database of mpesa_database. Run `mpesa-stk worker`"
+            in told.err
+        )
+        asking, query = (line for line in told.out.splitlines() if line[:4] == "curl")
+        asked.append(curl(asking)[1]["CheckoutRequestID"])
+        query = query.replace("CHECKOUT_REQUEST_ID", asked[0])
+        asked_until(query, lambda body: body["ResultCode"] == "1032")
+
+    def look() -> None:
+        origin = origin_in(capsys.readouterr().out.splitlines())
+        body = json.dumps({"checkout_request_id": asked[0]}).encode()
+        assert post(f"{origin}/payments/query/", body)[1]["state"] == "FAILED"
+        assert checkout(origin)[0] == 200
+
+    config, at_once = make_config(), Scenario(outcome="cancelled", answer_after=0.0)
+    with closed_port() as nobody, SimulatorServer(config, scenario=at_once) as daraja:
+        local = attrs.evolve(
+            config, environment=daraja.environment, callback_url=f"{nobody}/callback"
+        )
+        for step in (pay, look):
+            assert serve(CONTEXT, local, host=LOCAL, port=0, wait=step, every=0.01, url=url) == 0
+        assert [entry.kind for entry in daraja.journal()].count("token") == 1
+
+    engine = create_engine(url.text)
+    kept = SqlTransactionStore(engine).find(checkout_request_id=asked[0])
+    engine.dispose()
+    assert kept is not None
+    assert (kept.state, kept.reported) == (TransactionState.FAILED, False)
 
 
 def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[str]) -> None:
@@ -331,7 +373,7 @@ def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[s
 
     token = answer_json({"access_token": TOKEN, "expires_in": "3599"})
     with Server(token, paid_when_closed(pushed.set, lambda: origins[0])) as daraja:
-        assert run(loopback_config(daraja.origin), host=LOCAL, port=0, wait=ask) == 0
+        assert serve(CONTEXT, loopback_config(daraja.origin), host=LOCAL, port=0, wait=ask) == 0
     asking.join(PATIENCE)
 
     [(status, body)] = answers
@@ -339,15 +381,13 @@ def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[s
     assert body.items() >= accepted().items()
 
 
-def test_what_is_printed_of_a_result_is_visible(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_printed_of_a_result_is_visible() -> None:
     """A code or a receipt cannot steer the terminal, wherever it came from."""
-    _tell(make_transaction(state=TransactionState.FAILED, result_code="1\x1b[2J\n0"))
-    _tell(make_transaction(state=TransactionState.SUCCEEDED, receipt_number="NLJ\x1b]0;x\x07"))
-    told = capsys.readouterr().out
-    assert told.isascii()
-    assert [line for line in told.splitlines() if line.isprintable()] == told.splitlines()
-    assert told.startswith("FAILED: KES 100, code 1_[2J_0, ")
-    assert len(told.splitlines()) == 2
+    failed = make_transaction(state=TransactionState.FAILED, result_code="1\x1b[2J\n0")
+    paid = make_transaction(state=TransactionState.SUCCEEDED, receipt_number="NLJ\x1b]0;x\x07")
+    shown = [settled_line(failed), settled_line(paid)]
+    assert all(line.isascii() and line.isprintable() for line in shown)
+    assert shown[0].startswith("FAILED: KES 100, code 1_[2J_0, ")
 
 
 # --- as a process ------------------------------------------------------------------------------------
@@ -421,10 +461,12 @@ def test_some_credentials_are_not_enough(
 
     assert cli.main(["serve", "--port", "0"]) == 2
 
-    assert capsys.readouterr().err == (
-        "mpesa-stk serve: consumer_secret: is not set; pass_key: is not set; "
-        "c2b_callback: is not set\n"
-    )
+    assert capsys.readouterr().err.splitlines() == [
+        "mpesa-stk serve: consumer_secret: is not set",
+        "mpesa-stk serve: pass_key: is not set",
+        "mpesa-stk serve: c2b_callback: is not set",
+        DOCTOR,
+    ]
 
 
 def test_unsigned_callbacks_must_be_asked_for(
@@ -434,17 +476,71 @@ def test_unsigned_callbacks_must_be_asked_for(
     for name, text in VARIABLES.items():
         monkeypatch.setenv(name, text)
 
-    assert cli.main(["serve", "--port", "0"]) == 2
+    assert cli.main(["serve", "--port", "0", "--forget-payments"]) == 2
 
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.startswith("mpesa-stk serve: callback_secret: is not set: ")
-    assert "could report any payment as paid" in told.err
-    assert told.err.endswith("or say --unsigned-callbacks\n")
+    unsigned, doctor = told.err.splitlines()
+    assert unsigned.startswith("mpesa-stk serve: callback_secret: is not set: ")
+    assert "could report any payment as paid" in unsigned
+    assert unsigned.endswith("or say --unsigned-callbacks")
+    assert doctor == DOCTOR
 
-    assert run(make_config(), host=LOCAL, port=0, wait=lambda: None) == 0
+    assert serve(CONTEXT, make_config(), host=LOCAL, port=0, wait=lambda: None) == 0
 
     assert "Callbacks are not signed: " in capsys.readouterr().err
+
+
+def test_live_payments_need_a_database(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In memory they would be forgotten, so somebody must ask for that in so many words."""
+    for name, text in VARIABLES.items():
+        monkeypatch.setenv(name, text)
+
+    assert cli.main(["serve", "--port", "0", "--unsigned-callbacks"]) == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    forgotten, doctor = told.err.splitlines()
+    assert forgotten.startswith("mpesa-stk serve: mpesa_database: is not set: payments would be")
+    assert forgotten.endswith("Set it or give --database, or say --forget-payments")
+    assert doctor == DOCTOR
+
+    monkeypatch.setenv("mpesa_database", f"sqlite:///{tmp_path / 'no-such-folder' / 'p.db'}")
+    assert cli.main(["serve", "--port", "0", "--unsigned-callbacks"]) == 1
+    assert "mpesa-stk serve: the store failed: " in capsys.readouterr().err
+
+
+def test_simulated_payments_stay_in_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No money that is not real gets into the database of a shop."""
+    url = f"sqlite:///{tmp_path / 'p.db'}"
+    assert cli.main(["serve", "--simulate", "--port", "0", "--database", url]) == 2
+    assert capsys.readouterr().err == (
+        "mpesa-stk serve: --database: payments of a simulated Daraja are kept in memory only\n"
+    )
+
+    monkeypatch.setenv("mpesa_database", url)
+    monkeypatch.setattr(sys, "stdout", StopsSoon())
+    assert cli.main(["serve", "--simulate", "--port", "0"]) == 0
+    assert "kept in memory only" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_daraja_on_this_machine_needs_neither(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mpesa-stk simulate` moves no money, so neither a secret nor a database is asked for."""
+    names = ("access_token_url", "checkout_url", "mpesa_query_check_url")
+    for name, text in (VARIABLES | dict.fromkeys(names, "http://127.0.0.1:9/daraja")).items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.setattr(sys, "stdout", StopsSoon())
+
+    assert cli.main(["serve", "--port", "0"]) == 0
+
+    assert "kept in memory only" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("argv", [["--simulate"], []])
@@ -458,9 +554,10 @@ def test_a_callback_secret_that_cannot_work(
 
     told = capsys.readouterr()
     assert told.out == ""
-    assert told.err.splitlines()[-1] == (
-        "mpesa-stk serve: callback_secret: each must be printable text of at least 16 characters"
-    )
+    assert told.err.splitlines()[-2:] == [
+        "mpesa-stk serve: callback_secret: each must be printable text of at least 16 characters",
+        DOCTOR,
+    ]
 
 
 @posix
@@ -497,7 +594,7 @@ def test_a_port_in_use_is_one_line(
     with PaymentServer(LOCAL, 0) as other:
         port = str(other.server_port)
 
-        assert cli.main(["serve", "--port", port, "--unsigned-callbacks"]) == 1
+        assert cli.main(["serve", "--port", port, "--unsigned-callbacks", "--forget-payments"]) == 1
 
     told = capsys.readouterr()
     assert told.out == ""
@@ -675,7 +772,7 @@ def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> N
     """The lines to type of the documentation are those that the command prints."""
     page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
 
-    assert run(None, host=LOCAL, port=0, wait=lambda: None) == 0
+    assert serve(CONTEXT, None, host=LOCAL, port=0, wait=lambda: None) == 0
 
     lines = capsys.readouterr().out.splitlines()
     origin = origin_in(lines)

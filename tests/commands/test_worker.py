@@ -36,16 +36,17 @@ from mpesa_stk import (
     TransactionStore,
     cli,
 )
-from mpesa_stk.commands.database_urls import advice
-from mpesa_stk.commands.due_loop import do_batches
-from mpesa_stk.commands.signals import StopWish, stop_signals
-from mpesa_stk.commands.worker import run
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.database import advice
+from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
+from mpesa_stk.commands.worker import work
 from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.simulator import Scenario, SimulatorServer
 from processes import VARIABLES, command
 from support import ACCOUNTS, ManualClock, callback, make_config, make_transaction
 
 PATIENCE = 20.0
+CONTEXT = Context(command="worker")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process otherwise")
 
 
@@ -114,37 +115,37 @@ def test_pauses_after_a_failure_are_spread(chance: float, pause: float) -> None:
     assert Loop(StoreError("down"), chance=chance).pauses[1] == pytest.approx(pause)
 
 
-def test_a_wish_that_never_comes_is_waited_for_as_long_as_wanted() -> None:
+def test_flag_that_is_never_set_is_waited_for_as_long_as_wanted() -> None:
     """In short naps, since a signal wakes nobody."""
     clock = ManualClock()
-    wish = StopWish(clock)
-    assert not wish.wait(0.0)
-    assert not wish.wait(1.0)
+    stop = StopFlag(clock)
+    assert not stop.wait(0.0)
+    assert not stop.wait(1.0)
     assert sum(clock.slept) == pytest.approx(1.0)
     assert max(clock.slept) <= 0.2
-    assert not wish.has_come()
+    assert not stop.is_set()
 
 
-def test_a_wish_that_came_is_not_waited_for() -> None:
-    """However often it came."""
+def test_flag_that_is_set_is_not_waited_for() -> None:
+    """However often it was set."""
     clock = ManualClock()
-    wish = StopWish(clock)
-    wish.come()
-    wish.come()
-    assert wish.wait(math.inf)
-    assert wish.wait(60.0)
+    stop = StopFlag(clock)
+    stop.set()
+    stop.set()
+    assert stop.wait(math.inf)
+    assert stop.wait(60.0)
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_are_the_wish_to_stop(number: signal.Signals) -> None:
+def test_signals_set_the_flag(number: signal.Signals) -> None:
     """They end nothing by themselves, and afterwards the handlers are as before."""
     before = signal.getsignal(number)
-    with stop_signals() as wish:
-        assert not wish.has_come()
+    with stop_signals() as stop:
+        assert not stop.is_set()
         signal.raise_signal(number)
         signal.raise_signal(number)
-        assert wish.wait(PATIENCE)
+        assert stop.wait(PATIENCE)
     assert signal.getsignal(number) is before
 
 
@@ -155,8 +156,8 @@ def test_it_tells_the_handler_and_what_it_did(capsys: pytest.CaptureFixture[str]
     """A line for each batch that did something; nothing of it names the customer."""
     host = settled_host()
     told: list[Transaction] = []
-    wish = StopWish(host.clock)
-    assert run(lambda: host.payments, told.append, wish=wish, once=True) == 0
+    stop = StopFlag(host.clock)
+    assert work(CONTEXT, lambda: host.payments, told.append, stop=stop, once=True) == 0
     assert [paid.state for paid in told] == [TransactionState.SUCCEEDED]
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("claimed 1, reported 1\n", "")
@@ -172,21 +173,11 @@ def test_once_goes_on_while_there_is_more(capsys: pytest.CaptureFixture[str]) ->
             )
         )
     told: list[str] = []
-    wish = StopWish(host.clock)
+    stop = StopFlag(host.clock)
     handler = lambda paid: told.append(paid.transaction_no)  # noqa: E731
-    assert run(lambda: host.payments, handler, wish=wish, limit=2, once=True) == 0
+    assert work(CONTEXT, lambda: host.payments, handler, stop=stop, limit=2, once=True) == 0
     assert sorted(told) == ["0", "1", "2", "3", "4"]
     assert capsys.readouterr().out.count("claimed 2, reported 2\n") == 2
-
-
-def test_once_with_a_store_that_fails_is_not_done(capsys: pytest.CaptureFixture[str]) -> None:
-    """Cron sees the exit code."""
-    host = Host(BrokenStore("claim_due"))
-    assert run(lambda: host.payments, print, wish=StopWish(host.clock), once=True) == 1
-    assert capsys.readouterr().err.splitlines() == [
-        "mpesa-stk worker: the store failed: the database is down",
-        "mpesa-stk worker: see that the database runs, and that its user may use the tables",
-    ]
 
 
 def test_it_stops_after_the_payment_in_hand() -> None:
@@ -198,14 +189,14 @@ def test_it_stops_after_the_payment_in_hand() -> None:
                 transaction_no=str(number), state=TransactionState.FAILED, due_at=host.clock.now()
             )
         )
-    wish = StopWish(host.clock)
+    stop = StopFlag(host.clock)
     told: list[Transaction] = []
 
     def tell(transaction: Transaction) -> None:
         told.append(transaction)
-        wish.come()
+        stop.set()
 
-    assert run(lambda: host.payments, tell, wish=wish, limit=5) == 0
+    assert work(CONTEXT, lambda: host.payments, tell, stop=stop, limit=5) == 0
     assert len(told) == 1
     assert len(host.store.claim_due(host.clock.now(), 10, timedelta(seconds=60), ACCOUNTS)) == 4
 
@@ -225,8 +216,8 @@ def test_a_store_that_fails_does_not_end_it(
             if self.monotonic() > 1010:
                 store.broken = ""
 
-    wish = StopWish(Repaired())
-    assert run(lambda: host.payments, lambda _: wish.come(), wish=wish) == 0
+    stop = StopFlag(Repaired())
+    assert work(CONTEXT, lambda: host.payments, lambda _: stop.set(), stop=stop) == 0
     assert host.stored().reported
     failures = caplog.text.count("due_batch_failed")
     assert failures > 2
@@ -244,7 +235,7 @@ def test_handler_that_calls_exit_does_not_end_it() -> None:
     def leave(_transaction: Transaction) -> None:
         sys.exit(3)
 
-    assert run(lambda: host.payments, leave, wish=StopWish(host.clock), once=True) == 0
+    assert work(CONTEXT, lambda: host.payments, leave, stop=StopFlag(host.clock), once=True) == 0
     assert host.stored().history[-1].event == "host could not be told"
 
 
@@ -256,8 +247,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current directory that is not importable yet, and settings in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    for name, text in VARIABLES.items():
+    for name in (*VARIABLES, "mpesa_database"):
         monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    for name, text in VARIABLES.items():
         monkeypatch.setenv(name, text)
     return tmp_path
 
@@ -401,7 +394,6 @@ def test_settings_that_are_missing_are_told(
     "arguments",
     [
         [],
-        ["--handler", "a:b"],
         ["--handler", "a:b", "--database", "x", "--payments", "a:b"],
         ["--handler", "a:b", "--payments", "a:b", "--every", "0"],
         ["--handler", "a:b", "--payments", "a:b", "--every", "soon"],
@@ -418,6 +410,16 @@ def test_arguments_that_cannot_work_are_refused(
         worker(*arguments)
     assert caught.value.code == 2
     assert "usage: mpesa-stk worker" in capsys.readouterr().err
+
+
+def test_payments_must_be_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --database, --payments and the variable there is no work to do: exit code 2."""
+    with module(folder, "shop_m", GOOD):
+        assert worker("--handler", "shop_m:deliver") == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "mpesa-stk worker: mpesa_database: is not set, and --database is not given",
+        "mpesa-stk worker: `mpesa-stk doctor` says what to do about each setting",
+    ]
 
 
 def test_without_sqlalchemy_it_says_what_to_install(
@@ -453,6 +455,28 @@ def test_payments_of_a_factory(folder: Path, capsys: pytest.CaptureFixture[str])
         assert worker(*arguments) == 0
         assert [paid.reference for paid in sys.modules["host_h"].told] == ["INV-1"]
     assert capsys.readouterr().out == "claimed 1, reported 1\n"
+
+
+BROKEN = """
+from mpesa_stk import Payments, StkClient, StkConfig
+from hosts import BrokenStore
+
+def payments():
+    return Payments(StkClient(StkConfig.from_env()), BrokenStore("claim_due"))
+"""
+
+
+def test_once_with_a_store_that_fails_is_not_done(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cron sees the exit code."""
+    arguments = ("--handler", "shop_n:deliver", "--payments", "host_n:payments", "--once")
+    with module(folder, "host_n", BROKEN), module(folder, "shop_n", GOOD):
+        assert worker(*arguments) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "mpesa-stk worker: the store failed: the database is down",
+        "mpesa-stk worker: see that the database runs, and that its user may use the tables",
+    ]
 
 
 SETS_UP_LOGGING = """
@@ -547,6 +571,18 @@ def test_a_new_database_gets_its_tables(folder: Path, capsys: pytest.CaptureFixt
         assert worker(*arguments, "--every", "0.5", "--limit", "3") == 0
     assert capsys.readouterr() == ("", "")
     assert (folder / "p.db").stat().st_size > 0
+
+
+def test_the_database_may_come_from_the_environment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then its URL is not among the arguments, which other users of the machine can see."""
+    monkeypatch.setenv("MPESA_DATABASE", "sqlite:///p.db")
+    with sql_store(folder) as store:
+        settled_payments(store, "INV-1")
+    with module(folder, "shop_o", TELLING):
+        assert worker("--handler", "shop_o:deliver", "--once") == 0
+    assert (folder / "told").read_text(encoding="utf-8") == "INV-1 FAILED\n"
 
 
 def test_open_payment_is_followed_to_its_report(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mpesa_stk import ConfigurationError, StkConfig
-from mpesa_stk.commands.posting import secrets_of
+from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.environment import PRODUCTION, Environment
 from mpesa_stk.strength import is_too_wide, secret_fault
@@ -65,7 +65,7 @@ def test_a_secret_that_can_be_guessed_is_refused(secret: str, fault: str | None)
 def test_a_printed_secret_is_good_enough_for_trying_things_out() -> None:
     """`serve --simulate` and `trigger` sign with the secrets that the pages show."""
     secret = "only-to-try-it-out"
-    assert secrets_of({"CALLBACK_SECRET": secret}) == (secret,)
+    assert Context(environ={"CALLBACK_SECRET": secret}).callback_secrets() == (secret,)
 
 
 def test_random_secrets_are_taken() -> None:

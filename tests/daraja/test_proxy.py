@@ -14,6 +14,7 @@ import pytest
 from certificates import Tls
 from loopback import Exchange, Server, answer, answer_json, upgrade_to_tls
 from mpesa_stk import NotSent, StkClient, StkConfig, cli
+from mpesa_stk.commands.context import Context
 from support import (
     CALLBACK_URL,
     CHECKOUT_ID,
@@ -83,8 +84,7 @@ def variables(tls: Tls, inspector: InspectingProxy) -> Iterator[dict[str, str]]:
 def run(*words: str, **options: Any) -> tuple[int, str]:
     """A command's exit code and what it printed."""
     out = io.StringIO()
-    arguments = cli._parser().parse_args(list(words))
-    return arguments.command(arguments, stdout=out, **options), out.getvalue()
+    return cli.main(words, context=Context(stdout=out, **options)), out.getvalue()
 
 
 def test_doctor_reaches_daraja_and_the_callback_url(

@@ -10,6 +10,7 @@ from typing import Any
 
 from daraja_double import answer, refusal
 from mpesa_stk import HttpRequest, HttpResponse, cli
+from mpesa_stk.commands.context import Context
 from support import (
     CALLBACK_SECRET,
     CALLBACK_URL,
@@ -40,9 +41,9 @@ def diagnosed(
 ) -> tuple[int, list[dict[str, str]]]:
     """The doctor's exit code and findings; no secret is in them."""
     out = io.StringIO()
-    arguments = cli._parser().parse_args(["doctor", "--json", *options])
     given.setdefault("folder", Path(__file__).parent)  # there is no .env in it
-    code: int = arguments.command(arguments, environ=environ, stdout=out, **given)
+    context = Context(environ=environ, stdout=out, **given)
+    code = cli.main(["doctor", "--json", *options], context=context)
     assert not any(canary in out.getvalue() for canary in CANARIES)
     told = json.loads(out.getvalue())
     levels = [finding["level"] for finding in told["findings"]]

@@ -19,7 +19,7 @@ VARIABLES = {
     "pass_key": CANARIES[2],
     "c2b_callback": CALLBACK_URL,
 }
-_UNSET = {*VARIABLES, "callback_secret"}
+_UNSET = {*VARIABLES, "callback_secret", "mpesa_database"}
 _PATIENCE = 120.0
 
 

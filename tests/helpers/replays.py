@@ -10,6 +10,7 @@ import pytest
 
 from loopback import Act, Received, Server, answer_json
 from mpesa_stk import cli
+from mpesa_stk.commands.context import Context
 from support import CANARIES, ManualClock
 
 TAKEN = answer_json({"ResultCode": 0, "ResultDesc": "Accepted"})
@@ -17,9 +18,9 @@ TAKEN = answer_json({"ResultCode": 0, "ResultDesc": "Accepted"})
 
 def run(*argv: str, file: bytes = b"", environ: dict[str, str] | None = None, **given: Any) -> int:
     """Run the command on a file that comes by stdin, with these variables and no others."""
-    arguments = cli._parser().parse_args(["replay", "-", *argv])
     stdin = io.BytesIO(file)
-    code: int = arguments.command(arguments, environ=environ or {}, stdin=stdin, **given)
+    context = Context(environ=environ or {}, stdin=stdin, **given)
+    code = cli.main(["replay", "-", *argv], context=context)
     assert not stdin.closed
     return code
 

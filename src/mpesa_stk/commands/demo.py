@@ -11,7 +11,9 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, UNKNOWN, Commands
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, UNKNOWN
+from mpesa_stk.commands.options import Subparsers
 from mpesa_stk.errors import InvalidRequest
 from mpesa_stk.simulator import demo
 from mpesa_stk.simulator.outcomes import OUTCOMES, PAID
@@ -23,7 +25,7 @@ _PAGE_STAYS = 60.0
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 
 
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "demo",
@@ -68,7 +70,7 @@ def browser(
     return webbrowser.open if wanted and has_display else None
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(_context: Context, arguments: argparse.Namespace, /) -> int:
     try:
         order = demo.check_order(
             phone=arguments.phone, amount=arguments.amount, reference=arguments.reference

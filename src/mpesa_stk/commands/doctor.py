@@ -1,50 +1,38 @@
 """``mpesa-stk doctor``: checks a configuration without moving money.
 
-It contacts the configured addresses of Daraja and the configured callback URL, and nothing else.
+It contacts the configured addresses of Daraja and the configured callback URL, and no other.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
-import os
+import re
 import warnings
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
 
 import attrs
 
-from mpesa_stk.client import StkClient
-from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.commands import checks, hints, reach
-from mpesa_stk.commands.checks import Finding
-from mpesa_stk.commands.parsers import DONE, NOT_DONE, Commands
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.doctor_network import check_network
+from mpesa_stk.commands.doctor_settings import NAMES, Finding, check_refusal, check_settings
+from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
+from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.config import StkConfig
-from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse, Transport
-from mpesa_stk.daraja.retry import RetryPolicy
-from mpesa_stk.errors import (
-    AuthenticationFailed,
-    ConfigurationError,
-    DarajaError,
-    GatewayBlocked,
-    MpesaError,
-    NotSent,
-    OutcomeUnknown,
-    RateLimited,
-    UnexpectedResponse,
-)
+from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.environ import REQUIRED
+from mpesa_stk.errors import ConfigurationError
 
-__all__ = ["add_to", "run"]
-
-# Of the shape that Daraja gives out, with a date and a phone that cannot be.
-_MADE_UP_ID = "ws_CO_01011970000000000700000000"
-_MOST_OFF = 60.0
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_SET_IN_FILE = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=", re.MULTILINE)
+_WORDS_IN_FRONT = re.compile("(?:MPESA|DARAJA|SAFARICOM|LNM|STK)+")
+_ALIKE = 0.92
 
 
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "doctor",
@@ -53,59 +41,43 @@ def add_to(commands: Commands, /) -> None:
         "token and about a payment that cannot exist, and GETs your callback URL.",
     )
     command.add_argument("--offline", action="store_true", help="look at the settings only")
-    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_json(command)
     command.set_defaults(command=run)
 
 
-def run(
-    arguments: argparse.Namespace,
-    *,
-    environ: Mapping[str, str] | None = None,
-    clock: Clock | None = None,
-    transport: Transport | None = None,
-    resolve: reach.Resolve | None = None,
-    folder: Path | None = None,
-    stdout: TextIO | None = None,
-) -> int:
-    """Check everything; returns the exit code."""
-    environ = os.environ if environ is None else environ
-    findings = [*checks.of_variables(environ), *hints.of_names(environ)]
-    findings += hints.of_file(_dotenv(folder or Path()), environ)
+def run(context: Context, arguments: argparse.Namespace, /) -> int:
+    """Check everything, and print the findings."""
+    environ = context.environ
+    findings = [*check_variables(environ), *check_names(environ)]
+    findings += check_file(_read_dotenv(context.folder), environ)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it would warn of is a finding below
+            warnings.simplefilter("ignore")  # the finding about banned words says the same
             config = StkConfig.from_env(environ)
     except ConfigurationError as error:
-        findings += checks.of_refusal(error)
+        findings += check_refusal(error)
     else:
-        findings += checks.of_settings(config)
-        findings += hints.of_open_doors(config)
-        findings += hints.of_tunnel(config)
-        findings += checks.of_proxies(environ)
+        findings += check_settings(config)
+        findings += check_proxies(environ)
         if not arguments.offline:
-            findings += _asked(
-                config,
-                transport=transport if transport is not None else _default_transport(config),
-                clock=clock if clock is not None else SystemClock(),
-                resolve=resolve if resolve is not None else reach.addresses_of,
-            )
-    _print(findings, as_json=arguments.json, stdout=stdout)
+            findings += check_network(context, config)
+    _print(context, findings, as_json=arguments.json)
     return NOT_DONE if any(finding.level == "problem" for finding in findings) else DONE
 
 
-def _dotenv(folder: Path) -> str:
-    """What the file ``.env`` of a folder holds, at least its beginning; nothing if there is none."""
+def _read_dotenv(folder: Path) -> str:
+    """Read the beginning of the file ``.env`` of a folder. Returns ``""`` if it cannot be read."""
     path = folder / ".env"
     try:
         if path.is_file():
             with path.open("rb") as file:
                 return file.read(MAX_BODY).decode("utf-8", "replace")
     except OSError:
-        pass  # somebody else's file is not ours to read
+        pass  # the file of another user: the checks go on without it
     return ""
 
 
-def _print(findings: list[Finding], *, as_json: bool, stdout: TextIO | None) -> None:
+def _print(context: Context, findings: list[Finding], *, as_json: bool) -> None:
     levels = [finding.level for finding in findings]
     problems, cautions = levels.count("problem"), levels.count("warning")
     if as_json:
@@ -114,144 +86,114 @@ def _print(findings: list[Finding], *, as_json: bool, stdout: TextIO | None) -> 
             "warnings": cautions,
             "findings": [attrs.asdict(finding) for finding in findings],
         }
-        print(json.dumps(facts, indent=2), file=stdout)
+        context.show(json.dumps(facts, indent=2))
         return
     for finding in findings:
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.level:<8} {finding.check}: {finding.text}{remedy}", file=stdout)
-    print(f"problems: {problems}, warnings: {cautions}", file=stdout)
+        context.show(f"{finding.level:<8} {finding.check}: {finding.text}{remedy}")
+    context.show(f"problems: {problems}, warnings: {cautions}")
 
 
-# --- Daraja ----------------------------------------------------------------------------------------------
+# --- the environment variables ---------------------------------------------------------------------------
 
 
-def _default_transport(config: StkConfig) -> Transport:
-    # Imported here: requests takes long to import, and the other commands may not need it.
-    from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
-
-    return RequestsTransport(
-        proxies=config.proxies, ca_bundle=config.ca_bundle, user_agent=config.user_agent
-    )
-
-
-class _Watch:
-    """A transport that notes how far our clock is from the server's.
-
-    Attributes:
-        ahead: Seconds; None as long as no answer named a time.
-    """
-
-    def __init__(self, transport: Transport, clock: Clock) -> None:
-        self.ahead: float | None = None
-        self._transport = transport
-        self._clock = clock
-
-    def send(self, request: HttpRequest, /) -> HttpResponse:
-        """Send it."""
-        answer = self._transport.send(request)
-        moment = _date(answer.headers.get("date", ""))
-        if moment is not None:
-            self.ahead = (self._clock.now() - moment).total_seconds()
-        return answer
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._transport.close()
+def check_variables(environ: Mapping[str, str], /) -> Iterator[Finding]:
+    """Yield variables with white space around them, or that are set twice with different values."""
+    for name in NAMES:
+        found = {spelling for spelling in (name, name.upper()) if environ.get(spelling)}
+        for spelling in sorted(found):
+            yield from _check_white_space(spelling, environ[spelling])
+        if len({environ[spelling].strip() for spelling in found}) > 1:
+            yield Finding(
+                level="warning",
+                check=name,
+                text=f"is set twice, and differs: {name} counts, {name.upper()} does not",
+                remedy="unset one of them",
+            )
 
 
-def _date(text: str) -> datetime | None:
-    """The moment of a Date header."""
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
-def _asked(
-    config: StkConfig, *, transport: Transport, clock: Clock, resolve: reach.Resolve
-) -> Iterator[Finding]:
-    """What Daraja and the callback URL answer."""
-    watch = _Watch(transport, clock)
-    with StkClient(config, transport=watch, clock=clock, retry=RetryPolicy(attempts=2)) as client:
-        yield from _of_daraja(client)
-        yield _of_clock(watch.ahead)
-        yield from reach.of_callback(config, transport=transport, resolve=resolve)
-
-
-def _of_daraja(client: StkClient) -> Iterator[Finding]:
-    """Fetch a token, and ask about a payment that cannot exist."""
-    step = "token"
-    try:
-        client.token()
-        yield Finding(level="ok", check=step, text="consumer_key and consumer_secret are accepted")
-        step = "credentials"
-        answer = client.query(_MADE_UP_ID)
-    except MpesaError as error:
-        yield _of_error(step, error)
-        return
-    if answer.not_found:
-        yield Finding(level="ok", check=step, text="shortcode and pass_key are accepted")
-        return
-    yield Finding(
-        level="warning",
-        check=step,
-        text="Daraja did not say that it does not know a made-up CheckoutRequestID",
-        remedy="check that mpesa_query_check_url is Daraja's own address, and run this again",
-    )
-
-
-def _of_error(step: str, error: MpesaError) -> Finding:
-    """What is wrong where Daraja could not be asked, or refused."""
-    level: checks.Level = "warning" if isinstance(error, RateLimited) else "problem"
-    if isinstance(error, AuthenticationFailed):
-        remedy = _CREDENTIALS.get((step, error.reason), _NOT_APPROVED)
-    elif isinstance(error, DarajaError) and "merchant" in (error.error_message or "").lower():
-        remedy = "set the paybill, or a till's store number and not the till's own, as shortcode"
-    else:
-        remedy = next(words for kind, words in _REMEDIES if isinstance(error, kind))
-    incident = getattr(error, "incident_id", None)
-    text = f"{error} (incident {incident})" if incident else str(error)
-    return Finding(level=level, check=step, text=text, remedy=remedy)
-
-
-_NOT_APPROVED = (
-    "have M-Pesa Express enabled and approved for this app (a token from before stays without it for "
-    "up to an hour), and take all addresses from one environment"
-)
-_CREDENTIALS: Mapping[tuple[str, str], str] = {
-    (
-        "token",
-        "credentials",
-    ): "copy consumer_key and consumer_secret anew from one app, the one of this "
-    "environment: sandbox and production have different ones",
-    ("credentials", "credentials"): "set the passkey that belongs to this shortcode here, whole",
-}
-_REMEDIES: tuple[tuple[type[MpesaError], str], ...] = (
-    (RateLimited, "wait a minute and run this again"),
-    (DarajaError, "check Daraja's addresses and the shortcode against the portal"),
-    (GatewayBlocked, "tell Safaricom the incident id, or send from another address"),
-    (UnexpectedResponse, "check that the addresses are Daraja's own, and run this again later"),
-    (NotSent, "check this machine's network; where it needs a proxy, set mpesa_proxy"),
-    (OutcomeUnknown, "run this again later; check this machine's network and certificates"),
-    (MpesaError, "run this again later"),
-)
-
-
-def _of_clock(ahead: float | None) -> Finding:
-    if ahead is None:
-        return Finding(
+def _check_white_space(name: str, value: str) -> Iterator[Finding]:
+    if value.strip() != value:
+        yield Finding(
             level="warning",
-            check="clock",
-            text="Daraja named no time to compare this machine's clock with",
-            remedy="run this again once Daraja answers",
+            check=name,
+            text="has white space around it, which is dropped here and perhaps not elsewhere",
+            remedy="remove the white space",
         )
-    if abs(ahead) > _MOST_OFF:
-        return Finding(
-            level="problem",
-            check="clock",
-            text=f"this machine's clock is {abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}, "
-            "and the time is a part of each password",
-            remedy="set the clock, and keep it right with NTP",
+
+
+def check_proxies(environ: Mapping[str, str], /) -> Iterator[Finding]:
+    """Yield the proxies of the environment, which other programs use and this library does not."""
+    spellings = [spelling for name in _PROXIES for spelling in (name, name.upper())]
+    found = [spelling for spelling in spellings if environ.get(spelling)]
+    if found:
+        yield Finding(
+            level="warning",
+            check="proxies",
+            text=f"{' and '.join(found)} set, but not used by this library",
+            remedy="where Daraja is reached through a proxy, set mpesa_proxy",
         )
-    return Finding(level="ok", check="clock", text="agrees with Daraja's")
+
+
+def check_names(environ: Mapping[str, str], /) -> Iterator[Finding]:
+    """Yield variables that this package does not read, but whose names resemble an optional setting.
+
+    The error about a missing setting that is required names them itself.
+    """
+    for other in sorted(environ):
+        meant = _meant(other)
+        if (
+            meant in NAMES
+            and meant not in REQUIRED
+            and not _is_set(environ, meant)
+            and environ[other]
+        ):
+            yield Finding(
+                level="warning",
+                check=meant,
+                text=f"is not set, but {other} is, which nothing reads",
+                remedy=f"did you mean {meant.upper()}? Rename the variable",
+            )
+
+
+def check_file(text: str, environ: Mapping[str, str], /) -> Iterator[Finding]:
+    """Yield the settings of a file ``.env`` that are not in the environment.
+
+    Args:
+        text: The text of the file.
+        environ: The variables that are set.
+    """
+    found = dict.fromkeys(_SET_IN_FILE.findall(text))
+    unread = [name for name in found if (meant := _meant(name)) and not _is_set(environ, meant)]
+    if unread:
+        yield Finding(
+            level="warning",
+            check=".env",
+            text=f"lies in this folder with {', '.join(unread)}, but nothing reads it",
+            remedy="load it into the environment first: set -a; . ./.env; set +a",
+        )
+
+
+def _is_set(environ: Mapping[str, str], name: str) -> bool:
+    return any(environ.get(spelling, "").strip() for spelling in (name, name.upper()))
+
+
+def _meant(other: str) -> str | None:
+    """Return the setting that a name stands for or resembles, or None."""
+    if not _NAME.fullmatch(other):
+        return None
+    letters = re.sub("[^A-Z0-9]", "", other.upper())
+    front = _WORDS_IN_FRONT.match(letters)
+    known = _letters_of(NAMES, cut=front is not None)
+    # Many files of environment variables shorten this one.
+    known |= {"ENV": "mpesa_environment"} if front else {}
+    near = difflib.get_close_matches(letters[front.end() :] if front else letters, known, 1, _ALIKE)
+    return known[near[0]] if near else None
+
+
+def _letters_of(names: Iterable[str], *, cut: bool) -> dict[str, str]:
+    """Return each name by its letters, without the words in front if `cut` is set."""
+    by_letters = {name.replace("_", "").upper(): name for name in names}
+    if not cut:
+        return by_letters
+    return {_WORDS_IN_FRONT.sub("", letters, 1): name for letters, name in by_letters.items()}

@@ -1,9 +1,8 @@
-"""What `trigger` and `replay` share: where callbacks are posted, and what is told of the answers."""
+"""Posts callbacks to a shop of any language, for `trigger` and `replay`: the address, and the answer."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
@@ -11,26 +10,14 @@ from datetime import datetime, timezone
 import attrs
 
 from mpesa_stk.account import PayBill, Till
-from mpesa_stk.clock import Clock
-from mpesa_stk.commands.parsers import DONE, NOT_DONE, UNKNOWN
-from mpesa_stk.environ import settings_from
+from mpesa_stk.commands.context import Context, one_line
+from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
+from mpesa_stk.commands.options import seconds
 from mpesa_stk.errors import ConfigurationError, InvalidRequest
 from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.transaction import Transaction
-from mpesa_stk.simulator.demo import fresh_merchant
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, Posted, post_callback
 from mpesa_stk.urls import daraja_url_fault
-
-__all__ = [
-    "Answer",
-    "Receiver",
-    "add_options",
-    "exit_code",
-    "one_line",
-    "post",
-    "receiver",
-    "secrets_of",
-]
 
 _LONGEST_WAIT = 600.0
 _PATIENCE = 30.0
@@ -38,7 +25,6 @@ _NUMBER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _PAYBILL = re.compile(r"paybill ([0-9]+)")
 _TILL = re.compile(r"till ([0-9]+) of store ([0-9]+)")
-_UNSAFE = re.compile(r"[^ -~]")
 _MOMENT = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _MOST_SHOWN = 4096
 _MOST_OF_A_PLACE = 300
@@ -46,7 +32,7 @@ _SIGNED = re.compile(r"[0-9a-f-]{36}\.[0-9a-f]{32}")
 
 
 def add_options(command: argparse.ArgumentParser, /) -> None:
-    """Add what both commands take."""
+    """Add the options of both commands."""
     command.add_argument(
         "--to", metavar="URL", help="your callback URL, http or https (C2B_CALLBACK)"
     )
@@ -56,33 +42,23 @@ def add_options(command: argparse.ArgumentParser, /) -> None:
     command.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds(_LONGEST_WAIT),
         default=_PATIENCE,
         help="to wait for an answer (%(default).0f)",
     )
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= _LONGEST_WAIT:
-        raise argparse.ArgumentTypeError(f"must be above 0, at most {_LONGEST_WAIT:.0f} seconds")
-    return seconds
-
-
-# --- where to ------------------------------------------------------------------------------------------
+# --- the address ---------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class Receiver:
-    """The host's own callback endpoint.
+    """The callback endpoint of the shop.
 
     Attributes:
-        url: The callback URL of the settings, before a payment's token is added to it.
-        secrets: What signs; empty where callbacks are not signed.
-        account: Who is paid, as transactions have it; None where nothing says it.
+        url: The callback URL of the settings, without the token of a payment.
+        secrets: Sign callback URLs. Empty if callbacks are not signed.
+        account: Who is paid, as transactions store it, or None if it is not known.
     """
 
     url: str
@@ -90,10 +66,10 @@ class Receiver:
     account: str | None
 
     def at(self, token: str, /) -> str:
-        """The address with a token that is known.
+        """Return the address with a given token.
 
         Raises:
-            InvalidRequest: It cannot be a part of an address.
+            InvalidRequest: The token cannot be a part of an address.
         """
         if not _TOKEN.fullmatch(token):
             raise InvalidRequest("token", "must be 1 to 128 letters, digits and - . _ ~")
@@ -101,10 +77,10 @@ class Receiver:
         return f"{self.url.rstrip('/')}/{token}/"
 
     def signed(self, *, transaction_no: str, amount: int) -> str:
-        """The address of one payment, as its push would have told it to Daraja.
+        """Return the address of one payment, as its push would have sent it to Daraja.
 
         Raises:
-            InvalidRequest: What is needed to sign is missing, or cannot work.
+            InvalidRequest: The payment, the secret or the account is missing or cannot work.
         """
         if not _NUMBER.fullmatch(transaction_no):
             raise InvalidRequest("transaction_no", "must be a UUID in lower case")
@@ -117,7 +93,7 @@ class Receiver:
             transaction_no=transaction_no,
             account=self.account,
             amount=amount,
-            # The rest is not signed.
+            # The signature does not cover the rest.
             phone_number="",
             reference="",
             created=_MOMENT,
@@ -132,50 +108,28 @@ class Receiver:
             raise InvalidRequest("to", "must not have a query where a token is added to its path")
 
 
-def receiver(arguments: argparse.Namespace, environ: Mapping[str, str] | None, /) -> Receiver:
-    """Where the arguments and the environment say that callbacks go.
+def read_receiver(context: Context, arguments: argparse.Namespace, /) -> Receiver:
+    """Read the endpoint from the arguments, or else from the environment.
 
     Raises:
-        InvalidRequest: They cannot work.
+        InvalidRequest: An argument is missing or cannot work.
+        ConfigurationError: ``callback_secret`` cannot work.
     """
-    environ = os.environ if environ is None else environ
-    settings, problems = settings_from(environ)
-    url = arguments.to if arguments.to is not None else settings["callback_url"]
+    url = arguments.to if arguments.to is not None else context.variable("c2b_callback")
     if not url:
         raise InvalidRequest("to", "is needed, since c2b_callback is not set")
-    # The address is the user's own: plain http is as good as https.
+    # The address is the user's, so plain http is allowed as well.
     fault = daraja_url_fault(re.sub("^http:", "https:", url, flags=re.IGNORECASE))
     if fault:
         raise InvalidRequest("to", fault.replace("https", "http or https"))
-    try:
-        secrets = _checked(settings["callback_secrets"])
-    except ConfigurationError as error:
-        raise InvalidRequest(*error.problems[0]) from None
-    account = None if problems.keys() & {"shortcode", "till_number"} else str(settings["account"])
-    if arguments.account is not None:
-        account = _account(arguments.account)
+    secrets = context.callback_secrets()
+    given = arguments.account
+    account = context.account() if given is None else _account(given)
     return Receiver(url=url, secrets=secrets, account=account)
 
 
-def secrets_of(environ: Mapping[str, str], /) -> tuple[str, ...]:
-    """What ``callback_secret`` holds; nothing where it is not set.
-
-    Raises:
-        ConfigurationError: It cannot work.
-    """
-    return _checked(settings_from(environ)[0]["callback_secrets"])
-
-
-def _checked(given: tuple[str, ...]) -> tuple[str, ...]:
-    """The secrets, if they can work; raises as `secrets_of` does."""
-    try:
-        return attrs.evolve(fresh_merchant(), callback_secrets=given).callback_secrets
-    except ConfigurationError as error:
-        raise ConfigurationError((("callback_secret", error.problems[0][1]),)) from None
-
-
 def _account(text: str) -> str:
-    """The account as transactions have it."""
+    """Read an account as transactions store it."""
     paybill, till = _PAYBILL.fullmatch(text), _TILL.fullmatch(text)
     try:
         if paybill:
@@ -189,12 +143,12 @@ def _account(text: str) -> str:
     )
 
 
-# --- what is told --------------------------------------------------------------------------------------
+# --- the answer ----------------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class Answer:
-    """What became of one callback, and how long it took."""
+    """The answer to one callback, or the error in its place."""
 
     posted: Posted
     seconds: float
@@ -205,15 +159,15 @@ class Answer:
 
     @property
     def body(self) -> str:
-        """The beginning of its body, fit for a terminal."""
+        """The beginning of its body, safe in a terminal."""
         lines = self.posted.body[:_MOST_SHOWN].decode("utf-8", "replace").splitlines()
         return "\n".join(map(one_line, lines)).strip("\n")
 
     def complaints(self, *, signed_with: str) -> Iterator[str]:
-        """What Daraja would make of it, and what to do.
+        """Yield the reasons for which Daraja would not count the callback as taken, with advice.
 
         Args:
-            signed_with: Names what the user gave, or did not give, to sign with.
+            signed_with: Names the options and settings that sign.
         """
         status = self.posted.status
         if self.posted.timed_out:
@@ -252,24 +206,15 @@ _CLASSES: Mapping[int, str] = {
 }
 
 
-def one_line(text: str, /) -> str:
-    """A text from outside, fit for one line of a terminal."""
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
-
-
-def post(url: str, body: bytes, /, *, clock: Clock, timeout: float) -> Answer:
-    """Post one callback and measure it."""
-    started = clock.monotonic()
+def post(context: Context, url: str, body: bytes, /, *, timeout: float) -> Answer:
+    """Post one callback, and measure how long the answer takes."""
+    started = context.clock.monotonic()
     posted = post_callback(url, body, timeout=timeout)
-    return Answer(posted=posted, seconds=clock.monotonic() - started)
+    return Answer(posted=posted, seconds=context.clock.monotonic() - started)
 
 
 def exit_code(answers: Iterable[Answer], /) -> int:
-    """Done if all were taken; not done if one was not; unknown if the time was up for one."""
+    """Return DONE if all were taken, NOT_DONE if one was refused, else UNKNOWN: one timed out."""
     kept = [answer.posted for answer in answers if not answer.posted.taken]
     if any(not posted.timed_out for posted in kept):
         return NOT_DONE

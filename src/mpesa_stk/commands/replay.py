@@ -1,23 +1,23 @@
-"""``mpesa-stk replay``: sends stored callbacks to the host's own endpoint again, in their order."""
+"""``mpesa-stk replay``: posts stored callbacks to the shop again, in their order."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
+import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 import attrs
 
-from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.commands import posting
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, NOT_DONE, UNKNOWN, Commands
+from mpesa_stk.commands.context import BadArgument, Context, one_line
+from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
+from mpesa_stk.commands.options import Subparsers, whole_number
 from mpesa_stk.commands.posting import Answer, Receiver
-from mpesa_stk.commands.stored import numbered
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.daraja.models import CallbackResult, PaymentConfirmed
@@ -25,14 +25,13 @@ from mpesa_stk.daraja.wire import WireError, read_object
 from mpesa_stk.errors import InvalidCallback, InvalidRequest
 from mpesa_stk.secrecy import mask_checkout_id
 
-__all__ = ["add_to", "run"]
-
+_LAST_LINE = 999_999_999
 _SIGNED_WITH = (
     "callback_secret, --account, and `token`, or `transaction_no` and `amount`, of its line"
 )
 
 
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "replay",
@@ -48,79 +47,44 @@ def add_to(commands: Commands, /) -> None:
     )
     posting.add_options(command)
     command.add_argument(
-        "--only", metavar="N", type=_number, help="send what begins on line N alone"
+        "--only",
+        metavar="N",
+        type=whole_number(1, _LAST_LINE),
+        help="send what begins on line N alone",
     )
     command.add_argument("--raw", action="store_true", help="send what is no callback too")
     command.set_defaults(command=run)
 
 
-def _number(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or int(text[:9]) < 1:
-        raise argparse.ArgumentTypeError("must be a number of at least 1")
-    return int(text[:9])
-
-
-def run(
-    arguments: argparse.Namespace,
-    *,
-    environ: Mapping[str, str] | None = None,
-    clock: Clock | None = None,
-    stdin: BinaryIO | None = None,
-    stdout: TextIO | None = None,
-) -> int:
-    """Send what the file holds; returns the exit code."""
+def run(context: Context, arguments: argparse.Namespace, /) -> int:
+    """Post the callbacks of the file."""
+    receiver = posting.read_receiver(context, arguments)
+    only: int | None = arguments.only
     try:
-        receiver = posting.receiver(arguments, environ)
-    except InvalidRequest as error:
-        print(f"mpesa-stk replay: {error}", file=sys.stderr)
-        return BAD_ARGUMENTS
-    try:
-        opened = _opened(arguments.file, stdin)
+        opened = _open(context, arguments.file)
     except (OSError, ValueError):
         # A file name may hold anything, and an OSError repeats it.
-        print("mpesa-stk replay: FILE: cannot be read", file=sys.stderr)
-        return BAD_ARGUMENTS
-    sender = _Sender(receiver, arguments, clock or SystemClock(), stdout)
-    try:
-        return _send_all(opened, sender, arguments.only)
-    except BrokenPipeError:
-        _let_go(stdout or sys.stdout, sys.stderr)
-        return NOT_DONE
-
-
-def _send_all(opened: AbstractContextManager[BinaryIO], sender: _Sender, only: int | None) -> int:
-    """Send each line, or one alone, and tell the total; returns the exit code."""
+        raise BadArgument("FILE: cannot be read") from None
+    sender = _Sender(context, receiver, arguments)
     try:
         with opened as file:
-            for number, line in numbered(file):
+            for number, line in numbered_objects(file):
                 if only in (None, number):
                     sender.send(number, line)
     except KeyboardInterrupt:
-        print("mpesa-stk replay: stopped: your shop may have taken the last one", file=sys.stderr)
+        context.complain("stopped: your shop may have taken the last one")
         sender.end()
         return UNKNOWN
     if not sender.seen:
-        what = "holds nothing" if only is None else f"has nothing in line {only}"
-        print(f"mpesa-stk replay: FILE: {what}", file=sys.stderr)
-        return BAD_ARGUMENTS
+        raise BadArgument(
+            "FILE: holds nothing" if only is None else f"FILE: has nothing in line {only}"
+        )
     return sender.end()
 
 
-def _opened(name: str, stdin: BinaryIO | None) -> AbstractContextManager[BinaryIO]:
-    """The file, to be closed; or stdin, which is left open."""
-    if name == "-":
-        return nullcontext(stdin or sys.stdin.buffer)
-    return Path(name).open("rb")
-
-
-def _let_go(*streams: TextIO) -> None:
-    """Drop what is kept for a reader who left, so that the interpreter's end is quiet too."""
-    for stream in streams:
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
+def _open(context: Context, name: str) -> AbstractContextManager[BinaryIO]:
+    """Open the file. Stdin stays open at the end of the block."""
+    return nullcontext(context.open_input()) if name == "-" else Path(name).open("rb")
 
 
 # --- sending ---------------------------------------------------------------------------------------------
@@ -128,7 +92,7 @@ def _let_go(*streams: TextIO) -> None:
 
 @attrs.frozen(kw_only=True)
 class _Stored:
-    """A stored callback, and what is known of the address that it came to."""
+    """A stored callback, and the parts of its address that are stored beside it."""
 
     body: bytes = attrs.field(repr=False)
     result: CallbackResult | None
@@ -137,10 +101,10 @@ class _Stored:
     amount: int | None = None
 
     def address(self, receiver: Receiver) -> str:
-        """Where to.
+        """Return the address to post to.
 
         Raises:
-            InvalidRequest: What is stored beside it cannot work.
+            InvalidRequest: A part of the address is missing or cannot work.
         """
         if self.token is not None:
             return receiver.at(self.token)
@@ -155,11 +119,11 @@ class _Stored:
 
 
 def _read(line: bytes, *, raw: bool) -> _Stored:
-    """A line's callback.
+    """Read the callback of a line.
 
     Raises:
-        InvalidRequest: It is too long, or what is stored beside it has another type.
-        InvalidCallback: It is none, which `raw` allows.
+        InvalidRequest: It is too long, or a part of its address has another type.
+        InvalidCallback: It is not a callback, and `raw` is not set.
     """
     if len(line) > MAX_BODY:
         raise InvalidRequest("body", "must be at most 64 KiB")
@@ -192,65 +156,154 @@ def _beside(facts: Mapping[str, Any], name: str, kind: type) -> object:
 
 
 class _Sender:
-    """Sends one after the other, tells of each, and counts."""
+    """Posts callbacks one after the other, prints a line for each, and counts them."""
 
-    def __init__(
-        self,
-        receiver: Receiver,
-        arguments: argparse.Namespace,
-        clock: Clock,
-        stdout: TextIO | None,
-    ) -> None:
+    def __init__(self, context: Context, receiver: Receiver, arguments: argparse.Namespace) -> None:
         self.seen = 0
+        self._context = context
         self._receiver = receiver
         self._raw: bool = arguments.raw
         self._timeout: float = arguments.timeout
-        self._clock = clock
-        self._stdout = stdout
         self._codes: Counter[int | None] = Counter()
-        self._complained: set[str] = set()
+        self._complaints: set[str] = set()
 
     def send(self, number: int, line: bytes) -> None:
-        """Send a line, if it can be sent."""
+        """Post a line, if it can be posted."""
         self.seen += 1
         try:
             stored = _read(line, raw=self._raw)
             url = stored.address(self._receiver)
         except (InvalidRequest, InvalidCallback) as error:
             self._codes[None] += 1
-            self._show(f"line {number:<5} not sent: {posting.one_line(str(error))}")
+            self._context.show(f"line {number:<5} not sent: {one_line(str(error))}")
             return
-        answer = posting.post(url, stored.body, clock=self._clock, timeout=self._timeout)
+        answer = posting.post(self._context, url, stored.body, timeout=self._timeout)
         self._codes[posting.exit_code([answer])] += 1
-        self._show(f"line {number:<5} {_named(stored.result)}  {answer}")
+        self._context.show(f"line {number:<5} {_named(stored.result)}  {answer}")
         self._complain(answer)
 
     def _complain(self, answer: Answer) -> None:
-        """Say what is wrong with an answer, once for all that are alike."""
+        """Print the complaints about an answer. The same complaint is printed once."""
         for text in answer.complaints(signed_with=_SIGNED_WITH):
-            if text not in self._complained:
-                self._complained.add(text)
-                print(f"warning: {text}", file=sys.stderr)
+            if text not in self._complaints:
+                self._complaints.add(text)
+                self._context.say(f"warning: {text}")
 
     def end(self) -> int:
-        """Tell the total; returns the exit code."""
-        taken, refused, unknown = (self._codes[code] for code in (0, NOT_DONE, UNKNOWN))
+        """Print the total, and return the exit code."""
+        taken, refused, unknown = (self._codes[code] for code in (DONE, NOT_DONE, UNKNOWN))
         kept = self._codes[None]
-        self._show(
+        self._context.show(
             f"total      {taken + refused + unknown} sent: {taken} taken, {refused} not taken, "
             f"{unknown} unknown; {kept} not sent"
         )
         if refused or kept:
             return NOT_DONE
-        return UNKNOWN if unknown else 0
-
-    def _show(self, text: str) -> None:
-        print(text, file=self._stdout, flush=True)
+        return UNKNOWN if unknown else DONE
 
 
 def _named(result: CallbackResult | None) -> str:
-    """A callback in a few words; the end of its id, which is the payer's number, stays hidden."""
+    """Name a callback by its code and its id without the end, which is the payer's number."""
     if result is None:
         return "raw"
     masked = mask_checkout_id(result.checkout_request_id) or ""
-    return f"code {posting.one_line(result.result.code):<10} {posting.one_line(masked)}"
+    return f"code {one_line(result.result.code):<10} {one_line(masked)}"
+
+
+# --- the file --------------------------------------------------------------------------------------------
+
+# The longest line, its end, and one byte by which a longer one is noticed.
+_READ = MAX_BODY + 2
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BEFORE = re.compile(rb"\s*(?:[\[,]\s*)?(?=\{)")
+_AFTER = re.compile(rb"\s*[,\]]")
+_READER = json.JSONDecoder()
+
+
+def numbered_objects(file: BinaryIO, /) -> Iterator[tuple[int, bytes]]:
+    """Yield each JSON object of a file, and each other line that is not blank, with its line number.
+
+    Shops keep callbacks one a line, indented one after another, appended without a separator, or as one
+    JSON array. A line that is no object is yielded so that it can be reported. Of a line that is too
+    long, the beginning is yielded. The file may be of any length: a bounded piece of it is read at once.
+    """
+    window = _Window(file)
+    in_array = False
+    while line := window.line():
+        text = line.strip()
+        if not text or _is_object(text) or (in_array and text == b"]"):
+            number = window.take(len(line))
+            if text and text != b"]":
+                yield number, text
+            continue
+        start, end = _object_in(window.fill())
+        if end:
+            in_array = in_array or b"[" in window.bytes[:start]
+            window.take(start)
+            found = window.bytes[: end - start]
+            yield window.take(len(found)), found
+            after = _AFTER.match(window.bytes)
+            window.take(after.end() if after else 0)
+        else:
+            yield window.take(len(line)), text
+            while len(line) == _READ and not line.endswith(b"\n"):
+                line = window.line()
+                window.take(len(line))
+
+
+class _Window:
+    """The next bytes of a file, and the number of the line on which they begin."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._number = 1
+        self.bytes = b""
+        self.bytes = self.line().removeprefix(_BYTE_ORDER_MARK)
+
+    def line(self) -> bytes:
+        """Return the next line, or as much of it as the window holds. Reads only if it must."""
+        if b"\n" not in self.bytes:
+            self.bytes += self._file.readline(_READ - len(self.bytes))
+        end = self.bytes.find(b"\n") + 1
+        return self.bytes[:end] if end else self.bytes
+
+    def fill(self) -> bytes:
+        """Return the next bytes, as many as the window holds."""
+        self.bytes += self._file.read(_READ - len(self.bytes))
+        return self.bytes
+
+    def take(self, count: int) -> int:
+        """Drop so many bytes, and return the number of the line on which they began."""
+        number = self._number
+        self._number += self.bytes.count(b"\n", 0, count)
+        self.bytes = self.bytes[count:]
+        return number
+
+
+def _object_in(data: bytes) -> tuple[int, int]:
+    """Return the start and the end of the first object, or 0 and 0 if it is broken or text precedes it.
+
+    An object on one line may be followed by another object alone. Otherwise the line is no callback.
+    """
+    before = _BEFORE.match(data)
+    if before is None:
+        return 0, 0
+    start = before.end()
+    try:
+        # One character a byte, so that places in the text are places in the bytes.
+        _, end = _READER.raw_decode(data.decode("latin-1"), start)
+    except (ValueError, RecursionError):
+        return 0, 0
+    after = _AFTER.match(data, end)
+    rest = data[after.end() if after else end :].partition(b"\n")[0].strip()
+    if rest and not rest.startswith((b"{", b"]")) and b"\n" not in data[start:end]:
+        return 0, 0
+    return start, end
+
+
+def _is_object(text: bytes) -> bool:
+    try:
+        read_object(text)
+    except WireError:
+        return False
+    return True

@@ -6,19 +6,18 @@ import argparse
 import contextlib
 import json
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
 import attrs
 
-from mpesa_stk.client import StkClient
-from mpesa_stk.commands.due_loop import do_batches
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
-from mpesa_stk.commands.posting import secrets_of
+from mpesa_stk.commands import database
+from mpesa_stk.commands.context import BadArgument, Context
+from mpesa_stk.commands.database import DatabaseUrl
+from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
+from mpesa_stk.commands.loop import do_batches, stop_signals
+from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
 from mpesa_stk.commands.server import PaymentServer
-from mpesa_stk.commands.signals import stop_signals
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
@@ -27,7 +26,7 @@ from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
 from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.simulator.demo import fresh_merchant
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.server import SimulatorServer
@@ -35,9 +34,6 @@ from mpesa_stk.urls import is_loopback_url, origin_of
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
 
-__all__ = ["add_to", "run"]
-
-_HIGHEST_PORT = 65_535
 _EVERY = 2.0
 _DEADLINE = 5.0
 _NEVER = Scenario(answer_after=86_400.0)
@@ -45,6 +41,7 @@ _RISK = (
     "whoever can send from an allowed address, such as your proxy's, could report any payment as "
     "paid, and a push whose answer is lost is never matched with its callback"
 )
+_FORGETFUL = "Payments are kept in memory only: they are forgotten when this ends."
 
 _CHECKOUT = {
     "phone_number": "0718643064",
@@ -54,7 +51,7 @@ _CHECKOUT = {
 }
 
 
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "serve",
@@ -69,72 +66,86 @@ def add_to(commands: Commands, /) -> None:
     )
     command.add_argument("--host", default="127.0.0.1", help="listen on (%(default)s)")
     command.add_argument(
-        "--port", default=8000, type=_port, help="listen on; 0 for any free one (%(default)s)"
+        "--port",
+        default=8000,
+        type=whole_number(0, HIGHEST_PORT),
+        help="listen on; 0 for any free one (%(default)s)",
     )
     command.add_argument(
         "--unsigned-callbacks",
         action="store_true",
         help="serve without callback_secret, though callbacks can then be forged",
     )
-    command.set_defaults(command=_run)
+    memory = command.add_mutually_exclusive_group()
+    database.add_option(memory)
+    memory.add_argument(
+        "--forget-payments",
+        action="store_true",
+        help="keep payments in memory only, though all are forgotten when this ends",
+    )
+    command.set_defaults(command=run)
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > _HIGHEST_PORT:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to {_HIGHEST_PORT}")
-    return int(text)
-
-
-def _run(arguments: argparse.Namespace) -> int:
+def run(context: Context, arguments: argparse.Namespace, /) -> int:
+    """Serve the endpoints until a signal stops the command."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    with stop_signals() as wish:
-        try:
-            config = None if arguments.simulate else _settings()
-            if not arguments.unsigned_callbacks:
-                _demand_signing(config)
-            return run(
-                config,
-                host=arguments.host,
-                port=arguments.port,
-                wait=wish.wait,
-                callback_secrets=() if config else secrets_of(os.environ),
-            )
-        except ConfigurationError as error:
-            _say(f"mpesa-stk serve: {error}")
-            return BAD_ARGUMENTS
+    with stop_signals() as stop:
+        config = None if arguments.simulate else _settings(context)
+        url = None if arguments.forget_payments else database.named(context, arguments.database)
+        if config is not None:
+            _check_live(config, url, arguments)
+        elif arguments.database is not None:
+            raise BadArgument("--database: payments of a simulated Daraja are kept in memory only")
+        else:
+            url = None
+        host, port = arguments.host, arguments.port
+        return serve(context, config, host=host, port=port, wait=stop.wait, url=url)
 
 
-def _settings() -> StkConfig | None:
-    """The settings of the environment variables, or None where no credentials are set at all.
+def _settings(context: Context) -> StkConfig | None:
+    """Read the settings, or return None if the environment holds no credentials at all.
 
     Raises:
         ConfigurationError: Some are set, but they cannot work.
     """
     try:
-        return StkConfig.from_env()
+        return context.settings()
     except ConfigurationError as error:
         if {name for name, rule in error.problems if rule == "is not set"} < set(REQUIRED):
             raise
-    _say("No credentials are set in the environment, so Daraja is simulated.")
+    context.say("No credentials are set in the environment, so Daraja is simulated.")
     return None
 
 
-def _demand_signing(config: StkConfig | None) -> None:
-    """Refuse to take money by unsigned callbacks, unless that was asked for.
+def _check_live(config: StkConfig, url: DatabaseUrl | None, arguments: argparse.Namespace) -> None:
+    """Refuse to take money with unsigned callbacks or without a database, unless the arguments allow it.
+
+    If Daraja is on this machine it is a simulator, and no money moves.
 
     Raises:
-        ConfigurationError: Daraja is elsewhere, and no secret is set.
+        ConfigurationError: It is refused.
     """
-    if config is None or config.callback_secrets or config.environment.is_loopback:
+    if config.environment.is_loopback:
         return
-    rule = (
-        f"is not set: {_RISK}. Set a random text of at least 16 characters, or say "
-        "--unsigned-callbacks"
-    )
-    raise ConfigurationError((("callback_secret", rule),))
+    problems = []
+    if not config.callback_secrets and not arguments.unsigned_callbacks:
+        rule = (
+            f"is not set: {_RISK}. Set a random text of at least 16 characters, or say "
+            "--unsigned-callbacks"
+        )
+        problems.append(("callback_secret", rule))
+    if url is None and not arguments.forget_payments:
+        rule = (
+            "is not set: payments would be forgotten when this ends, though customers still pay "
+            "them. Set it or give --database, or say --forget-payments"
+        )
+        problems.append((database.VARIABLE, rule))
+    if problems:
+        raise ConfigurationError(tuple(problems))
 
 
-def run(
+def serve(
+    context: Context,
     config: StkConfig | None,
     /,
     *,
@@ -142,70 +153,94 @@ def run(
     port: int,
     wait: Callable[[], object],
     every: float = _EVERY,
-    callback_secrets: tuple[str, ...] = (),
+    url: DatabaseUrl | None = None,
 ) -> int:
-    """Serve the endpoints until told to stop, then finish the requests in flight.
+    """Serve the endpoints until `wait` returns, then finish the requests in flight.
 
     Args:
+        context: The world of the command.
         config: The settings, or None to simulate Daraja.
         host: Address to listen on.
-        port: Port to listen on; 0 for any free one.
-        wait: Called once all is served; returns when it is time to stop.
-        every: Seconds between two looks at what is due.
-        callback_secrets: What signs callback URLs where Daraja is simulated; made up if not given.
+        port: Port to listen on. 0 for any free one.
+        wait: Called when the endpoints are served. Returns when the command is to stop.
+        every: Seconds between two batches of due work, for payments in memory.
+        url: The database of the payments. None to keep them in memory.
 
     Returns:
-        Exit code: 0, or 1 where the address cannot be had.
+        Exit code: 0, or 1 if the address cannot be had.
 
     Raises:
-        ConfigurationError: Daraja cannot be simulated for such a host.
+        BadArgument: Daraja cannot be simulated for such a host, or the database cannot be opened.
+        ConfigurationError: Daraja is simulated, and ``callback_secret`` cannot work.
+        StoreError: The database failed.
     """
-    if config is None and not is_loopback_url(origin_of(host, 1)):
-        rule = "must be an address of this machine alone, 0.0.0.0 or ::, to simulate Daraja"
-        raise ConfigurationError((("host", rule),))
+    simulated = config is None
+    settings = _merchant(context, host) if config is None else config
     try:
         server = PaymentServer(host, port)
     except OSError as error:
-        _say(f"mpesa-stk serve: cannot listen on {host}, port {port}: {error.strerror or error}")
+        context.complain(f"cannot listen on {host}, port {port}: {error.strerror or error}")
         return NOT_DONE
     with contextlib.ExitStack() as stack:
         stack.enter_context(server)
-        daraja = None
-        if config is None:
-            merchant = fresh_merchant()
-            if callback_secrets:
-                merchant = attrs.evolve(merchant, callback_secrets=callback_secrets)
-            daraja = stack.enter_context(SimulatorServer(merchant))
-            config = attrs.evolve(
-                merchant,
+        daraja = stack.enter_context(SimulatorServer(settings)) if simulated else None
+        if daraja is not None:
+            settings = attrs.evolve(
+                settings,
                 environment=daraja.environment,
                 callback_url=f"{server.origin}/payments/callback",
             )
-        client = stack.enter_context(StkClient(config))
-        payments = Payments(client, MemoryTransactionStore())
+        payments = _open_payments(context, settings, url, stack)
         examples = _examples(server.origin, payments, daraja)
-        # Browsers reach it directly: a page of another site could have its own name lead here.
-        guard = attrs.evolve(CallbackGuard.from_config(config), listening_on=host)
+        # Browsers reach this server directly, and the name of another site may lead to it.
+        guard = attrs.evolve(CallbackGuard.from_config(settings), listening_on=host)
         server.set_app(PaymentEndpoints(payments, guard=guard).wsgi)
-        stack.enter_context(_following(payments, every))
+        if url is None:
+            stack.enter_context(_do_due_work(context, payments, every))
         server.start()
         stack.callback(server.stop)
-        _introduce(config, server.origin, simulated=daraja is not None)
-        if callback_secrets:
-            _say(f"Callbacks are signed with callback_secret, for {config.account}.")
-        _show(f"Serving on {server.origin}\n", *examples)
+        _introduce(context, settings, server.origin, simulated=simulated)
+        context.say(_FORGETFUL if url is None else _kept_in(url))
+        context.show(f"Serving on {server.origin}\n", *examples)
         wait()
-        _say("Stopping: requests in flight are finished.")
+        context.say("Stopping: requests in flight are finished.")
     return DONE
 
 
+def _merchant(context: Context, host: str) -> StkConfig:
+    """Return the merchant of a simulated Daraja; raises as `serve` does."""
+    if not is_loopback_url(origin_of(host, 1)):
+        rule = "must be an address of this machine alone, 0.0.0.0 or ::, to simulate Daraja"
+        raise BadArgument(f"host: {rule}")
+    merchant, secrets = fresh_merchant(), context.callback_secrets()
+    if not secrets:
+        return merchant
+    context.say(f"Callbacks are signed with callback_secret, for {merchant.account}.")
+    return attrs.evolve(merchant, callback_secrets=secrets)
+
+
+def _open_payments(
+    context: Context, config: StkConfig, url: DatabaseUrl | None, stack: contextlib.ExitStack
+) -> Payments:
+    """Open the payments until the stack is closed: in the database, or else in memory."""
+    if url is not None:
+        return stack.enter_context(database.open_payments(context, url, config)).ready()
+    client = stack.enter_context(context.client(config))
+    return Payments(client, MemoryTransactionStore())
+
+
 @contextlib.contextmanager
-def _following(payments: Payments, every: float) -> Iterator[None]:
-    """Do what is due, again and again in a thread, and once more at the end."""
+def _do_due_work(context: Context, payments: Payments, every: float) -> Iterator[None]:
+    """Do due work in a thread until the block ends, and once more then.
+
+    Payments in a database are left to `worker`, since a report to stdout would keep them from its handler.
+    """
     ended = threading.Event()
 
     def batch() -> DueReport:
-        return payments.process_due(on_settled=_tell, deadline=_DEADLINE)
+        return payments.process_due(
+            on_settled=lambda paid: context.show(settled_line(paid)), deadline=_DEADLINE
+        )
 
     def follow() -> None:
         do_batches(batch, pause=ended.wait, every=every)
@@ -220,36 +255,42 @@ def _following(payments: Payments, every: float) -> Iterator[None]:
         thread.join()
 
 
-# --- what is printed: results and examples to stdout, the rest to stderr ----------------------------
+# --- output: results and examples to stdout, the rest to stderr --------------------------------------
 
 
-def _tell(transaction: Transaction) -> None:
-    """A settled payment on one line: nothing of it names the customer."""
+def settled_line(transaction: Transaction, /) -> str:
+    """Describe a settled payment in one line that does not name the customer."""
     proof = f"code {visible(transaction.result_code)}"
     if transaction.receipt_number:
         proof = f"receipt {visible(transaction.receipt_number)}"
-    _show(
+    return (
         f"{transaction.state.value}: KES {transaction.amount}, {proof}, "
         f"transaction_no {transaction.transaction_no}"
     )
 
 
-def _introduce(config: StkConfig, origin: str, *, simulated: bool) -> None:
+def _introduce(context: Context, config: StkConfig, origin: str, *, simulated: bool) -> None:
     if simulated:
-        _say("Simulated Daraja: every customer pays after a second, and no money moves.")
-    else:
-        _say(
-            f"Daraja: {config.environment.name}, {config.account}.",
-            f"Callbacks to {config.callback_url} must arrive at {origin}/payments/callback.",
-            "Whoever reaches checkout can ask any phone for money: let your own machines only.",
-        )
-        if not config.callback_secrets:
-            _say(f"Callbacks are not signed: {_RISK}.")
-    _say("Payments are kept in memory only: they are forgotten when this ends.")
+        context.say("Simulated Daraja: every customer pays after a second, and no money moves.")
+        return
+    context.say(
+        f"Daraja: {config.environment.name}, {config.account}.",
+        f"Callbacks to {config.callback_url} must arrive at {origin}/payments/callback.",
+        "Whoever reaches checkout can ask any phone for money: let your own machines only.",
+    )
+    if not config.callback_secrets:
+        context.say(f"Callbacks are not signed: {_RISK}.")
+
+
+def _kept_in(url: DatabaseUrl) -> str:
+    return (
+        f"Payments are kept in the database of {url.source}. Run `mpesa-stk worker` on it too: it asks "
+        "about open payments and calls your handler for settled ones."
+    )
 
 
 def _examples(origin: str, payments: Payments, daraja: SimulatorServer | None) -> list[str]:
-    """What to type, to try each endpoint."""
+    """Return lines that a person can type to try each endpoint."""
     query = {"checkout_request_id": "CHECKOUT_REQUEST_ID"}
     lines = [
         "# Ask a customer to pay:",
@@ -266,7 +307,7 @@ def _examples(origin: str, payments: Payments, daraja: SimulatorServer | None) -
 
 
 def _callback_example(payments: Payments, daraja: SimulatorServer) -> str:
-    """The callback of a payment whose customer does not answer by himself."""
+    """Return the callback of a payment whose simulated customer does not answer."""
     daraja.play(_NEVER)
     sample = payments.checkout(phone_number="0110000001", amount=1, reference="EXAMPLE")
     daraja.play(Scenario())
@@ -288,11 +329,3 @@ def _callback_example(payments: Payments, daraja: SimulatorServer) -> str:
 def _curl(url: str, payload: object) -> str:
     body = json.dumps(payload)
     return f"curl -X POST {url} -H \"Content-Type: application/json\" -d '{body}'"
-
-
-def _show(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
-def _say(*lines: str) -> None:
-    print(*lines, sep="\n", file=sys.stderr, flush=True)

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable, Mapping
 
 from mpesa_stk.account import PayBill
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, Commands
-from mpesa_stk.commands.signals import stop_signals
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, DONE, NOT_DONE
+from mpesa_stk.commands.loop import stop_signals
+from mpesa_stk.commands.options import Subparsers
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import VARIABLES
 from mpesa_stk.environment import SANDBOX_PASSKEY, SANDBOX_SHORTCODE, Environment
@@ -42,7 +44,7 @@ _NEEDED = ("consumer_key", "consumer_secret", "shortcode", "pass_key")
 _ANY_CALLBACK = "https://shop.example.co.ke/payments/callback"
 
 
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "simulate",
@@ -118,7 +120,7 @@ def _whole(lowest: int, highest: int) -> Callable[[str], int]:
     return read
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(_context: Context, arguments: argparse.Namespace, /) -> int:
     with stop_signals() as wish:
         return run(arguments, environ=os.environ, wait=wish.wait)
 

@@ -1,4 +1,4 @@
-"""``mpesa-stk trigger``: sends the callback of a scenario to the host's own endpoint."""
+"""``mpesa-stk trigger``: posts the callback of a scenario to the shop."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ import hashlib
 import random
 import re
 import string
-import sys
-from collections.abc import Mapping
 from queue import SimpleQueue
 from threading import Thread
-from typing import TextIO
 
-from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.clock import SystemClock
 from mpesa_stk.commands import posting
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, UNKNOWN, Commands
+from mpesa_stk.commands.context import BadArgument, Context
+from mpesa_stk.commands.exit_codes import DONE, UNKNOWN
+from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.commands.posting import Answer, Receiver
-from mpesa_stk.commands.telling import Told
-from mpesa_stk.daraja.models import check_checkout_id
+from mpesa_stk.commands.report import Report
+from mpesa_stk.daraja.models import PushRequest, check_checkout_id, shillings_of
 from mpesa_stk.errors import InvalidRequest
 from mpesa_stk.secrecy import mask_checkout_id
-from mpesa_stk.simulator.demo import check_order
 from mpesa_stk.simulator.endpoints import request_id
 from mpesa_stk.simulator.faults import FAULTS
 from mpesa_stk.simulator.outcomes import OUTCOMES
@@ -29,17 +27,16 @@ from mpesa_stk.simulator.phones import Phones
 from mpesa_stk.simulator.prompts import Prompt, callback_body
 from mpesa_stk.simulator.scenarios import SCENARIOS, Scenario
 
-__all__ = ["add_to", "callbacks_of", "run"]
-
 _RECEIPT = re.compile(r"[A-Za-z0-9]{5,32}")
 _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
 _RECEIPT_LENGTH = 10
+_MAX_AMOUNT = 250_000
 _SIGNED_WITH = "callback_secret, --transaction-no, --amount, --account"
 # A refused token was not executed: the push is sent again with a new one, and the customer is asked.
 _PUSHED_AGAIN = ("token-refused-404", "token-refused-401")
 
 
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "trigger",
@@ -63,7 +60,7 @@ def add_to(commands: Commands, /) -> None:
         "--unsigned", action="store_true", help="send without a token, whatever is set"
     )
     command.add_argument("--print", action="store_true", help="print the body, and send nothing")
-    command.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add_json(command)
     command.set_defaults(command=run)
 
 
@@ -74,65 +71,61 @@ def _scenario(text: str) -> str:
 
 
 def callbacks_of(scenario: Scenario, /) -> int:
-    """How many callbacks the push of a scenario brings; 0 too where no phone ever rings."""
+    """Return how many callbacks follow a push: 0 as well if the push reaches no phone."""
     name = scenario.push_fault
     rings = name is None or FAULTS[name].executed or name in _PUSHED_AGAIN
     return scenario.callbacks if rings else 0
 
 
-def run(
-    arguments: argparse.Namespace,
-    *,
-    environ: Mapping[str, str] | None = None,
-    clock: Clock | None = None,
-    stdout: TextIO | None = None,
-) -> int:
-    """List the scenarios, or print or send the callback of one; returns the exit code."""
+def run(context: Context, arguments: argparse.Namespace, /) -> int:
+    """List the scenarios, or print or post the callback of one."""
     if arguments.list:
-        print("\n".join(_table()), file=stdout)
+        context.show(*_table())
         return DONE
-    clock = clock or SystemClock()
     scenario = SCENARIOS[arguments.scenario]
+    _check_has_callback(arguments.scenario, scenario)
+    prompt = _prompt(context, arguments, scenario)
+    if arguments.print:
+        context.show(callback_body(prompt).decode())
+        return DONE
+    receiver = posting.read_receiver(context, arguments)
+    url = _address(arguments, receiver, prompt)
     try:
-        _check_has_callback(arguments.scenario, scenario)
-        prompt = _prompt(arguments, scenario, clock)
-        if arguments.print:
-            print(callback_body(prompt).decode(), file=stdout)
-            return DONE
-        receiver = posting.receiver(arguments, environ)
-        url = _address(arguments, receiver, prompt)
-    except InvalidRequest as error:
-        print(f"mpesa-stk trigger: {error}", file=sys.stderr)
-        return BAD_ARGUMENTS
-    try:
-        answers = _post(url, prompt, clock, arguments.timeout)
+        answers = _post(context, url, prompt, arguments.timeout)
     except KeyboardInterrupt:
-        print("mpesa-stk trigger: stopped: your shop may have taken it", file=sys.stderr)
+        context.complain("stopped: your shop may have taken it")
         return UNKNOWN
-    told = _told(arguments.scenario, prompt, receiver, answers)
-    return told.show(as_json=arguments.json, stdout=stdout)
+    report = _report(arguments.scenario, prompt, receiver, answers)
+    return report.show(context, as_json=arguments.json)
 
 
 def _check_has_callback(name: str, scenario: Scenario) -> None:
     if not scenario.callbacks:
-        raise InvalidRequest(
-            name, "has no callback: it is lost, and only the status query tells of the payment"
+        raise BadArgument(
+            f"{name}: has no callback: it is lost, and only the status query tells of the payment"
         )
     if not callbacks_of(scenario):
-        raise InvalidRequest(name, "has no callback: its push reaches no phone")
+        raise BadArgument(f"{name}: has no callback: its push reaches no phone")
 
 
-# --- what is sent ----------------------------------------------------------------------------------------
+# --- the callback ----------------------------------------------------------------------------------------
 
 
-def _prompt(arguments: argparse.Namespace, scenario: Scenario, clock: Clock) -> Prompt:
-    """The prompt that the callback is about, answered now.
+def _prompt(context: Context, arguments: argparse.Namespace, scenario: Scenario) -> Prompt:
+    """Return the prompt of the callback, answered now.
 
     Raises:
         InvalidRequest: An argument breaks a rule.
     """
-    order = check_order(phone=arguments.phone, amount=arguments.amount, reference="TRIGGER")
-    phones = Phones(clock, callback_tries=1)
+    order = PushRequest.checked(
+        phone_number=arguments.phone,
+        amount=shillings_of(arguments.amount),
+        reference="TRIGGER",
+        description="",
+        callback_url="",
+        max_amount=_MAX_AMOUNT,
+    )
+    phones = Phones(context.clock, callback_tries=1)
     phone_number = order.phone_number.msisdn
     checkout_request_id = arguments.checkout_request_id
     if checkout_request_id is None:
@@ -141,7 +134,7 @@ def _prompt(arguments: argparse.Namespace, scenario: Scenario, clock: Clock) -> 
     merchant_request_id = arguments.merchant_request_id
     if merchant_request_id is None:
         merchant_request_id = request_id(random.SystemRandom())
-    now = clock.now()
+    now = context.clock.now()
     return Prompt(
         merchant_request_id=_merchant_id(merchant_request_id),
         checkout_request_id=checkout_request_id,
@@ -152,7 +145,7 @@ def _prompt(arguments: argparse.Namespace, scenario: Scenario, clock: Clock) -> 
         scenario=scenario,
         opened=now,
         ends=now,
-        ends_at=clock.monotonic(),
+        ends_at=context.clock.monotonic(),
         answer=phones.ends_of(scenario)[2],
         receipt_number=_receipt(arguments.receipt, checkout_request_id),
     )
@@ -166,7 +159,7 @@ def _merchant_id(given: str) -> str:
 
 
 def _receipt(given: str | None, checkout_request_id: str) -> str:
-    """The receipt; a made-up one is the same for the same payment, as it is for a repeated callback."""
+    """Return the receipt. A made-up one depends on the payment alone, so that a repeat has the same."""
     if given is None:
         digest = hashlib.sha256(checkout_request_id.encode()).digest()[:_RECEIPT_LENGTH]
         return "".join(_RECEIPT_LETTERS[byte % len(_RECEIPT_LETTERS)] for byte in digest)
@@ -176,7 +169,7 @@ def _receipt(given: str | None, checkout_request_id: str) -> str:
 
 
 def _address(arguments: argparse.Namespace, receiver: Receiver, prompt: Prompt) -> str:
-    """Where to: with a token, as soon as something says that one is wanted."""
+    """Return the address, with a token if the arguments or the settings ask for one."""
     number = arguments.transaction_no
     if arguments.unsigned or (number is None and not receiver.secrets):
         return receiver.url
@@ -186,23 +179,23 @@ def _address(arguments: argparse.Namespace, receiver: Receiver, prompt: Prompt) 
     return receiver.signed(transaction_no=number, amount=prompt.amount)
 
 
-def _post(url: str, prompt: Prompt, clock: Clock, timeout: float) -> list[Answer]:
+def _post(context: Context, url: str, prompt: Prompt, timeout: float) -> list[Answer]:
     """Post the callback as often as the scenario says, all at the same time."""
     body, count = callback_body(prompt), prompt.scenario.callbacks
 
     def post() -> Answer:
-        return posting.post(url, body, clock=clock, timeout=timeout)
+        return posting.post(context, url, body, timeout=timeout)
 
     if count == 1:
         return [post()]
-    # No pool: its end, and the interpreter's, would wait for the answers after Ctrl-C.
+    # A pool would wait for its threads after Ctrl-C, and so would the end of the interpreter.
     answers: SimpleQueue[Answer] = SimpleQueue()
     for _ in range(count):
         Thread(target=lambda: answers.put(post()), daemon=True).start()
     return [answers.get() for _ in range(count)]
 
 
-# --- what is told ----------------------------------------------------------------------------------------
+# --- output ----------------------------------------------------------------------------------------------
 
 
 def _table() -> list[str]:
@@ -218,7 +211,7 @@ def _table() -> list[str]:
     return rows
 
 
-def _told(scenario: str, prompt: Prompt, receiver: Receiver, answers: list[Answer]) -> Told:
+def _report(scenario: str, prompt: Prompt, receiver: Receiver, answers: list[Answer]) -> Report:
     complaints = [
         text for answer in answers for text in answer.complaints(signed_with=_SIGNED_WITH)
     ]
@@ -231,7 +224,7 @@ def _told(scenario: str, prompt: Prompt, receiver: Receiver, answers: list[Answe
         name = "answer" if len(answers) == 1 else f"answer {number}"
         lines.append(f"{name:<13} {answer}")
         lines += [f"{'':13} {line}" for line in answer.body.splitlines()]
-    return Told(
+    return Report(
         code=posting.exit_code(answers),
         lines=tuple(lines),
         facts={

@@ -1,4 +1,4 @@
-"""``mpesa-stk worker``: does what is due for a host, batch after batch, until it is told to stop."""
+"""``mpesa-stk worker``: does the work that is due, batch after batch, until a signal stops it."""
 
 from __future__ import annotations
 
@@ -7,45 +7,32 @@ import contextlib
 import importlib
 import inspect
 import logging
-import math
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import attrs
 
-from mpesa_stk.client import StkClient
-from mpesa_stk.commands.database_urls import advice
-from mpesa_stk.commands.due_loop import do_batches
-from mpesa_stk.commands.parsers import BAD_ARGUMENTS, DONE, NOT_DONE, SEE_DOCTOR, Commands
-from mpesa_stk.commands.posting import one_line
-from mpesa_stk.commands.signals import StopWish, stop_signals
-from mpesa_stk.config import StkConfig
+from mpesa_stk.commands import database
+from mpesa_stk.commands.context import BadArgument, Context, one_line
+from mpesa_stk.commands.exit_codes import DONE
+from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
+from mpesa_stk.commands.options import Subparsers, seconds, whole_number
 from mpesa_stk.errors import ConfigurationError, StoreError
-from mpesa_stk.payments.budget import pace_for
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.flow import Payments
-from mpesa_stk.payments.transaction import Transaction
-
-__all__ = ["add_to", "run"]
+from mpesa_stk.payments.state import Transaction
 
 _EVERY = 2.0
+_LONGEST_PAUSE = 86_400.0
 _LIMIT = 100
+_MOST = 1_000_000
 _DEADLINE = 10.0
-_URL_FORM = (
-    "write it as postgresql+psycopg://user@host:5432/database, and a password's special characters as "
-    "%40 and the like"
-)
 
 Handler = Callable[[Transaction], object]
 
 
-class _CannotStart(Exception):
-    """What the command was given cannot work; nothing was claimed."""
-
-
-def add_to(commands: Commands, /) -> None:
+def add_to(commands: Subparsers, /) -> None:
     """Add the command to the parser."""
     command = commands.add_parser(
         "worker",
@@ -59,8 +46,8 @@ def add_to(commands: Commands, /) -> None:
         metavar="MODULE:FUNCTION",
         help="called with each settled transaction, at least once",
     )
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--database", metavar="URL", help="SQLAlchemy URL of the payments")
+    source = command.add_mutually_exclusive_group()
+    database.add_option(source)
     source.add_argument(
         "--payments",
         metavar="MODULE:FACTORY",
@@ -69,164 +56,161 @@ def add_to(commands: Commands, /) -> None:
     command.add_argument(
         "--every",
         default=_EVERY,
-        type=_seconds,
+        type=seconds(_LONGEST_PAUSE),
         metavar="SECONDS",
         help="pause between two batches (%(default)s)",
     )
     command.add_argument(
-        "--limit", default=_LIMIT, type=_count, help="most payments of a batch (%(default)s)"
+        "--limit",
+        default=_LIMIT,
+        type=whole_number(1, _MOST),
+        help="most payments of a batch (%(default)s)",
     )
     command.add_argument("--once", action="store_true", help="do what is due now, then end")
-    command.set_defaults(command=_run)
+    command.set_defaults(command=run)
 
 
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError("must be a positive number of seconds")
-    return number
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError("must be a whole number from 1")
-    return int(text)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    # The command of an installed package does not look for modules where it is called.
-    here = str(Path.cwd())
+def run(context: Context, arguments: argparse.Namespace, /) -> int:
+    """Do the work that is due for the payments that the arguments name."""
+    # The command of an installed package does not look for modules in the current folder.
+    here = str(context.folder.resolve())
     if here not in sys.path:
         sys.path.insert(0, here)
     with contextlib.ExitStack() as stack:
-        wish = stack.enter_context(stop_signals())
-        try:
-            # The module of the factory first: it may set up what the handler's module needs.
-            factory = _named(arguments.payments) if arguments.payments else None
-            handler = _handler(arguments.handler)
-            source = (
-                _from_factory(factory) if factory else _from_database(arguments.database, stack)
-            )
-        except (_CannotStart, ConfigurationError) as error:
-            _say(f"mpesa-stk worker: {error}")
-            if isinstance(error, ConfigurationError):
-                _say(f"mpesa-stk worker: {SEE_DOCTOR}")
-            return BAD_ARGUMENTS
+        stop = stack.enter_context(stop_signals())
+        # The module of the factory first: it may set up something that the handler's module needs.
+        factory = _import_function(arguments.payments) if arguments.payments else None
+        handler = _import_handler(arguments.handler)
+        if factory is None:
+            url = database.needed(context, arguments.database)
+            shared = stack.enter_context(database.open_payments(context, url, context.settings()))
+            source = shared.ready
+        else:
+            source = _call_factory(factory)
         _show_the_log()
-        return run(
+        return work(
+            context,
             source,
             handler,
-            wish=wish,
+            stop=stop,
             every=arguments.every,
             limit=arguments.limit,
             once=arguments.once,
         )
 
 
-def run(
+def work(
+    context: Context,
     source: Callable[[], Payments],
     handler: Handler,
     /,
     *,
-    wish: StopWish,
+    stop: StopFlag,
     every: float = _EVERY,
     limit: int = _LIMIT,
     once: bool = False,
 ) -> int:
-    """Do batches until told to stop; the payment in hand is finished first.
+    """Do batches until the flag is set. The payment in hand is finished first.
 
     Args:
-        source: Gives the payments, before each batch.
-        handler: Told of each settled payment.
-        wish: Says when it is time to stop.
+        context: The world of the command.
+        source: Returns the payments, before each batch.
+        handler: Called with each settled payment.
+        stop: The flag.
         every: Seconds between two batches.
         limit: Most payments of a batch.
-        once: Whether to end when nothing more is due.
+        once: Whether to end as soon as no more is due.
 
-    Returns:
-        Exit code: 0, or 1 where `once` is set and the store failed.
+    Raises:
+        StoreError: The store failed, and `once` is set.
     """
 
     def batch() -> DueReport:
         report = source().process_due(
-            on_settled=_contained(handler), limit=limit, deadline=_DEADLINE, stop=wish.has_come
+            on_settled=_without_exit(handler), limit=limit, deadline=_DEADLINE, stop=stop.is_set
         )
-        _tell(report)
+        _print_batch(context, report)
         return report
 
-    if not once:
-        _say("Doing what is due; SIGTERM or Ctrl-C ends it after the payment in hand.")
-        do_batches(batch, pause=wish.wait, every=every, failed=_store_failed)
-        return DONE
-    try:
-        while batch().more and not wish.has_come():
+    def failed(error: StoreError, wait: float) -> None:
+        text = one_line(str(error))
+        context.complain(
+            f"the store failed: {text}; trying again in {wait:.0f} s",
+            "see that the database runs, and that its user may use the tables",
+        )
+
+    if once:
+        while batch().more and not stop.is_set():
             pass
-    except StoreError as error:
-        _store_failed(error)
-        return NOT_DONE
+        return DONE
+    context.say("Doing what is due; SIGTERM or Ctrl-C ends it after the payment in hand.")
+    do_batches(batch, pause=stop.wait, every=every, failed=failed)
     return DONE
 
 
-def _contained(handler: Handler) -> Handler:
-    """The handler, without its power to end the command: the signals are ours, so it can mean no stop."""
+def _without_exit(handler: Handler) -> Handler:
+    """Turn SystemExit of the handler into a failed report: signals alone stop this command."""
 
-    def tell(transaction: Transaction) -> None:
+    def report(transaction: Transaction) -> None:
         try:
             handler(transaction)
         except SystemExit as leaving:
             raise RuntimeError("the handler called sys.exit") from leaving
 
-    return tell
+    return report
 
 
-# --- what the arguments name -----------------------------------------------------------------------------
+# --- the functions that the arguments name ---------------------------------------------------------------
 
 
-def _handler(spec: str) -> Callable[..., Any]:
-    """The handler of that name.
+def _import_handler(spec: str) -> Callable[..., Any]:
+    """Import the handler.
 
     Raises:
-        _CannotStart: There is none, or calling it would not run it.
+        BadArgument: It does not exist, or a call would not run it.
     """
-    handler = _named(spec)
+    handler = _import_function(spec)
     if inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
-        raise _CannotStart(f"{spec!r} is no plain function: it would never run")
+        raise BadArgument(f"{spec!r} is no plain function: it would never run")
     return handler
 
 
-def _named(spec: str) -> Callable[..., Any]:
-    """The function that ``package.module:function`` names.
+def _import_function(spec: str) -> Callable[..., Any]:
+    """Import the function ``package.module:function``.
 
     Raises:
-        _CannotStart: There is none.
+        BadArgument: It does not exist.
     """
     module_name, _, path = spec.partition(":")
     if not module_name or not path:
-        raise _CannotStart(f"{spec!r} is not of the form package.module:function")
+        raise BadArgument(f"{spec!r} is not of the form package.module:function")
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
-        raise _CannotStart(f"cannot import {module_name!r}: {_words(error)}") from error
+        raise BadArgument(f"cannot import {module_name!r}: {_words(error)}") from error
     for name in path.split("."):
         found = getattr(found, name, None)
     if not callable(found):
-        raise _CannotStart(f"{module_name!r} has no function {path!r}")
+        raise BadArgument(f"{module_name!r} has no function {path!r}")
     function: Callable[..., Any] = found
     return function
 
 
-def _from_factory(factory: Callable[..., Any]) -> Callable[[], Payments]:
+def _call_factory(factory: Callable[..., Any]) -> Callable[[], Payments]:
+    """Let the host's factory make the payments.
+
+    Raises:
+        ConfigurationError: The factory raised it.
+        BadArgument: The factory failed, or returned another type.
+    """
     try:
         payments = factory()
     except ConfigurationError:
         raise
     except Exception as error:
-        raise _CannotStart(f"the factory of --payments failed: {_words(error)}") from error
+        raise BadArgument(f"the factory of --payments failed: {_words(error)}") from error
     if not isinstance(payments, Payments):
-        raise _CannotStart(f"the factory of --payments returned a {type(payments).__name__}")
+        raise BadArgument(f"the factory of --payments returned a {type(payments).__name__}")
     return lambda: payments
 
 
@@ -234,80 +218,20 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _from_database(url: str, stack: contextlib.ExitStack) -> Callable[[], Payments]:
-    """Payments in an SQL database, with its token and its budget shared by all workers.
-
-    The tables are made before the first batch: a database that is down then is waited for as later.
-    """
-    config = StkConfig.from_env()
-    try:
-        # Imported here: they need the extra ``sql``, and no other command does.
-        from sqlalchemy import create_engine  # noqa: PLC0415
-        from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError  # noqa: PLC0415
-
-        from mpesa_stk.payments.sql import (  # noqa: PLC0415
-            SqlQueryBudget,
-            SqlTokenStore,
-            SqlTransactionStore,
-        )
-
-    except ImportError:
-        needs = "--database needs SQLAlchemy: pip install 'mpesa-stk-client[sql]'"
-        raise _CannotStart(needs) from None
-    try:
-        engine = create_engine(url, pool_pre_ping=True)
-    except ImportError as error:
-        why = f"its driver is not installed ({error}): {advice(url)}"
-        raise _CannotStart(f"--database: {why}") from None
-    except (SQLAlchemyError, ValueError) as error:
-        # Without its text, which could hold the password.
-        how = advice(url) if isinstance(error, NoSuchModuleError) else _URL_FORM
-        why = f"not a usable URL ({type(error).__name__}): {how}"
-        raise _CannotStart(f"--database: {why}") from None
-    if engine.dialect.is_async:
-        raise _CannotStart(f"--database: its driver is for asyncio only: {advice(url)}")
-    stack.callback(engine.dispose)
-    store, tokens = SqlTransactionStore(engine), SqlTokenStore(engine)
-    pace = pace_for(config.environment)
-    budget = SqlQueryBudget(engine, pace) if pace else None
-    client = stack.enter_context(StkClient(config, token_store=tokens))
-    payments = Payments(client, store, query_budget=budget)
-    missing = [part.create_tables for part in (store, tokens, budget) if part is not None]
-
-    def source() -> Payments:
-        while missing:
-            missing[0]()
-            del missing[0]
-        return payments
-
-    return source
+# --- output ----------------------------------------------------------------------------------------------
 
 
-# --- what is printed: what was done to stdout, the rest to stderr -----------------------------------------
-
-
-def _tell(report: DueReport) -> None:
-    """One line about a batch that did something."""
+def _print_batch(context: Context, report: DueReport) -> None:
+    """Print one line about a batch that did something."""
     numbers = attrs.asdict(report)
     del numbers["more"]
     done = [f"{name} {number}" for name, number in numbers.items() if number]
     if done:
-        print(", ".join(done), flush=True)
+        context.show(", ".join(done))
 
 
 def _show_the_log() -> None:
-    """Show warnings on stderr, unless the host's own set-up shows them: each would come twice."""
+    """Show warnings on stderr, unless the host's own set-up does: each would come twice."""
     handlers = logging.getLogger("mpesa_stk").handlers
     if all(isinstance(handler, logging.NullHandler) for handler in handlers):
         logging.basicConfig(level=logging.WARNING, format="%(message)s")
-
-
-def _store_failed(error: StoreError, wait: float | None = None) -> None:
-    """Say what failed, and what to do."""
-    again = "" if wait is None else f"; trying again in {wait:.0f} s"
-    _say(f"mpesa-stk worker: the store failed: {one_line(str(error))}{again}")
-    _say("mpesa-stk worker: see that the database runs, and that its user may use the tables")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

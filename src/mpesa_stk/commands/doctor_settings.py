@@ -1,4 +1,4 @@
-"""What `mpesa-stk doctor` says of settings, without asking anybody. Pure."""
+"""Checks of `mpesa-stk doctor` on the settings, without a request. Pure."""
 
 from __future__ import annotations
 
@@ -17,33 +17,51 @@ from mpesa_stk.environment import (
     SANDBOX_SHORTCODE,
 )
 from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.strength import is_too_wide, secret_fault
 from mpesa_stk.urls import banned_words, host_of
-
-__all__ = [
-    "NAMES",
-    "Finding",
-    "is_live",
-    "of_proxies",
-    "of_refusal",
-    "of_settings",
-    "of_variables",
-]
 
 Level = Literal["ok", "warning", "problem"]
 
 _HEX = re.compile(r"[0-9A-Fa-f]{64}")
-_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+_TUNNELS = (
+    "ngrok-free.app",
+    "ngrok-free.dev",
+    "ngrok.app",
+    "ngrok.dev",
+    "ngrok.io",
+    "trycloudflare.com",
+    "loca.lt",
+    "lhr.life",
+    "localhost.run",
+    "serveo.net",
+    "devtunnels.ms",
+    "pinggy.link",
+)
+_PLATFORMS = (
+    "onrender.com",
+    "herokuapp.com",
+    "up.railway.app",
+    "fly.dev",
+    "vercel.app",
+    "run.app",
+    "appspot.com",
+    "azurewebsites.net",
+    "ondigitalocean.app",
+    "koyeb.app",
+    "replit.app",
+    "pythonanywhere.com",
+)
 
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One line of the doctor's.
+    """One finding of the doctor, printed as one line.
 
     Attributes:
         level: How bad it is.
-        check: What was looked at.
-        text: What was found. Never a secret.
-        remedy: What to do about it; empty where nothing is to be done.
+        check: The setting or the thing that was checked.
+        text: The finding. Never a secret.
+        remedy: Advice. Empty if the finding is good.
     """
 
     level: Level
@@ -52,7 +70,7 @@ class Finding:
     remedy: str = ""
 
 
-# Variable -> what to do where it cannot work.
+# Variable -> the advice if it cannot work.
 _REMEDIES: Mapping[str, str] = {
     "consumer_key": "copy it from your app's page on Safaricom's developer portal",
     "consumer_secret": "copy it from your app's page on Safaricom's developer portal",
@@ -70,14 +88,15 @@ _REMEDIES: Mapping[str, str] = {
     "mpesa_ca_bundle": "set the path of a file of CA certificates in PEM form, or unset it",
     "allowed_callback_networks": "set addresses or networks such as 10.0.0.0/8, or unset it",
     "trusted_proxies": "set addresses or networks such as 10.0.0.0/8, or unset it",
+    "mpesa_database": "set an SQLAlchemy URL such as postgresql+psycopg://user@host/database, or unset it",
     "allowed_hosts": "set host names such as shop.example.co.ke, without scheme or port, or unset it",
 }
 
 
-NAMES = frozenset(_REMEDIES)
-"""The variables that are read, in lower case."""
+NAMES = tuple(_REMEDIES)
+"""The variables that this package reads, in lower case."""
 
-# What a rule says -> what to do, where that is not the variable's own remedy.
+# A part of a rule's text -> its advice, instead of the variable's usual one.
 _BY_RULE = (
     ("is set: did you mean", "rename the variable"),
     ("did you mean", "set what is proposed"),
@@ -85,33 +104,8 @@ _BY_RULE = (
 )
 
 
-def of_variables(environ: Mapping[str, str], /) -> Iterator[Finding]:
-    """What the raw variables show that the settings made of them do not."""
-    for name in _REMEDIES:
-        found = {spelling for spelling in (name, name.upper()) if environ.get(spelling)}
-        for spelling in sorted(found):
-            yield from _of_raw(spelling, environ[spelling])
-        if len({environ[spelling].strip() for spelling in found}) > 1:
-            yield Finding(
-                level="warning",
-                check=name,
-                text=f"is set twice, and differs: {name} counts, {name.upper()} does not",
-                remedy="unset one of them",
-            )
-
-
-def _of_raw(name: str, value: str) -> Iterator[Finding]:
-    if value.strip() != value:
-        yield Finding(
-            level="warning",
-            check=name,
-            text="has white space around it, which is dropped here and perhaps not elsewhere",
-            remedy="remove the white space",
-        )
-
-
-def of_refusal(error: ConfigurationError, /) -> Iterator[Finding]:
-    """The settings that cannot work."""
+def check_refusal(error: ConfigurationError, /) -> Iterator[Finding]:
+    """Yield the settings that cannot work."""
     for name, rule in error.problems:
         usual = _REMEDIES.get(name, "correct it")
         remedy = next((words for part, words in _BY_RULE if part in rule), usual)
@@ -119,13 +113,13 @@ def of_refusal(error: ConfigurationError, /) -> Iterator[Finding]:
 
 
 def is_live(config: StkConfig, /) -> bool:
-    """Whether real money moves: production by its name or by one of its addresses."""
+    """Whether real money moves: Daraja is production, by its name or by one of its addresses."""
     hosts = map(host_of, config.environment.urls.values())
     return config.environment.name == "production" or PRODUCTION_HOST in hosts
 
 
-def of_settings(config: StkConfig, /) -> Iterator[Finding]:
-    """Settings that could work, but look wrong."""
+def check_settings(config: StkConfig, /) -> Iterator[Finding]:
+    """Yield the settings that can work but look wrong."""
     hosts = {name: host_of(url) for name, url in config.environment.urls.items()}
     yield Finding(
         level="ok",
@@ -133,11 +127,11 @@ def of_settings(config: StkConfig, /) -> Iterator[Finding]:
         text=f"complete: {config.account} in {config.environment.name}",
     )
     if len(set(hosts.values())) > 1:
-        told = ", ".join(f"{VARIABLES[name]} at {host}" for name, host in hosts.items())
+        places = ", ".join(f"{VARIABLES[name]} at {host}" for name, host in hosts.items())
         yield Finding(
             level="warning",
             check="mpesa_environment",
-            text=f"Daraja's addresses are on different hosts: {told}",
+            text=f"Daraja's addresses are on different hosts: {places}",
             remedy=_REMEDIES["mpesa_environment"],
         )
     if config.environment.name == "sandbox" and PRODUCTION_HOST in hosts.values():
@@ -147,11 +141,13 @@ def of_settings(config: StkConfig, /) -> Iterator[Finding]:
             text="says sandbox, but the addresses are production's: real money would move",
             remedy=_REMEDIES["mpesa_environment"],
         )
-    yield from _of_credentials(config, in_sandbox=SANDBOX_HOST in hosts.values())
-    yield from _of_callback(config)
+    yield from _check_credentials(config, in_sandbox=SANDBOX_HOST in hosts.values())
+    yield from _check_signing(config)
+    yield from _check_open_doors(config)
+    yield from _check_tunnel(config)
 
 
-def _of_credentials(config: StkConfig, *, in_sandbox: bool) -> Iterator[Finding]:
+def _check_credentials(config: StkConfig, *, in_sandbox: bool) -> Iterator[Finding]:
     if not _HEX.fullmatch(config.passkey):
         yield Finding(
             level="warning",
@@ -179,7 +175,7 @@ def _of_credentials(config: StkConfig, *, in_sandbox: bool) -> Iterator[Finding]
         )
 
 
-def _of_callback(config: StkConfig) -> Iterator[Finding]:
+def _check_signing(config: StkConfig) -> Iterator[Finding]:
     words = banned_words(config.callback_url)
     if words:
         yield Finding(
@@ -198,14 +194,54 @@ def _of_callback(config: StkConfig) -> Iterator[Finding]:
         )
 
 
-def of_proxies(environ: Mapping[str, str], /) -> Iterator[Finding]:
-    """Proxies of the environment, which other programs would use and this library does not."""
-    spellings = [spelling for name in _PROXIES for spelling in (name, name.upper())]
-    found = [spelling for spelling in spellings if environ.get(spelling)]
-    if found:
+def _check_tunnel(config: StkConfig) -> Iterator[Finding]:
+    """Yield a callback URL behind a tunnel or a platform's router."""
+    host = host_of(config.callback_url)
+    tunnel = host.endswith(tuple(f".{name}" for name in _TUNNELS))
+    if tunnel and is_live(config):
         yield Finding(
             level="warning",
-            check="proxies",
-            text=f"{' and '.join(found)} set, but not used by this library",
-            remedy="where Daraja is reached through a proxy, set mpesa_proxy",
+            check="c2b_callback",
+            text="is a tunnel's, and Safaricom says that it blocks some of them, above all in production",
+            remedy="use a host of your own",
         )
+    routed = tunnel or host.endswith(tuple(f".{name}" for name in _PLATFORMS))
+    if routed and not config.trusted_proxies:
+        yield Finding(
+            level="warning",
+            check="trusted_proxies",
+            text=f"is not set: behind a {'tunnel' if tunnel else 'platform router'} every callback comes "
+            f"from the {'tunnel' if tunnel else 'router'} and not from Safaricom, so the endpoints "
+            "refuse it",
+            remedy="set it to 127.0.0.1 if the tunnel's program runs on this machine"
+            if tunnel
+            else "set it to the router's addresses or networks, as the platform's documentation or "
+            "your server's log names them",
+        )
+
+
+def _check_open_doors(config: StkConfig) -> Iterator[Finding]:
+    """Yield secrets that everybody knows, and networks that hold everybody."""
+    live = is_live(config)
+    for secret in config.callback_secrets:
+        fault = secret_fault(secret)
+        if fault:
+            yield Finding(
+                level="problem" if live else "warning",
+                check="callback_secret",
+                text=f"one {fault}",
+                remedy="set a random text of at least 16 characters, the same for all workers",
+            )
+    for name, networks in (
+        ("allowed_callback_networks", config.allowed_callback_networks),
+        ("trusted_proxies", config.trusted_proxies),
+    ):
+        if any(map(is_too_wide, networks)):
+            # Some platforms hide the client's address, so signed callback URLs are the guard there.
+            meant = name == "allowed_callback_networks" and config.callback_secrets
+            yield Finding(
+                level="problem" if live and not meant else "warning",
+                check=name,
+                text="holds addresses of everybody, so it keeps nobody out",
+                remedy="name networks such as 10.0.0.0/8, or unset it",
+            )

@@ -1,20 +1,17 @@
-"""What the commands tell of a payment, for people and for programs."""
+"""The report of a command about a payment, in words for people and as JSON for programs."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Mapping
-from typing import TextIO
 
 import attrs
 
-from mpesa_stk.commands.parsers import DONE, NOT_DONE, UNKNOWN
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
 from mpesa_stk.daraja.models import QueryResult, QueryStatus
 from mpesa_stk.daraja.results import Language, Result, RetryAdvice, explain
 from mpesa_stk.errors import MpesaError
-
-__all__ = ["HEADLINES", "NOT_AGAIN", "Told", "advice", "interrupted", "told_of", "trouble"]
 
 NOT_AGAIN = "nobody can tell yet: do not push again, wait for the callback or ask again later"
 
@@ -27,14 +24,14 @@ HEADLINES: Mapping[QueryStatus, str] = {
 
 
 @attrs.frozen(kw_only=True)
-class Told:
-    """What a command found, for people and for programs.
+class Report:
+    """The outcome of a command.
 
     Attributes:
         code: Exit code.
-        lines: For people, on stdout.
-        facts: For programs, on stdout.
-        warning: For people, on stderr in any case.
+        lines: Printed to stdout for people.
+        facts: Printed to stdout for programs.
+        warning: Printed to stderr in both cases.
     """
 
     code: int
@@ -42,17 +39,25 @@ class Told:
     facts: Mapping[str, object]
     warning: str = ""
 
-    def show(self, *, as_json: bool = False, stdout: TextIO | None = None) -> int:
-        """Print it; returns the exit code."""
-        text = json.dumps(dict(self.facts)) if as_json else "\n".join(self.lines)
-        print(text, file=stdout, flush=True)
-        if self.warning:
-            print(self.warning, file=sys.stderr)
+    def show(self, context: Context, /, *, as_json: bool = False) -> int:
+        """Print it, and return the exit code.
+
+        The exit code stays the same if the reader of the output has gone: 1 would mean "not paid".
+        """
+        try:
+            if as_json:
+                context.show(json.dumps(dict(self.facts)))
+            else:
+                context.show(*self.lines)
+            if self.warning:
+                context.say(self.warning)
+        except BrokenPipeError:
+            context.drop_output()
         return self.code
 
 
 def advice(result: Result, /, *, settled: bool = True) -> str:
-    """Whether the customer may be asked for the same money again, in words."""
+    """Say in words whether and when the customer may be asked for the same money again."""
     if not settled:
         return "not yet: it may still be paid"
     after = f", after {_duration(result.wait_seconds)}" if result.wait_seconds else ""
@@ -75,23 +80,22 @@ def _duration(seconds: int) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def _meaning_of(answer: QueryResult, *, settled: bool) -> Result:
-    """What an answer means: by its code, if that says the same as its status."""
-    result = answer.result
-    if result is not None and result.final is settled:
-        return result
-    if answer.status is QueryStatus.PENDING:
-        return explain("4999")
-    if answer.not_found:
-        meaning = (
-            "Daraja does not know this id: it is wrong, too old, or was asked about too early."
-        )
-    else:
-        meaning = "Daraja could not be asked, or its answer proves nothing."
-    return attrs.evolve(explain(""), meaning=meaning)
+def report_on(
+    ask: Callable[[], QueryResult], /, *, checkout_request_id: str, language: Language
+) -> Report:
+    """Ask Daraja about a push, and report the answer, an error or Ctrl-C."""
+    try:
+        answer = ask()
+    except KeyboardInterrupt:
+        return interruption_report(checkout_request_id)
+    except MpesaError as error:
+        report = error_report(error, status="UNKNOWN", code=UNKNOWN, hint=NOT_AGAIN)
+        facts = {**report.facts, "checkout_request_id": checkout_request_id}
+        return attrs.evolve(report, facts=facts)
+    return _answer_report(answer, language)
 
 
-def _told_of_answer(answer: QueryResult, language: Language) -> Told:
+def _answer_report(answer: QueryResult, language: Language) -> Report:
     settled = answer.status in (QueryStatus.PAID, QueryStatus.FAILED)
     result = _meaning_of(answer, settled=settled)
     paid = answer.status is QueryStatus.PAID
@@ -104,7 +108,7 @@ def _told_of_answer(answer: QueryResult, language: Language) -> Told:
         f"customer      {result.message(language)}",
         *(["receipt       comes with the callback, never with the query"] if paid else []),
     )
-    return Told(
+    return Report(
         code=DONE if paid else NOT_DONE if settled else UNKNOWN,
         lines=lines,
         facts={
@@ -124,9 +128,25 @@ def _told_of_answer(answer: QueryResult, language: Language) -> Told:
     )
 
 
-def trouble(error: MpesaError, *, status: str, code: int, hint: str) -> Told:
-    """What to tell where a step failed."""
-    return Told(
+def _meaning_of(answer: QueryResult, *, settled: bool) -> Result:
+    """Return the meaning of an answer's code, if the code says the same as the answer's status."""
+    result = answer.result
+    if result is not None and result.final is settled:
+        return result
+    if answer.status is QueryStatus.PENDING:
+        return explain("4999")
+    if answer.not_found:
+        meaning = (
+            "Daraja does not know this id: it is wrong, too old, or was asked about too early."
+        )
+    else:
+        meaning = "Daraja could not be asked, or its answer proves nothing."
+    return attrs.evolve(explain(""), meaning=meaning)
+
+
+def error_report(error: MpesaError, /, *, status: str, code: int, hint: str) -> Report:
+    """Report a step that failed."""
+    return Report(
         code=code,
         lines=(f"result        {status.lower().replace('_', ' ')}: {error}",),
         facts={
@@ -140,25 +160,11 @@ def trouble(error: MpesaError, *, status: str, code: int, hint: str) -> Told:
     )
 
 
-def interrupted(checkout_request_id: str | None) -> Told:
-    """What to tell where somebody stopped the command after the push may have left."""
-    return Told(
+def interruption_report(checkout_request_id: str | None, /) -> Report:
+    """Report Ctrl-C after the push may have left."""
+    return Report(
         code=UNKNOWN,
         lines=("result        not known: interrupted",),
         facts={"status": "UNKNOWN", "checkout_request_id": checkout_request_id},
         warning=NOT_AGAIN,
     )
-
-
-def told_of(
-    ask: Callable[[], QueryResult], /, *, checkout_request_id: str, language: Language
-) -> Told:
-    """What to tell of a payment that was pushed before, whatever asking for it brings."""
-    try:
-        answer = ask()
-    except KeyboardInterrupt:
-        return interrupted(checkout_request_id)
-    except MpesaError as error:
-        told = trouble(error, status="UNKNOWN", code=UNKNOWN, hint=NOT_AGAIN)
-        return attrs.evolve(told, facts={**told.facts, "checkout_request_id": checkout_request_id})
-    return _told_of_answer(answer, language)
