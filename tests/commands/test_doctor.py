@@ -58,7 +58,7 @@ def test_missing_settings_are_all_named() -> None:
 
 def test_every_variable_has_a_remedy() -> None:
     """No refusal of a variable ends in general words; one of anything else does."""
-    assert set(NAMES.values()) <= doctor_settings._REMEDIES.keys()
+    assert set(NAMES.values()) <= doctor_settings.REMEDIES.keys()
     found = list(doctor_settings.check_refusal(ConfigurationError((("proxies", "must map"),))))
     assert [(one.level, one.check, one.remedy) for one in found] == [
         ("problem", "proxies", "correct it")

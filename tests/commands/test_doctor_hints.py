@@ -150,6 +150,29 @@ def test_the_folder_is_that_of_the_process(tmp_path: Path, monkeypatch: pytest.M
     assert diagnosed({}, "--offline", folder=Path())[1][0]["check"] == ".env"
 
 
+# --- the database ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ('"sqlite:///p.db"', "not a usable URL (ArgumentError): write it as postgresql+psycopg://"),
+        ("postgres://u:CANARY@host/db", "not a usable URL (NoSuchModuleError): write postgresql+"),
+    ],
+)
+def test_a_database_url_that_cannot_be_used(url: str, text: str) -> None:
+    """It is a problem before a command runs into it; the URL is not repeated."""
+    findings = offline(mpesa_database=url)
+    assert text_of(findings, "mpesa_database").startswith(text)
+    assert "CANARY" not in text_of(findings, "mpesa_database")
+    assert remedy_of(findings, "mpesa_database").startswith("set an SQLAlchemy URL such as")
+
+
+def test_a_database_url_that_can_be_used() -> None:
+    """It is not connected: the doctor may run before the database does."""
+    assert troubles(offline(mpesa_database="sqlite:////no-such-folder/p.db")) == []
+
+
 # --- tunnels and open doors ------------------------------------------------------------------------------
 
 TUNNEL = "https://x.ngrok-free.app/payments/callback"

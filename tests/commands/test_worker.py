@@ -416,10 +416,9 @@ def test_payments_must_be_named(folder: Path, capsys: pytest.CaptureFixture[str]
     """Without --database, --payments and the variable there is no work to do: exit code 2."""
     with module(folder, "shop_m", GOOD):
         assert worker("--handler", "shop_m:deliver") == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "mpesa-stk worker: mpesa_database: is not set, and --database is not given",
-        "mpesa-stk worker: `mpesa-stk doctor` says what to do about each setting",
-    ]
+    assert capsys.readouterr().err == (
+        "mpesa-stk worker: mpesa_database: is not set, and --database is not given\n"
+    )
 
 
 def test_without_sqlalchemy_it_says_what_to_install(

@@ -13,7 +13,6 @@ import attrs
 
 from mpesa_stk.commands.context import BadArgument, Context
 from mpesa_stk.config import StkConfig
-from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.payments.budget import pace_for
 from mpesa_stk.payments.flow import Payments
 
@@ -62,12 +61,21 @@ def needed(context: Context, option: str | None, /) -> DatabaseUrl:
     """Return the database that the option or else the environment names.
 
     Raises:
-        ConfigurationError: Neither names one.
+        BadArgument: Neither names one.
     """
     url = named(context, option)
     if url is None:
-        raise ConfigurationError(((VARIABLE, f"is not set, and {_OPTION} is not given"),))
+        raise BadArgument(f"{VARIABLE}: is not set, and {_OPTION} is not given")
     return url
+
+
+def url_fault(url: DatabaseUrl, /) -> str:
+    """Explain why no engine can be made for a URL, or return ``""``. Does not connect."""
+    try:
+        with _open_engine(url):
+            return ""
+    except BadArgument as error:
+        return str(error).removeprefix(f"{url.source}: ")
 
 
 @contextlib.contextmanager
@@ -138,8 +146,8 @@ def _open_engine(url: DatabaseUrl) -> Iterator[Engine]:
         from sqlalchemy import create_engine  # noqa: PLC0415 - as above
         from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError  # noqa: PLC0415
     except ImportError:
-        needs = f"{url.source} needs SQLAlchemy: pip install 'mpesa-stk-client[sql]'"
-        raise BadArgument(needs) from None
+        needs = "needs SQLAlchemy: pip install 'mpesa-stk-client[sql]'"
+        raise BadArgument(f"{url.source}: {needs}") from None
     try:
         engine = create_engine(url.text, pool_pre_ping=True)
     except ImportError as error:

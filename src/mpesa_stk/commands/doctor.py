@@ -15,9 +15,10 @@ from pathlib import Path
 
 import attrs
 
+from mpesa_stk.commands import database
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.doctor_network import check_network
-from mpesa_stk.commands.doctor_settings import NAMES, Finding, check_refusal, check_settings
+from mpesa_stk.commands.doctor_settings import REMEDIES, Finding, check_refusal, check_settings
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.config import StkConfig
@@ -48,7 +49,7 @@ def add_to(commands: Subparsers, /) -> None:
 def run(context: Context, arguments: argparse.Namespace, /) -> int:
     """Check everything, and print the findings."""
     environ = context.environ
-    findings = [*check_variables(environ), *check_names(environ)]
+    findings = [*check_variables(environ), *check_names(environ), *check_database(context)]
     findings += check_file(_read_dotenv(context.folder), environ)
     try:
         with warnings.catch_warnings():
@@ -99,7 +100,7 @@ def _print(context: Context, findings: list[Finding], *, as_json: bool) -> None:
 
 def check_variables(environ: Mapping[str, str], /) -> Iterator[Finding]:
     """Yield variables with white space around them, or that are set twice with different values."""
-    for name in NAMES:
+    for name in REMEDIES:
         found = {spelling for spelling in (name, name.upper()) if environ.get(spelling)}
         for spelling in sorted(found):
             yield from _check_white_space(spelling, environ[spelling])
@@ -122,6 +123,15 @@ def _check_white_space(name: str, value: str) -> Iterator[Finding]:
         )
 
 
+def check_database(context: Context, /) -> Iterator[Finding]:
+    """Yield a database URL that SQLAlchemy cannot use. The database is not connected."""
+    url = database.named(context, None)
+    fault = url and database.url_fault(url)
+    if fault:
+        remedy = REMEDIES[database.VARIABLE]
+        yield Finding(level="problem", check=database.VARIABLE, text=fault, remedy=remedy)
+
+
 def check_proxies(environ: Mapping[str, str], /) -> Iterator[Finding]:
     """Yield the proxies of the environment, which other programs use and this library does not."""
     spellings = [spelling for name in _PROXIES for spelling in (name, name.upper())]
@@ -142,12 +152,9 @@ def check_names(environ: Mapping[str, str], /) -> Iterator[Finding]:
     """
     for other in sorted(environ):
         meant = _meant(other)
-        if (
-            meant in NAMES
-            and meant not in REQUIRED
-            and not _is_set(environ, meant)
-            and environ[other]
-        ):
+        if meant is None or meant in REQUIRED:
+            continue
+        if environ[other] and not _is_set(environ, meant):
             yield Finding(
                 level="warning",
                 check=meant,
@@ -184,7 +191,7 @@ def _meant(other: str) -> str | None:
         return None
     letters = re.sub("[^A-Z0-9]", "", other.upper())
     front = _WORDS_IN_FRONT.match(letters)
-    known = _letters_of(NAMES, cut=front is not None)
+    known = _letters_of(REMEDIES, cut=front is not None)
     # Many files of environment variables shorten this one.
     known |= {"ENV": "mpesa_environment"} if front else {}
     near = difflib.get_close_matches(letters[front.end() :] if front else letters, known, 1, _ALIKE)

@@ -70,8 +70,7 @@ class Finding:
     remedy: str = ""
 
 
-# Variable -> the advice if it cannot work.
-_REMEDIES: Mapping[str, str] = {
+REMEDIES: Mapping[str, str] = {
     "consumer_key": "copy it from your app's page on Safaricom's developer portal",
     "consumer_secret": "copy it from your app's page on Safaricom's developer portal",
     "shortcode": "set your paybill, or a till's store number; in the sandbox it is 174379",
@@ -91,10 +90,7 @@ _REMEDIES: Mapping[str, str] = {
     "mpesa_database": "set an SQLAlchemy URL such as postgresql+psycopg://user@host/database, or unset it",
     "allowed_hosts": "set host names such as shop.example.co.ke, without scheme or port, or unset it",
 }
-
-
-NAMES = tuple(_REMEDIES)
-"""The variables that this package reads, in lower case."""
+"""Each variable that this package reads, in lower case, with the advice if it cannot work."""
 
 # A part of a rule's text -> its advice, instead of the variable's usual one.
 _BY_RULE = (
@@ -107,7 +103,7 @@ _BY_RULE = (
 def check_refusal(error: ConfigurationError, /) -> Iterator[Finding]:
     """Yield the settings that cannot work."""
     for name, rule in error.problems:
-        usual = _REMEDIES.get(name, "correct it")
+        usual = REMEDIES.get(name, "correct it")
         remedy = next((words for part, words in _BY_RULE if part in rule), usual)
         yield Finding(level="problem", check=name, text=rule, remedy=remedy)
 
@@ -132,14 +128,14 @@ def check_settings(config: StkConfig, /) -> Iterator[Finding]:
             level="warning",
             check="mpesa_environment",
             text=f"Daraja's addresses are on different hosts: {places}",
-            remedy=_REMEDIES["mpesa_environment"],
+            remedy=REMEDIES["mpesa_environment"],
         )
     if config.environment.name == "sandbox" and PRODUCTION_HOST in hosts.values():
         yield Finding(
             level="problem",
             check="mpesa_environment",
             text="says sandbox, but the addresses are production's: real money would move",
-            remedy=_REMEDIES["mpesa_environment"],
+            remedy=REMEDIES["mpesa_environment"],
         )
     yield from _check_credentials(config, in_sandbox=SANDBOX_HOST in hosts.values())
     yield from _check_signing(config)
