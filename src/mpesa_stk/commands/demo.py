@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import threading
 import webbrowser
@@ -70,7 +69,7 @@ def browser(
     return webbrowser.open if wanted and has_display else None
 
 
-def _run(_context: Context, arguments: argparse.Namespace, /) -> int:
+def _run(context: Context, arguments: argparse.Namespace, /) -> int:
     try:
         order = demo.check_order(
             phone=arguments.phone, amount=arguments.amount, reference=arguments.reference
@@ -78,7 +77,7 @@ def _run(_context: Context, arguments: argparse.Namespace, /) -> int:
     except InvalidRequest as error:
         print(f"mpesa-stk demo: {error}", file=sys.stderr)
         return BAD_ARGUMENTS
-    opens = browser(wanted=not arguments.no_browser, environ=os.environ, platform=sys.platform)
+    opens = browser(wanted=not arguments.no_browser, environ=context.environ, platform=sys.platform)
     try:
         if arguments.page:
             show = partial(_show, opens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -120,9 +119,9 @@ def _whole(lowest: int, highest: int) -> Callable[[str], int]:
     return read
 
 
-def _run(_context: Context, arguments: argparse.Namespace, /) -> int:
-    with stop_signals() as wish:
-        return run(arguments, environ=os.environ, wait=wish.wait)
+def _run(context: Context, arguments: argparse.Namespace, /) -> int:
+    with stop_signals() as stop:
+        return run(arguments, environ=context.environ, wait=stop.wait)
 
 
 def run(
