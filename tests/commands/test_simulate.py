@@ -27,6 +27,7 @@ import pytest
 from endings import ENDINGS, Ending
 from mpesa_stk import ConfigurationError, HttpResponse, PayBill, StkClient, StkConfig, Till, cli
 from mpesa_stk.commands import simulate
+from mpesa_stk.commands.context import Context
 from mpesa_stk.environment import SANDBOX_PASSKEY
 from mpesa_stk.simulator import FAULTS, SCENARIOS, TEST_PHONES, SimulatorServer
 from mpesa_stk.simulator.loopback import LoopbackServer
@@ -49,7 +50,13 @@ Check = Callable[[], object]
 def run(wait: Check, *arguments: str, environ: Mapping[str, str] | None = None) -> int:
     """The command with such arguments, in this process, on a free port."""
     parsed = cli._parser().parse_args(["simulate", "--port", "0", *arguments])
-    return simulate.run(parsed, environ=environ or {}, wait=wait)
+    context = Context(command="simulate", environ=environ or {})
+    return simulate.simulate(context, parsed, wait=wait)
+
+
+def merchant_of(environ: Mapping[str, str]) -> StkConfig | None:
+    """The merchant that these variables name."""
+    return simulate.merchant_from(Context(environ=environ))
 
 
 def exported(text: str) -> dict[str, str]:
@@ -140,30 +147,32 @@ def test_a_merchant_of_the_environment_is_known_and_not_printed(
 @pytest.mark.parametrize("missing", ["CONSUMER_KEY", "CONSUMER_SECRET", "SHORTCODE", "PASS_KEY"])
 def test_a_merchant_must_be_named_whole(missing: str) -> None:
     """Otherwise it is the test merchant."""
-    assert simulate.merchant_from(OWN) is not None
-    assert simulate.merchant_from(OWN | {missing: " "}) is None
-    assert simulate.merchant_from({}) is None
+    assert merchant_of(OWN) is not None
+    assert merchant_of(OWN | {missing: " "}) is None
+    assert merchant_of({}) is None
 
 
 def test_a_till_and_either_spelling_are_read() -> None:
     """As `StkConfig.from_env` reads them."""
     variables = {name.lower(): value for name, value in OWN.items()} | {"till_number": "5123456"}
-    merchant = simulate.merchant_from(variables)
+    merchant = merchant_of(variables)
 
     assert merchant is not None
     assert merchant.account == Till(store_number="600000", till_number="5123456")
     with pytest.raises(ConfigurationError):
-        simulate.merchant_from(OWN | {"SHORTCODE": "many"})
+        merchant_of(OWN | {"SHORTCODE": "many"})
 
 
-def test_a_merchant_that_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_merchant_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
     """It ends with exit code 2, and nothing is served."""
-    assert run(pytest.fail, environ=OWN | {"SHORTCODE": "many"}) == 2
+    assert cli.main(["simulate"], context=Context(environ=OWN | {"SHORTCODE": "many"})) == 2
 
-    assert capsys.readouterr() == (
-        "",
-        "mpesa-stk simulate: shortcode: must be a string of 5 to 7 digits\n",
-    )
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.splitlines() == [
+        "mpesa-stk simulate: shortcode: must be a string of 5 to 7 digits",
+        "mpesa-stk simulate: `mpesa-stk doctor` says what to do about each setting",
+    ]
 
 
 def test_a_port_in_use_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from mpesa_stk.account import PayBill
 from mpesa_stk.commands.context import Context
-from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, DONE, NOT_DONE
+from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import stop_signals
-from mpesa_stk.commands.options import Subparsers
+from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import VARIABLES
 from mpesa_stk.environment import SANDBOX_PASSKEY, SANDBOX_SHORTCODE, Environment
-from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.simulator.scenarios import SCENARIOS
 from mpesa_stk.simulator.server import SimulatorServer
 from mpesa_stk.urls import is_loopback_url
 
-__all__ = ["add_to", "merchant_from", "run", "settings_of"]
-
-_HIGHEST_PORT = 65_535
 _MOST_TRIES = 10
 _DAY = 86_400
 _HOUR = 3_600
 _SEEDS = 2**63
-# The merchant where the environment names none. These are words, not secrets.
+# The merchant if the environment names none. These are words, not secrets.
 _TEST_MERCHANT = {
     "CONSUMER_KEY": "simulated-consumer-key",
     "CONSUMER_SECRET": "simulated-consumer-secret",
@@ -39,7 +34,7 @@ _SHOP = {
     "CALLBACK_SECRET": "simulated-callback-secret",
 }
 _NEEDED = ("consumer_key", "consumer_secret", "shortcode", "pass_key")
-# Of no use here: a simulator is told where callbacks go with each push.
+# Not used: each push names the address of its callback.
 _ANY_CALLBACK = "https://shop.example.co.ke/payments/callback"
 
 
@@ -56,7 +51,7 @@ def add_to(commands: Subparsers, /) -> None:
     command.add_argument(
         "--port",
         default=8090,
-        type=_whole(0, _HIGHEST_PORT),
+        type=whole_number(0, HIGHEST_PORT),
         help="listen on; 0 for any free one (%(default)s)",
     )
     command.add_argument(
@@ -68,19 +63,19 @@ def add_to(commands: Subparsers, /) -> None:
         "the simulator's page in the documentation (%(default)s)",
     )
     command.add_argument(
-        "--seed", type=_whole(0, _SEEDS), metavar="N", help="make tokens and receipts alike"
+        "--seed", type=whole_number(0, _SEEDS), metavar="N", help="make tokens and receipts alike"
     )
     command.add_argument(
         "--callback-tries",
         default=1,
-        type=_whole(1, _MOST_TRIES),
+        type=whole_number(1, _MOST_TRIES),
         metavar="N",
         help="post a callback that is not taken up to N times (%(default)s)",
     )
     command.add_argument(
         "--token-lifetime",
         default=3599,
-        type=_whole(1, _DAY),
+        type=whole_number(1, _DAY),
         metavar="S",
         help="seconds for which a token is good (%(default)s)",
     )
@@ -90,7 +85,7 @@ def add_to(commands: Subparsers, /) -> None:
     command.add_argument(
         "--slow-seconds",
         default=20,
-        type=_whole(0, _HOUR),
+        type=whole_number(0, _HOUR),
         metavar="S",
         help="how late the slow test phone and the slow fault are answered (%(default)s)",
     )
@@ -99,51 +94,41 @@ def add_to(commands: Subparsers, /) -> None:
         action="store_true",
         help="post callbacks to any machine, not only to the one that pushed",
     )
-    command.set_defaults(command=_run)
+    command.set_defaults(command=run)
 
 
 def _host(text: str) -> str:
-    # Beyond ASCII there is no URL to tell, and a name that cannot be looked up is no OSError.
+    # A URL is ASCII, and a name that cannot be looked up raises other errors than OSError.
     if not text.strip() or not text.isascii():
         raise argparse.ArgumentTypeError("must be an address of this machine")
     return text
 
 
-def _whole(lowest: int, highest: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        digits = text.isascii() and text.isdecimal() and len(text) <= len(str(highest))
-        if not digits or not lowest <= int(text) <= highest:
-            raise argparse.ArgumentTypeError(f"must be a number from {lowest} to {highest}")
-        return int(text)
-
-    return read
-
-
-def _run(context: Context, arguments: argparse.Namespace, /) -> int:
+def run(context: Context, arguments: argparse.Namespace, /) -> int:
+    """Be Daraja until a signal stops the command."""
     with stop_signals() as stop:
-        return run(arguments, environ=context.environ, wait=stop.wait)
+        return simulate(context, arguments, wait=stop.wait)
 
 
-def run(
-    arguments: argparse.Namespace, /, *, environ: Mapping[str, str], wait: Callable[[], object]
+def simulate(
+    context: Context, arguments: argparse.Namespace, /, *, wait: Callable[[], object]
 ) -> int:
-    """Be Daraja until told to stop.
+    """Be Daraja until `wait` returns.
 
     Args:
+        context: The world of the command.
         arguments: The command's arguments.
-        environ: The environment variables.
-        wait: Called once all is served; returns when it is time to stop.
+        wait: Called when Daraja is served. Returns when the command is to stop.
 
     Returns:
-        Exit code: 0, 1 where the address cannot be had, or 2 where the variables cannot work.
+        Exit code: 0, or 1 if the address cannot be had.
+
+    Raises:
+        ConfigurationError: The environment names a merchant that cannot work.
     """
-    try:
-        merchant = merchant_from(environ)
-    except ConfigurationError as error:
-        _say(f"mpesa-stk simulate: {error}")
-        return BAD_ARGUMENTS
+    merchant = merchant_from(context)
     if not is_loopback_url(_url_of(arguments.host)):
-        _say("Warning: anybody in your network can reach this simulator and steer it.")
+        context.say("Warning: anybody in your network can reach this simulator and steer it.")
     try:
         server = SimulatorServer(
             merchant or _test_merchant(),
@@ -158,14 +143,12 @@ def run(
             slow_seconds=arguments.slow_seconds,
         )
     except OSError as error:
-        reason = error.strerror or error
-        _say(
-            f"mpesa-stk simulate: cannot listen on {arguments.host}, port {arguments.port}: {reason}"
-        )
+        where = f"{arguments.host}, port {arguments.port}"
+        context.complain(f"cannot listen on {where}: {error.strerror or error}")
         return NOT_DONE
     with server:
-        _say("Simulated Daraja: no money moves. Ctrl-C ends it.")
-        _introduce(server, arguments.scenario, known=merchant is None)
+        context.say("Simulated Daraja: no money moves. Ctrl-C ends it.")
+        _introduce(context, server, arguments.scenario, known=merchant is None)
         wait()
     return DONE
 
@@ -181,17 +164,14 @@ def _url_of(host: str) -> str:
 # --- the merchant ------------------------------------------------------------------------------------
 
 
-def merchant_from(environ: Mapping[str, str], /) -> StkConfig | None:
-    """The merchant that the environment names, or None where it does not name all of one.
+def merchant_from(context: Context, /) -> StkConfig | None:
+    """Return the merchant of the environment, or None if a part of it is not set.
 
     Raises:
-        ConfigurationError: It names one that cannot be.
+        ConfigurationError: The merchant cannot work.
     """
-    named = {
-        name: value
-        for name in (*_NEEDED, "till_number")
-        if (value := (environ.get(name) or environ.get(name.upper()) or "").strip())
-    }
+    names = (*_NEEDED, "till_number")
+    named = {name: value for name in names if (value := context.variable(name))}
     if not set(_NEEDED) <= set(named):
         return None
     return StkConfig.from_env(named | {"c2b_callback": _ANY_CALLBACK})
@@ -207,35 +187,29 @@ def _test_merchant() -> StkConfig:
     )
 
 
-# --- what is printed: what to set to stdout, the rest to stderr ---------------------------------------
+# --- output: the settings to stdout, the rest to stderr -----------------------------------------------
 
 
 def settings_of(environment: Environment, /, *, known: bool) -> dict[str, str]:
-    """The variables that a shop needs, beside its own credentials where those are in use.
+    """Return the variables that a shop needs, with the credentials of the test merchant.
 
     Args:
-        environment: Where the simulator is.
-        known: Whether the merchant is the test merchant, whose credentials are no secret.
+        environment: The addresses of the simulator.
+        known: Whether the merchant is the test merchant. Credentials of another one are not returned.
     """
     addresses = {VARIABLES[field].upper(): url for field, url in environment.urls.items()}
     return (_TEST_MERCHANT | _SHOP if known else {}) | addresses
 
 
-def _introduce(server: SimulatorServer, scenario: str, *, known: bool) -> None:
+def _introduce(context: Context, server: SimulatorServer, scenario: str, *, known: bool) -> None:
     whose = "the test merchant" if known else "the merchant of your environment variables"
-    _show(f"# Daraja for {server.business}, {whose}; pushes end as in the scenario {scenario}.")
+    context.show(
+        f"# Daraja for {server.business}, {whose}; pushes end as in the scenario {scenario}."
+    )
     if not known:
-        _show(
+        context.show(
             "# Keep CONSUMER_KEY, CONSUMER_SECRET, SHORTCODE and PASS_KEY set as they are, and set:"
         )
     for name, value in settings_of(server.environment, known=known).items():
-        _show(f"export {name}='{value}'")
-    _show(f"# The phone is at {server.origin}/")
-
-
-def _show(line: str) -> None:
-    print(line, flush=True)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        context.show(f"export {name}='{value}'")
+    context.show(f"# The phone is at {server.origin}/")
