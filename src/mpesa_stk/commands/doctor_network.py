@@ -257,7 +257,7 @@ def _firewall_of(answer: HttpResponse, page: str) -> str:
     return next(named, "a firewall" if challenged else "")
 
 
-# Statuses with which no endpoint sends a page. Servers answer 404, 405 and 5xx with pages of their own.
+# Statuses with which no endpoint sends a page. For 404, 405 and 5xx, servers send their usual pages.
 _PAGES = (*range(200, 300), 403, 429)
 _REFUSED = 400
 _ENOUGH = 16_384
