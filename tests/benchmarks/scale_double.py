@@ -19,7 +19,7 @@ from mpesa_stk import (
 )
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
 from mpesa_stk.payments.signing import signed_url
-from support import CALLBACK_SECRET, TOKEN, accepted, callback, make_config
+from support import CALLBACK_SECRET, TOKEN, accepted, callback, claim_of, make_config
 
 
 class InstantDaraja:
@@ -62,7 +62,7 @@ class Shop:
         )
         assert payment.checkout_request_id is not None
         body = callback(receipt=order, checkout_request_id=payment.checkout_request_id)
-        token = signed_url("", payment, CALLBACK_SECRET).strip("/")
+        token = signed_url("", CALLBACK_SECRET, **claim_of(payment)).strip("/")
         self.owed.append((body, token))
         return payment
 

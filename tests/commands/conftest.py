@@ -8,7 +8,7 @@ import pytest
 
 from doctor_runs import VARIABLES, Shop
 from mpesa_stk.simulator import SimulatorServer
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http_server import HttpServer
 from replays import Replay
 from support import make_config
 
@@ -22,7 +22,7 @@ def shop() -> Shop:
 @pytest.fixture
 def world(shop: Shop) -> Iterator[dict[str, str]]:
     """The variables of a healthy set-up on this machine."""
-    with SimulatorServer(make_config()) as daraja, LoopbackServer(shop) as receiver:
+    with SimulatorServer(make_config()) as daraja, HttpServer(shop) as receiver:
         urls = daraja.environment.urls
         yield VARIABLES | {
             "mpesa_environment": "sandbox",

@@ -22,9 +22,10 @@ import pytest
 
 import mpesa_stk
 from mpesa_stk import PhoneNumber, cli
+from mpesa_stk.commands import demo
 from mpesa_stk.commands.demo import browser
 from mpesa_stk.daraja.models import PushRequest
-from mpesa_stk.simulator import SCENARIOS, TEST_PHONES, Scenario, demo
+from mpesa_stk.simulator import SCENARIOS, TEST_PHONES, Scenario
 from processes import command
 from support import callback
 

@@ -17,7 +17,7 @@ from mpesa_stk.commands.context import Context, resolve_host
 from mpesa_stk.environ import VARIABLES as NAMES
 from mpesa_stk.environment import SANDBOX_PASSKEY
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http_server import HttpServer
 from support import (
     CALLBACK_URL,
     CONSUMER_KEY,
@@ -246,7 +246,7 @@ def test_without_a_callback_secret_the_very_url_is_asked(world: dict[str, str], 
 
 def test_an_unreachable_callback_url(world: dict[str, str]) -> None:
     """Nobody listens there: a problem, with what it could be."""
-    closed = LoopbackServer(Shop())
+    closed = HttpServer(Shop())
     closed.close()
 
     _, findings = diagnosed(world | {"c2b_callback": f"{closed.origin}/callback"})

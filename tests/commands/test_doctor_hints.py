@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ from mpesa_stk import AuthenticationFailed, Environment, HttpResponse
 from mpesa_stk.commands import doctor_network, doctor_settings
 from mpesa_stk.environ import VARIABLES as NAMES
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer
 from support import CALLBACK_SECRET, TOKEN
 
 DOES_NOT_EXIST = refusal("500.001.1001", "The transaction does not Exist", 500)
@@ -296,13 +296,13 @@ def test_a_sandbox_that_answers_as_the_live_one_does(world: dict[str, str]) -> N
     """Over real HTTP: no problem and no warning is found, and it was asked once."""
     asked: list[str] = []
 
-    def live(method: str, target: str, _headers: Mapping[str, str], _body: bytes) -> HttpResponse:
-        asked.append(f"{method} {target.partition('?')[0]}")
-        if method == "GET":
+    def live(request: WebRequest) -> HttpResponse:
+        asked.append(f"{request.method} {request.path}")
+        if request.method == "GET":
             return answer({"access_token": TOKEN, "expires_in": "3599"})
         return DOES_NOT_EXIST
 
-    with LoopbackServer(live) as daraja:
+    with HttpServer(live) as daraja:
         urls = Environment.at(daraja.origin, name="sandbox").urls
         here = {NAMES[field]: url for field, url in urls.items()}
         code, findings = diagnosed(world | here)

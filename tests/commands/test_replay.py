@@ -21,7 +21,14 @@ from mpesa_stk.commands.replay import numbered_objects
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.payments.signing import is_genuine
 from replays import TAKEN, Replay, run
-from support import CALLBACK_SECRET, ManualClock, callback, make_transaction, samples
+from support import (
+    CALLBACK_SECRET,
+    ManualClock,
+    callback,
+    claim_of,
+    make_transaction,
+    samples,
+)
 
 SIGNING = {"callback_secret": CALLBACK_SECRET, "shortcode": "600000"}
 TRANSACTION = make_transaction()
@@ -194,7 +201,7 @@ def test_a_payment_is_signed_for(replay: Replay, body: bytes, beside: dict[str, 
 
     token = met.targets[0].removeprefix("/cb/").removesuffix("/")
     assert met.code == 0
-    assert is_genuine(token, TRANSACTION, (CALLBACK_SECRET,))
+    assert is_genuine(token, (CALLBACK_SECRET,), **claim_of(TRANSACTION))
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import io
 import json
-import logging
 import shlex
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -30,10 +27,11 @@ from mpesa_stk import TransactionState, cli
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.database import DatabaseUrl
 from mpesa_stk.commands.serve import serve, settled_line
-from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.urls import origin_of
+from mpesa_stk.web.http import WebResponse
+from mpesa_stk.web.http_server import HttpServer
 from processes import VARIABLES, command
 from support import (
     CALLBACK_SECRET,
@@ -350,7 +348,7 @@ def test_payments_in_a_database_outlive_the_command(
         )
         for step in (pay, look):
             assert serve(CONTEXT, local, host=LOCAL, port=0, wait=step, every=0.01, url=url) == 0
-        assert [entry.kind for entry in daraja.journal()].count("token") == 1
+        assert [entry.kind for entry in daraja.journal.entries()].count("token") == 1
 
     engine = create_engine(url.text)
     kept = SqlTransactionStore(engine).find(checkout_request_id=asked[0])
@@ -591,8 +589,8 @@ def test_a_port_in_use_is_one_line(
     """Where somebody else listens, it says so on one line and ends with exit code 1."""
     for name, text in VARIABLES.items():
         monkeypatch.setenv(name, text)
-    with PaymentServer(LOCAL, 0) as other:
-        port = str(other.server_port)
+    with HttpServer(lambda _request: WebResponse(200, {}, b"")) as other:
+        port = other.origin.rpartition(":")[2]
 
         assert cli.main(["serve", "--port", port, "--unsigned-callbacks", "--forget-payments"]) == 1
 
@@ -612,134 +610,6 @@ def test_a_port_is_a_number(capsys: pytest.CaptureFixture[str], port: str) -> No
     assert "argument --port: must be a number from 0 to 65535" in capsys.readouterr().err
 
 
-# --- the server --------------------------------------------------------------------------------------
-
-
-def tell_environ(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-    """A WSGI application that answers with what it was given."""
-    told = {name: text for name, text in environ.items() if isinstance(text, str)}
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [json.dumps(told).encode()]
-
-
-@contextlib.contextmanager
-def server(**limits: Any) -> Iterator[PaymentServer]:
-    """A running server of that application."""
-    with PaymentServer(LOCAL, 0, **limits) as running:
-        running.set_app(tell_environ)
-        running.start()
-        try:
-            yield running
-        finally:
-            running.stop()
-
-
-def connected(running: PaymentServer) -> socket.socket:
-    """A connection to it."""
-    return socket.create_connection((LOCAL, running.server_port), timeout=PATIENCE)
-
-
-def test_the_client_is_its_address() -> None:
-    """The application learns the peer; a field that would pass for a proxy's word is dropped."""
-    with server() as running:
-        spoofed = {"X_Forwarded_For": "196.201.214.200", "X-Real": "1"}
-        _, told = post(f"{running.origin}/", b"{}", **spoofed)
-
-    assert told["REMOTE_ADDR"] == LOCAL
-    assert told["HTTP_X_REAL"] == "1"
-    assert "HTTP_X_FORWARDED_FOR" not in told
-
-
-def test_a_slow_client_is_hung_up_on() -> None:
-    """A connection whose request does not come in time is ended by the server."""
-    with (
-        server(read_within=0.0) as running,
-        connected(running) as slow,
-        contextlib.suppress(ConnectionError),
-    ):
-        slow.sendall(b"POST /payments/checkout/ HTTP/1.1\r\nContent-")
-        while slow.recv(1024):
-            pass
-
-
-def test_idle_clients_do_not_keep_others_out() -> None:
-    """If every place is taken by clients that send nothing, the oldest of them make room."""
-    with server(most=4) as running, contextlib.ExitStack() as idle:
-        waiting = [idle.enter_context(connected(running)) for _ in range(12)]
-        for _ in range(3):
-            assert post(f"{running.origin}/", b"{}")[0] == 200
-        assert waiting[0].recv(1024) == b""
-        assert len(running._open) <= 4
-
-
-def test_a_connection_too_many_is_closed() -> None:
-    """While every place is taken by requests that are answered, a new one is not kept waiting."""
-    begun, go = threading.Semaphore(0), threading.Event()
-
-    def slow(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        begun.release()
-        assert go.wait(PATIENCE)
-        return tell_environ(environ, start_response)
-
-    answers: list[tuple[int, Any]] = []
-    with server(most=2, room_within=0.0) as running:
-        running.set_app(slow)
-        asking = [
-            threading.Thread(target=lambda: answers.append(post(f"{running.origin}/", b"{}")))
-            for _ in range(2)
-        ]
-        for thread in asking:
-            thread.start()
-        assert all(begun.acquire(timeout=PATIENCE) for _ in asking)
-        with connected(running) as one_more:
-            assert one_more.recv(1024) == b""
-        go.set()
-        for thread in asking:
-            thread.join(PATIENCE)
-    assert [status for status, _ in answers] == [200, 200]
-
-
-def test_an_idle_client_does_not_keep_the_server() -> None:
-    """The server stops though somebody holds a connection and says nothing."""
-    with server(grace=0.0) as running:
-        idle = connected(running)
-        assert post(f"{running.origin}/", b"{}")[0] == 200  # so the one before it is accepted
-    with idle:
-        assert idle.recv(1024) == b""
-
-
-def test_a_client_that_is_sending_is_waited_for() -> None:
-    """The rest of a request that comes while the server stops is read, and answered."""
-    with server(grace=PATIENCE) as running, connected(running) as late:
-        late.sendall(b"POST / HTTP/1.1\r\n")
-        assert post(f"{running.origin}/", b"{}")[0] == 200
-        stopping = threading.Thread(target=running.stop)
-        stopping.start()
-        ends = time.monotonic() + PATIENCE
-        while not is_refused(running.origin):
-            assert time.monotonic() < ends
-            stopping.join(0.01)
-        late.sendall(b"Host: localhost\r\n\r\n")
-        assert late.recv(1024).startswith(b"HTTP/1.0 200 OK\r\n")
-        late.close()
-        stopping.join(PATIENCE)
-    assert not stopping.is_alive()
-
-
-def test_a_broken_connection_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
-    """A client that resets its connection is a line in the log, and no traceback."""
-    caplog.set_level(logging.INFO, logger="mpesa_stk.server")
-    with server() as running:
-        broken = connected(running)
-        broken.sendall(b"POST ")
-        broken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        broken.close()
-        assert post(f"{running.origin}/", b"{}")[0] == 200
-
-    [message] = caplog.messages
-    assert message.startswith("mpesa_stk.server.connection_failed error=Connection")
-
-
 @pytest.mark.parametrize(
     ("host", "origin"),
     [
@@ -753,16 +623,6 @@ def test_a_broken_connection_is_no_trouble(caplog: pytest.LogCaptureFixture) -> 
 def test_an_address_can_be_typed(host: str, origin: str) -> None:
     """A server that listens everywhere is reached at this machine's own address."""
     assert origin_of(host, 80) == origin
-
-
-def test_it_listens_on_ipv6() -> None:
-    """An address with colons is one of IPv6."""
-    try:
-        running = PaymentServer("::1", 0)
-    except OSError:
-        pytest.skip("no IPv6 here")
-    with running:
-        assert running.origin == f"http://[::1]:{running.server_port}"
 
 
 # --- the page ----------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ from mpesa_stk.commands import simulate
 from mpesa_stk.commands.context import Context
 from mpesa_stk.environment import SANDBOX_PASSKEY
 from mpesa_stk.simulator import FAULTS, SCENARIOS, TEST_PHONES, SimulatorServer
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer
 from processes import command
 from support import CALLBACK_SECRET, CANARIES, DATA, ROOT
 
@@ -87,13 +88,11 @@ class Receiver:
 
     def __init__(self) -> None:
         self.received: queue.Queue[Any] = queue.Queue()
-        self.server = LoopbackServer(self._take)
+        self.server = HttpServer(self._take)
         self.url = f"{self.server.origin}/payments/callback"
 
-    def _take(
-        self, _method: str, _target: str, _headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        self.received.put(json.loads(body)["Body"]["stkCallback"])
+    def _take(self, request: WebRequest) -> HttpResponse:
+        self.received.put(json.loads(request.body)["Body"]["stkCallback"])
         return HttpResponse(status=200, headers={}, body=b"{}")
 
 

@@ -40,11 +40,11 @@ from mpesa_stk import (
 )
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.posting import Answer, Receiver, exit_code
-from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.commands.trigger import callbacks_of
 from mpesa_stk.daraja.retry import RetryPolicy
-from mpesa_stk.simulator import SCENARIOS, DarajaEngine, Manner
+from mpesa_stk.simulator import SCENARIOS, DarajaEngine, DeliveryFault
 from mpesa_stk.simulator.poster import Posted
+from mpesa_stk.web.http_server import HttpServer
 from support import CALLBACK_SECRET, CANARIES, CHECKOUT_ID, ROOT, ManualClock, callback, make_config
 
 PAGE = ROOT / "docs" / "trigger.md"
@@ -112,7 +112,7 @@ def test_a_payment_is_told_to_the_shop(capsys: pytest.CaptureFixture[str]) -> No
 
 
 class _InProcess:
-    """A transport to an engine; what is answered in another manner than whole is lost."""
+    """A transport to an engine; what is answered with a fault in its delivery is lost."""
 
     def __init__(self, engine: DarajaEngine) -> None:
         self.engine = engine
@@ -121,7 +121,7 @@ class _InProcess:
     def send(self, request: HttpRequest, /) -> HttpResponse:
         reply = self.engine.answer(request.method, request.url, request.headers, request.body)
         self.first += [delivery.body for delivery in reply.callbacks_first]
-        if reply.manner is not Manner.WHOLE:
+        if reply.delivery is not DeliveryFault.NONE:
             raise OutcomeUnknown("the answer was lost")
         return reply.response
 
@@ -254,13 +254,8 @@ def payments(daraja: ScriptedDaraja) -> Payments:
 @pytest.fixture
 def shop(payments: Payments) -> Iterator[str]:
     """The callback URL of that shop, served by the package's own endpoints."""
-    with PaymentServer("127.0.0.1", 0) as server:
-        server.set_app(PaymentEndpoints(payments).wsgi)
-        server.start()
-        try:
-            yield f"{server.origin}{CALLBACK}"
-        finally:
-            server.stop()
+    with HttpServer(PaymentEndpoints(payments).handle) as server:
+        yield f"{server.origin}{CALLBACK}"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ import attrs
 
 from mpesa_stk import HttpResponse, StkClient
 from mpesa_stk.simulator import Scenario, SimulatorServer
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer
 from support import ManualClock, loopback_config, make_config
 
 __all__ = ["Arrival", "Prompt", "World"]
@@ -75,8 +76,8 @@ class World:
         self._inbox: queue.Queue[Arrival] = queue.Queue()
         self._stack = ExitStack()
         self._daraja = SimulatorServer(make_config(), clock=self.clock)
-        self._gateway = LoopbackServer(self._forward)
-        self._shop = LoopbackServer(self._receive)
+        self._gateway = HttpServer(self._forward)
+        self._shop = HttpServer(self._receive)
         self._path = urlsplit(self._daraja.environment.push_url).path
         self.environment = attrs.evolve(
             self._daraja.environment, push_url=f"{self._gateway.origin}{self._path}"
@@ -119,32 +120,30 @@ class World:
 
     # --- servers ------------------------------------------------------------------------------------
 
-    def _forward(
-        self, method: str, _target: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
+    def _forward(self, request: WebRequest) -> HttpResponse:
         """Carry a push to Daraja, and count it."""
         self.pushes += 1
-        kept = {name: headers[name] for name in ("authorization", "content-type")}
-        response = self._request(self._daraja.origin, method, self._path, kept, body)
+        kept = {name: request.headers[name] for name in ("authorization", "content-type")}
+        response = self._request(
+            self._daraja.origin, request.method, self._path, kept, request.body
+        )
         answer = json.loads(response.body)
         if "CheckoutRequestID" not in answer:
             self.refused += 1
             return response
-        url, number = json.loads(body)["CallBackURL"], answer["CheckoutRequestID"]
+        url, number = json.loads(request.body)["CallBackURL"], answer["CheckoutRequestID"]
         self.prompts.append(Prompt(callback_url=url, checkout_request_id=number))
         if self.on_accepted is not None:
             self.on_accepted()
         return response
 
-    def _receive(
-        self, _method: str, target: str, _headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
+    def _receive(self, request: WebRequest) -> HttpResponse:
         """Put a callback into the inbox, and wait for what the test makes of it."""
         place = urlsplit(self.callback_url).path
         status = 404
-        if target.rstrip("/") == place or target.startswith(f"{place}/"):
-            token = target[len(place) :].strip("/") or None
-            arrival = Arrival(body=body, token=token)
+        if request.path.rstrip("/") == place or request.path.startswith(f"{place}/"):
+            token = request.path[len(place) :].strip("/") or None
+            arrival = Arrival(body=request.body, token=token)
             self._inbox.put(arrival)
             status = arrival.verdict.get(timeout=_VERDICT)
         return HttpResponse(status=status, headers={}, body=b"")

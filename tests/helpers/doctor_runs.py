@@ -11,6 +11,7 @@ from typing import Any
 from daraja_double import answer, refusal
 from mpesa_stk import HttpRequest, HttpResponse, cli
 from mpesa_stk.commands.context import Context
+from mpesa_stk.web.http import WebRequest
 from support import (
     CALLBACK_SECRET,
     CALLBACK_URL,
@@ -78,9 +79,9 @@ class Shop:
         self.asked: list[tuple[str, str, Mapping[str, str]]] = []
 
     def __call__(  # noqa: D102 - as the class says
-        self, method: str, target: str, headers: Mapping[str, str], _body: bytes
+        self, request: WebRequest
     ) -> HttpResponse:
-        self.asked.append((method, target, headers))
+        self.asked.append((request.method, request.path, request.headers))
         moved = {"location": "/elsewhere"} if 300 <= self.status < 400 else {}
         return HttpResponse(status=self.status, headers=moved, body=b"")
 

@@ -99,6 +99,15 @@ def samples(*groups: str) -> list[dict[str, Any]]:
     return [sample for sample in loaded if not groups or sample["group"] in groups]
 
 
+def claim_of(transaction: Transaction) -> dict[str, Any]:
+    """The facts of a payment that its callback URL is signed over."""
+    return {
+        "transaction_no": transaction.transaction_no,
+        "amount": transaction.amount,
+        "account": transaction.account,
+    }
+
+
 def make_transaction(**changes: Any) -> Transaction:
     """A payment of 100 shillings whose intent was just stored."""
     facts: dict[str, Any] = {

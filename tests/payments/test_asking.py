@@ -24,7 +24,7 @@ from mpesa_stk import (
 )
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
 from mpesa_stk.payments.signing import signed_url
-from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback, make_transaction
+from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback, claim_of, make_transaction
 
 
 def page(host: Host, **changes: Any) -> Payments:
@@ -334,7 +334,8 @@ def test_token_of_another_accounts_payment_links_nothing() -> None:
     host = Host(**SIGNED)
     foreign = make_transaction(account="till 5000", state=TransactionState.UNCERTAIN)
     host.store.add(foreign)
-    token = signed_url("https://x", foreign, CALLBACK_SECRET).rstrip("/").rpartition("/")[2]
+    url = signed_url("https://x", CALLBACK_SECRET, **claim_of(foreign))
+    token = url.rstrip("/").rpartition("/")[2]
     assert host.payments.query(CHECKOUT_ID, token=token) == PaymentStatus()
     assert host.store.get(foreign.transaction_no) == foreign
     assert host.daraja.queries == []

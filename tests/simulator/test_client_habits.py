@@ -198,8 +198,8 @@ def test_a_payment_in_the_habits_of_a_client(name: str, framing: str) -> None:
         assert (status, pushed["ResponseCode"]) == (200, "0")
         status, asked = client.query(pushed["CheckoutRequestID"])
         assert (status, asked["ResultCode"]) == (200, "0")
-        (prompt,) = daraja.prompts()
-        journal = daraja.journal()
+        (prompt,) = daraja.prompts
+        journal = daraja.journal.entries()
 
     assert (prompt.phone_number, prompt.amount) == (PHONE, 100)
     assert [entry.advice for entry in journal if entry.kind == "push"] == [habit.advised]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from endings import ENDINGS
 from mpesa_stk import MpesaError, Payments, Transaction, TransactionState
-from mpesa_stk.simulator.endpoints import Step
+from mpesa_stk.simulator.api import Step
 from mpesa_stk.testing import FAULTS, OUTCOMES, SCENARIOS, TEST_PHONES, Scenario, SimulatedDaraja
 
 CREATED, UNCERTAIN, PENDING, SUCCEEDED, FAILED, REJECTED, EXPIRED = TransactionState

@@ -459,7 +459,7 @@ def test_blanks_and_decimal_places_do_not_reach_the_prompt(bench: Bench) -> None
     """Phone, amount and reference are read without them, and the prompt is the phone's own."""
     bench.push(PhoneNumber=" 254718643064 ", Amount="70.00", AccountReference=" INV-1 ")
 
-    (prompt,) = bench.engine.prompts()
+    (prompt,) = bench.engine.prompts.prompts()
     assert (prompt.phone_number, prompt.amount, prompt.reference) == ("254718643064", 70, "INV-1")
 
 
@@ -675,9 +675,9 @@ def take(bench: Bench) -> bytes:
 
 def test_a_prompt_is_answered_after_its_delay(bench: Bench) -> None:
     """Nothing is due before the customer answers; then one callback is, to the push's own URL."""
-    assert bench.engine.next_due() is None
+    assert bench.engine.prompts.next_due() is None
     bench.push()
-    assert bench.engine.next_due() == bench.clock.monotonic() + 1.0
+    assert bench.engine.prompts.next_due() == bench.clock.monotonic() + 1.0
     assert bench.engine.take_due() is None
 
     bench.clock.advance(1.0)
@@ -686,7 +686,7 @@ def test_a_prompt_is_answered_after_its_delay(bench: Bench) -> None:
     assert delivery is not None
     assert delivery.url == "https://shop.example.co.ke/payments/callback"
     assert bench.engine.take_due() is None
-    assert bench.engine.next_due() is None
+    assert bench.engine.prompts.next_due() is None
 
 
 def test_callbacks_come_in_the_order_in_which_they_are_due(bench: Bench) -> None:

@@ -12,7 +12,6 @@ import queue
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ import pytest
 from mpesa_stk import HttpResponse
 from mpesa_stk.commands.simulate import _test_merchant
 from mpesa_stk.simulator import Entry, Scenario, SimulatorServer
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer
 from support import TESTS
 
 HERE = TESTS / "foreign"
@@ -59,11 +59,11 @@ def pay(command: list[str], environ: dict[str, str]) -> tuple[Any, Any, list[Ent
     """What the client was answered, the callback, and what the simulator saw."""
     received: queue.Queue[Any] = queue.Queue()
 
-    def take(_method: str, _target: str, _headers: Mapping[str, str], body: bytes) -> HttpResponse:
-        received.put(json.loads(body)["Body"]["stkCallback"])
+    def take(request: WebRequest) -> HttpResponse:
+        received.put(json.loads(request.body)["Body"]["stkCallback"])
         return HttpResponse(status=200, headers={}, body=b"{}")
 
-    shop = LoopbackServer(take)
+    shop = HttpServer(take)
     scenario = Scenario(answer_after=0.0)
     with shop, SimulatorServer(_test_merchant(), scenario=scenario) as daraja:
         run = subprocess.run(  # noqa: S603 - our own scripts
@@ -75,7 +75,11 @@ def pay(command: list[str], environ: dict[str, str]) -> tuple[Any, Any, list[Ent
             check=False,
         )
         assert run.returncode == 0, run.stderr
-        return json.loads(run.stdout), received.get(timeout=PATIENCE), list(daraja.journal())
+        return (
+            json.loads(run.stdout),
+            received.get(timeout=PATIENCE),
+            list(daraja.journal.entries()),
+        )
 
 
 @pytest.mark.parametrize(

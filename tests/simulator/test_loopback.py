@@ -1,4 +1,4 @@
-"""How the simulator's answers travel: whole, cut, reset, dripped, not at all, and as streams."""
+"""How the HTTP server sends answers: whole, cut, reset, byte by byte, not at all, and as streams."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
 
 from mpesa_stk import HttpRequest, HttpResponse, NotSent, OutcomeUnknown, RequestsTransport
-from mpesa_stk.simulator import Manner
-from mpesa_stk.simulator.answers import Sent, Stream
-from mpesa_stk.simulator.loopback import Answer, LoopbackServer
+from mpesa_stk.simulator import DeliveryFault
+from mpesa_stk.simulator.delivery import FaultyDelivery, Stream
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import Answer, HttpServer
 
 PATIENCE = 10.0
 ANSWER = HttpResponse(
@@ -27,23 +28,19 @@ ANSWER = HttpResponse(
 )
 
 
-def answering(answer: HttpResponse | Sent | Stream) -> Answer:
+def answering(answer: HttpResponse | FaultyDelivery | Stream) -> Answer:
     """A function that always answers the same."""
-
-    def always(
-        _method: str, _target: str, _headers: Mapping[str, str], _body: bytes
-    ) -> HttpResponse | Sent | Stream:
-        return answer
-
-    return always
+    return lambda _request: answer
 
 
-def in_manner(manner: Manner, response: HttpResponse = ANSWER) -> Answer:
-    """A function whose answer travels in that manner."""
-    return answering(Sent(response=response, manner=manner))
+def with_fault(
+    fault: DeliveryFault, response: HttpResponse = ANSWER, drip_pause: float = 1.0
+) -> Answer:
+    """A function whose answer has a fault in its delivery."""
+    return answering(FaultyDelivery(response=response, fault=fault, drip_pause=drip_pause))
 
 
-def request_to(server: LoopbackServer, total_timeout: float = PATIENCE) -> HttpRequest:
+def request_to(server: HttpServer, total_timeout: float = PATIENCE) -> HttpRequest:
     """A request as the client sends them."""
     return HttpRequest(
         method="POST",
@@ -55,7 +52,7 @@ def request_to(server: LoopbackServer, total_timeout: float = PATIENCE) -> HttpR
     )
 
 
-def send(server: LoopbackServer, total_timeout: float = PATIENCE) -> HttpResponse:
+def send(server: HttpServer, total_timeout: float = PATIENCE) -> HttpResponse:
     """What the client's own transport makes of the answer."""
     transport = RequestsTransport()
     try:
@@ -64,7 +61,7 @@ def send(server: LoopbackServer, total_timeout: float = PATIENCE) -> HttpRespons
         transport.close()
 
 
-def connect(server: LoopbackServer) -> socket.socket:
+def connect(server: HttpServer) -> socket.socket:
     """A plain connection, with a request on it."""
     parts = urlsplit(server.origin)
     connection = socket.create_connection((str(parts.hostname), parts.port or 0), PATIENCE)
@@ -86,12 +83,12 @@ def wait_until(done: Callable[[], object]) -> None:
         pause.wait(0.005)
 
 
-# --- manners -----------------------------------------------------------------------------------------
+# --- faults ------------------------------------------------------------------------------------------
 
 
 def test_a_whole_answer_arrives() -> None:
-    """The plain manner changes nothing, and the connection is kept."""
-    with LoopbackServer(in_manner(Manner.WHOLE)) as server, closing(connect(server)) as connection:
+    """A plain answer keeps the connection."""
+    with HttpServer(answering(ANSWER)) as server, closing(connect(server)) as connection:
         assert send(server).body == ANSWER.body
         answer = http.client.HTTPResponse(connection)
         answer.begin()
@@ -99,23 +96,26 @@ def test_a_whole_answer_arrives() -> None:
         assert not answer.will_close
 
 
-@pytest.mark.parametrize("manner", [Manner.NOTHING, Manner.HALF])
-def test_an_answer_that_does_not_arrive_leaves_the_outcome_unknown(manner: Manner) -> None:
+@pytest.mark.parametrize("fault", [DeliveryFault.NOTHING, DeliveryFault.HALF])
+def test_an_answer_that_does_not_arrive_leaves_the_outcome_unknown(fault: DeliveryFault) -> None:
     """The client's transport knows that it may have happened."""
-    with LoopbackServer(in_manner(manner)) as server, pytest.raises(OutcomeUnknown):
+    with HttpServer(with_fault(fault)) as server, pytest.raises(OutcomeUnknown):
         send(server)
 
 
 def test_nothing_is_a_hang_up_without_a_byte() -> None:
     """Not a status line, not a reset: the connection ends."""
-    server = LoopbackServer(in_manner(Manner.NOTHING))
+    server = HttpServer(with_fault(DeliveryFault.NOTHING))
     with server, closing(connect(server)) as connection:
         assert read_all(connection) == b""
 
 
 def test_half_promises_more_than_it_sends() -> None:
     """The head tells the full length; half of the body comes."""
-    with LoopbackServer(in_manner(Manner.HALF)) as server, closing(connect(server)) as connection:
+    with (
+        HttpServer(with_fault(DeliveryFault.HALF)) as server,
+        closing(connect(server)) as connection,
+    ):
         head, _, body = read_all(connection).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 200 OK")
@@ -125,7 +125,7 @@ def test_half_promises_more_than_it_sends() -> None:
 
 def test_a_reset_comes_after_the_answer() -> None:
     """The transport has the answer; who reads on meets the reset."""
-    with LoopbackServer(in_manner(Manner.RESET)) as server:
+    with HttpServer(with_fault(DeliveryFault.RESET)) as server:
         assert send(server).body == ANSWER.body
         with closing(connect(server)) as connection:
             got = [connection.recv(1) for _ in range(len(ANSWER.body))]
@@ -137,10 +137,10 @@ def test_a_reset_comes_after_the_answer() -> None:
 
 def test_a_drip_brings_the_answer_byte_by_byte() -> None:
     """Where there is time enough, all of it arrives; where there is not, the outcome is unknown."""
-    with LoopbackServer(in_manner(Manner.DRIP), drip_pause=0.0) as server:
+    with HttpServer(with_fault(DeliveryFault.DRIP, drip_pause=0.0)) as server:
         assert send(server).body == ANSWER.body
     with (
-        LoopbackServer(in_manner(Manner.DRIP), drip_pause=0.02) as server,
+        HttpServer(with_fault(DeliveryFault.DRIP, drip_pause=0.02)) as server,
         pytest.raises(OutcomeUnknown),
     ):
         send(server, total_timeout=0.3)
@@ -149,7 +149,7 @@ def test_a_drip_brings_the_answer_byte_by_byte() -> None:
 def test_a_drip_ends_when_the_client_hangs_up() -> None:
     """Nobody is dripped at for an hour after having left."""
     endless = HttpResponse(status=200, headers={}, body=b"x" * 60_000)
-    with LoopbackServer(in_manner(Manner.DRIP, endless), drip_pause=0.01) as server:
+    with HttpServer(with_fault(DeliveryFault.DRIP, endless, 0.01)) as server:
         before = threading.active_count()
         connection = connect(server)
         assert connection.recv(1)
@@ -161,7 +161,7 @@ def test_a_drip_ends_when_the_client_hangs_up() -> None:
 
 def test_a_drip_ends_when_the_server_closes() -> None:
     """The longest pause keeps nobody waiting."""
-    server = LoopbackServer(in_manner(Manner.DRIP), drip_pause=3600.0)
+    server = HttpServer(with_fault(DeliveryFault.DRIP, drip_pause=3600.0))
     server.start()
     with closing(connect(server)):
         started = time.monotonic()
@@ -171,8 +171,8 @@ def test_a_drip_ends_when_the_server_closes() -> None:
 
 
 def test_nobody_listening_is_provably_not_sent() -> None:
-    """What the manners are compared with: a request that never left."""
-    server = LoopbackServer(answering(ANSWER))
+    """What the faults are compared with: a request that never left."""
+    server = HttpServer(answering(ANSWER))
     server.close()
     with pytest.raises(NotSent):
         send(server)
@@ -191,7 +191,7 @@ def test_a_stream_comes_bit_by_bit() -> None:
             yield bit
 
     stream = Stream(headers={"content-type": "text/event-stream"}, chunks=bits())
-    with LoopbackServer(answering(stream)) as server, closing(connect(server)) as connection:
+    with HttpServer(answering(stream)) as server, closing(connect(server)) as connection:
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         assert (answer.status, answer.getheader("content-type")) == (200, "text/event-stream")
@@ -217,7 +217,7 @@ def test_a_stream_ends_when_the_client_hangs_up() -> None:
     def stream(*_request: object) -> Stream:
         return Stream(headers={}, chunks=silence())
 
-    with LoopbackServer(stream) as server:
+    with HttpServer(stream) as server:
         for lingers in (b"", struct.pack("ii", 1, 0)):
             connection = connect(server)
             assert connection.recv(1)
@@ -230,7 +230,7 @@ def test_a_stream_ends_when_the_client_hangs_up() -> None:
 def test_a_client_that_does_not_read_does_not_keep_close_waiting() -> None:
     """After the grace, a connection that is stuck in the middle of an answer is cut."""
     stream = Stream(headers={}, chunks=itertools.repeat(b"x" * 64 * 1024 * 1024))
-    server = LoopbackServer(answering(stream), grace=0.05)
+    server = HttpServer(answering(stream), grace=0.05)
     server.start()
     with closing(connect(server)) as connection:
         assert connection.recv(1)
@@ -246,10 +246,10 @@ def test_a_client_that_does_not_read_does_not_keep_close_waiting() -> None:
 def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     """``Expect: 100-continue``, as curl sends it with large bodies, is answered before the body comes."""
 
-    def echo(_method: str, _target: str, _headers: Mapping[str, str], body: bytes) -> HttpResponse:
-        return HttpResponse(status=200, headers={}, body=body)
+    def echo(request: WebRequest) -> HttpResponse:
+        return HttpResponse(status=200, headers={}, body=request.body)
 
-    with LoopbackServer(echo) as server:
+    with HttpServer(echo) as server:
         parts = urlsplit(server.origin)
         with socket.create_connection((str(parts.hostname), parts.port or 0), PATIENCE) as client:
             client.sendall(
@@ -264,16 +264,16 @@ def test_a_client_that_asks_first_is_told_to_go_on() -> None:
 def test_an_answer_without_content_has_no_length() -> None:
     """RFC 9110 allows none with a 204."""
     empty = HttpResponse(status=204, headers={}, body=b"")
-    with LoopbackServer(answering(empty)) as server, closing(connect(server)) as connection:
+    with HttpServer(answering(empty)) as server, closing(connect(server)) as connection:
         answer = http.client.HTTPResponse(connection)
         answer.begin()
         assert (answer.status, answer.getheader("content-length")) == (204, None)
 
 
 def test_a_client_that_left_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    """A connection that is reset in the middle of a request is not worth a warning."""
-    caplog.set_level(logging.DEBUG, "mpesa_stk.simulator")
-    with LoopbackServer(answering(ANSWER)) as server:
+    """A connection that is reset in the middle of a request is a line in the log, and no traceback."""
+    caplog.set_level(logging.INFO, "mpesa_stk.server")
+    with HttpServer(answering(ANSWER)) as server:
         before = threading.active_count()
         connection = connect(server)
         assert connection.recv(1)
@@ -282,7 +282,7 @@ def test_a_client_that_left_is_no_warning(caplog: pytest.LogCaptureFixture) -> N
         wait_until(lambda: threading.active_count() == before)
         wait_until(lambda: caplog.messages)
 
-    assert caplog.messages == ["mpesa_stk.simulator.client_left"]
+    assert caplog.messages == ["mpesa_stk.server.client_left error=ConnectionResetError"]
 
 
 # --- where it listens --------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_a_client_that_left_is_no_warning(caplog: pytest.LogCaptureFixture) -> N
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_it_listens_where_it_is_told_to(host: str) -> None:
     """On this machine's own address by default; its origin is where this machine reaches it."""
-    with LoopbackServer(answering(ANSWER), host=host) as server:
+    with HttpServer(answering(ANSWER), host=host) as server:
         assert urlsplit(server.origin).hostname == host
         assert json.loads(send(server).body) == {"ResponseCode": "0"}
 
@@ -299,7 +299,7 @@ def test_it_listens_where_it_is_told_to(host: str) -> None:
 def test_it_listens_on_ipv6_too() -> None:
     """An address with colons is one of IPv6; a machine without IPv6 says that it cannot be had."""
     try:
-        server = LoopbackServer(answering(ANSWER), host="::1")
+        server = HttpServer(answering(ANSWER), host="::1")
     except OSError:
         with (
             pytest.raises(OSError, match=r"."),
@@ -314,7 +314,7 @@ def test_it_listens_on_ipv6_too() -> None:
 
 def test_a_port_that_is_taken_is_an_oserror() -> None:
     """Two servers never share a port."""
-    with LoopbackServer(answering(ANSWER)) as server:
+    with HttpServer(answering(ANSWER)) as server:
         port = urlsplit(server.origin).port or 0
         with pytest.raises(OSError, match="in use"):
-            LoopbackServer(answering(ANSWER), port=port)
+            HttpServer(answering(ANSWER), port=port)

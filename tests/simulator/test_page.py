@@ -10,7 +10,7 @@ import os
 import queue
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,8 @@ from mpesa_stk import (
     stk_timestamp,
 )
 from mpesa_stk.simulator import SCENARIOS, SimulatorServer
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer
 from support import (
     CONSUMER_KEY,
     CONSUMER_SECRET,
@@ -70,7 +71,7 @@ class Shop:
 
     def __init__(self, daraja: SimulatorServer, *, clock: Clock | None = None) -> None:
         self.callbacks: queue.Queue[bytes] = queue.Queue()
-        self._receiver = LoopbackServer(self._take)
+        self._receiver = HttpServer(self._take)
         self.callback_url = f"{self._receiver.origin}/payments/callback"
         config = loopback_config(
             daraja.origin, account=PayBill("174379"), callback_url=self.callback_url
@@ -90,10 +91,8 @@ class Shop:
         self._receiver.close()
         self.client.close()
 
-    def _take(
-        self, _method: str, _target: str, _headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        self.callbacks.put(body)
+    def _take(self, request: WebRequest) -> HttpResponse:
+        self.callbacks.put(request.body)
         return HttpResponse(status=200, headers={}, body=b"{}")
 
     def push(self, reference: str = "INV-001", *, phone: str = PHONE, amount: int = 100) -> str:

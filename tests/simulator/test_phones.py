@@ -13,14 +13,13 @@ from mpesa_stk import PaymentConfirmed, StkConfig, Token, parse_callback
 from mpesa_stk.daraja import protocol
 from mpesa_stk.daraja.http import HttpRequest
 from mpesa_stk.daraja.models import PushRequest
-from mpesa_stk.simulator.engine import PIN, DarajaEngine, Reply
-from mpesa_stk.simulator.faults import Fault, Manner
-from mpesa_stk.simulator.issued import IssuedTokens
+from mpesa_stk.simulator.api import TokenRegistry
+from mpesa_stk.simulator.engine import DarajaEngine, Reply
+from mpesa_stk.simulator.faults import DeliveryFault, Fault
 from mpesa_stk.simulator.journal import Journal
-from mpesa_stk.simulator.outcomes import OUTCOMES
-from mpesa_stk.simulator.phones import Phones
+from mpesa_stk.simulator.prompt_schedule import PromptSchedule
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
-from mpesa_stk.simulator.scenarios import SCENARIOS, TEST_PHONES, Scenario
+from mpesa_stk.simulator.scenarios import OUTCOMES, SCENARIOS, TEST_PHONES, Scenario
 from support import CANARIES, PASSKEY, START, ManualClock, make_config
 
 PHONE = "254718643064"
@@ -76,7 +75,7 @@ class Desk:
     def ring(self, phone_number: str = PHONE) -> Prompt:
         """Push, and the prompt that appears."""
         assert self.push(phone_number).response.status == 200
-        return self.engine.prompts()[-1]
+        return self.engine.prompts.prompts()[-1]
 
     def due(self) -> list[CallbackDelivery]:
         """Every callback that is due now."""
@@ -102,7 +101,7 @@ def test_a_prompt_holds_what_was_asked(desk: Desk) -> None:
     assert (prompt.phone_number, prompt.amount, prompt.reference) == (PHONE, 100, "INV-1")
     assert prompt.callback_url == desk.config.callback_url
     assert prompt.opened == START
-    assert desk.engine.is_open(prompt)
+    assert desk.engine.prompts.is_open(prompt)
     assert "718643064" not in repr(prompt)
 
 
@@ -111,44 +110,46 @@ def test_the_right_pin_pays(desk: Desk) -> None:
     prompt = desk.ring()
     desk.clock.advance(7)
 
-    assert desk.engine.enter_pin(prompt.checkout_request_id, PIN)
+    desk.engine.prompts.decide(prompt.checkout_request_id, "paid")
 
-    ended = desk.engine.prompts()[0]
-    assert not desk.engine.is_open(ended)
+    ended = desk.engine.prompts.prompts()[0]
+    assert not desk.engine.prompts.is_open(ended)
     [delivery] = desk.due()
     paid = parse_callback(delivery.body)
     assert isinstance(paid, PaymentConfirmed)
     assert paid.paid_at == START + timedelta(seconds=7)
     assert paid.receipt_number == prompt.receipt_number
-    assert desk.engine.next_due() is None
+    assert desk.engine.prompts.next_due() is None
 
 
 def test_a_wrong_pin_does_not_pay(desk: Desk) -> None:
     """Any other PIN ends the prompt with 2001."""
     prompt = desk.ring()
 
-    assert desk.engine.enter_pin(prompt.checkout_request_id, "0000")
+    desk.engine.prompts.decide(prompt.checkout_request_id, "wrong-pin")
 
-    assert desk.engine.prompts()[0].outcome is OUTCOMES["wrong-pin"]
+    assert desk.engine.prompts.prompts()[0].outcome is OUTCOMES["wrong-pin"]
 
 
 def test_only_an_open_prompt_can_be_answered(desk: Desk) -> None:
     """Neither an unknown one nor one that is answered, and only with an outcome that exists."""
     prompt = desk.ring()
 
-    assert not desk.engine.decide("ws_CO_1", "paid")
+    with pytest.raises(LookupError, match="no open prompt"):
+        desk.engine.prompts.decide("ws_CO_1", "paid")
     with pytest.raises(KeyError):
-        desk.engine.decide(prompt.checkout_request_id, "paidd")
-    assert desk.engine.decide(prompt.checkout_request_id, "no-funds")
-    assert not desk.engine.decide(prompt.checkout_request_id, "paid")
-    assert desk.engine.prompts()[0].answer == "no-funds"
+        desk.engine.prompts.decide(prompt.checkout_request_id, "paidd")
+    desk.engine.prompts.decide(prompt.checkout_request_id, "no-funds")
+    with pytest.raises(LookupError, match="no open prompt"):
+        desk.engine.prompts.decide(prompt.checkout_request_id, "paid")
+    assert desk.engine.prompts.prompts()[0].answer == "no-funds"
 
 
 def test_an_answer_leaves_the_other_prompts_alone(desk: Desk) -> None:
     """Only its own schedule is made anew."""
     first, second = desk.ring(), desk.ring("254110000001")
 
-    desk.engine.decide(first.checkout_request_id, "cancelled")
+    desk.engine.prompts.decide(first.checkout_request_id, "cancelled")
 
     assert [delivery.checkout_request_id for delivery in desk.due()] == [first.checkout_request_id]
     desk.clock.advance(60)
@@ -160,7 +161,7 @@ def test_a_prompt_that_nobody_answers_runs_out(desk: Desk) -> None:
     prompt = desk.ring()
 
     desk.clock.advance(59.9)
-    assert desk.engine.is_open(prompt)
+    assert desk.engine.prompts.is_open(prompt)
     assert desk.due() == []
     desk.clock.advance(0.1)
 
@@ -213,7 +214,7 @@ def test_a_callback_that_is_not_taken_is_posted_again(status: int | None) -> Non
     desk.engine.note_callback(second, status=status)
 
     assert second.body == first.body
-    assert desk.engine.next_due() is None
+    assert desk.engine.prompts.next_due() is None
 
 
 @pytest.mark.parametrize("status", [200, 204])
@@ -225,7 +226,7 @@ def test_a_callback_that_is_taken_is_not_posted_again(status: int) -> None:
 
     desk.engine.note_callback(desk.due()[0], status=status)
 
-    assert desk.engine.next_due() is None
+    assert desk.engine.prompts.next_due() is None
 
 
 # --- queries -----------------------------------------------------------------------------------------
@@ -305,29 +306,29 @@ def test_a_scripted_fault_is_used_up() -> None:
     """One fault for one request, in order, by name or of one's own; then all is well."""
     desk = Desk()
     token = desk.token()
-    desk.engine.next("push", "dropped", Fault(manner=Manner.HALF), "busy")
+    desk.engine.script("push", "dropped", Fault(delivery=DeliveryFault.HALF), "busy")
 
     replies = [desk.push(token=token) for _ in range(4)]
 
-    assert [reply.manner.value for reply in replies] == ["nothing", "half", "whole", "whole"]
+    assert [reply.delivery.value for reply in replies] == ["nothing", "half", "none", "none"]
     assert [reply.response.status for reply in replies] == [503, 503, 500, 200]
-    assert len(desk.engine.prompts()) == 1
+    assert len(desk.engine.prompts.prompts()) == 1
 
 
 def test_a_fault_that_does_not_exist_cannot_be_scripted() -> None:
     """Neither can one for a step that does not exist."""
     desk = Desk()
     with pytest.raises(KeyError):
-        desk.engine.next("push", "fell")
+        desk.engine.script("push", "fell")
     with pytest.raises(KeyError):
-        desk.engine.next("pull", "busy")  # type: ignore[arg-type]  # what is tested
+        desk.engine.script("pull", "busy")  # type: ignore[arg-type]  # what is tested
 
 
 def test_a_list_with_a_wrong_fault_scripts_nothing() -> None:
     """What stands before the wrong name is not played either."""
     desk = Desk()
     with pytest.raises(KeyError):
-        desk.engine.next("push", "dropped", "tpyo")
+        desk.engine.script("push", "dropped", "tpyo")
     assert desk.push().response.status == 200
 
 
@@ -335,8 +336,8 @@ def test_a_fault_waits_for_a_request_that_counts() -> None:
     """One by a method that the step does not have gets its refusal, and leaves the fault."""
     desk = Desk()
     token = desk.token()
-    desk.engine.next("push", "busy")
-    desk.engine.next("token", "unavailable")
+    desk.engine.script("push", "busy")
+    desk.engine.script("token", "unavailable")
     push, fetch = f"{ORIGIN}/mpesa/stkpush/v1/processrequest", f"{ORIGIN}/oauth/v1/generate"
 
     assert desk.engine.answer("OPTIONS", push, {}, None).response.status == 405
@@ -396,7 +397,7 @@ def test_tokens_can_be_revoked() -> None:
     desk = Desk(one_token=False)
     tokens = [desk.token(), desk.token()]
 
-    desk.engine.revoke_tokens()
+    desk.engine.tokens.revoke_all()
 
     assert [desk.push(token=token).response.status for token in tokens] == [404, 404]
     assert desk.push().response.status == 200
@@ -404,7 +405,7 @@ def test_tokens_can_be_revoked() -> None:
 
 def test_expired_tokens_are_forgotten() -> None:
     """A token is good up to its last second; what is over is dropped when another is issued."""
-    tokens = IssuedTokens(lifetime=10, one_at_a_time=False)
+    tokens = TokenRegistry(lifetime=10, one_at_a_time=False)
     tokens.issue("a", 0.0, 1)
     tokens.issue("b", 9.0, 2)
     assert tokens.entry_of("a", 9.9) == 1
@@ -459,7 +460,7 @@ def test_the_journal_holds_no_secret() -> None:
 def test_the_journal_says_how_an_answer_travelled() -> None:
     """What is no path of Daraja's is kept too."""
     desk = Desk()
-    desk.engine.next("token", "done-but-cut")
+    desk.engine.script("token", "done-but-cut")
     desk.send(protocol.build_token(desk.config))
     desk.engine.answer("GET", "/other", {}, None)
 
@@ -471,12 +472,12 @@ def test_the_journal_says_how_an_answer_travelled() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "seconds"),
-    [("slow", 7.5), (Fault(executed=True, manner=Manner.SLOW, seconds=3.0), 3.0)],
+    [("slow", 7.5), (Fault(executed=True, delivery=DeliveryFault.SLOW, seconds=3.0), 3.0)],
 )
 def test_a_slow_answer_is_as_late_as_it_is_told_to_be(fault: str | Fault, seconds: float) -> None:
     """By the fault's own seconds, or else by the engine's; the answer is the one that is due."""
     desk = Desk(slow_seconds=7.5)
-    desk.engine.next("token", fault)
+    desk.engine.script("token", fault)
 
     reply = desk.send(protocol.build_token(desk.config))
 
@@ -515,10 +516,9 @@ def test_a_shop_that_polls_pushes_nothing_else_out_of_the_journal() -> None:
 # --- the bound of prompts ----------------------------------------------------------------------------
 
 
-def put_on(phones: Phones, clock: ManualClock, number: int, **scenario: Any) -> Prompt:
+def put_on(phones: PromptSchedule, clock: ManualClock, number: int, **scenario: Any) -> Prompt:
     """A prompt on the phone of that number, opened and shown now."""
     played = Scenario(**({"answer_after": 0.0, "callbacks": 0} | scenario))
-    ends, ends_at, answer = phones.ends_of(played)
     phone_number = f"2547{number:08}"
     prompt = Prompt(
         merchant_request_id="m",
@@ -529,16 +529,16 @@ def put_on(phones: Phones, clock: ManualClock, number: int, **scenario: Any) -> 
         callback_url="http://127.0.0.1:9/",
         scenario=played,
         opened=clock.now(),
-        ends=ends,
-        ends_at=ends_at,
-        answer=answer,
+        ends=clock.now() + timedelta(seconds=played.ends_after),
+        ends_at=clock.monotonic() + played.ends_after,
+        answer=played.answer,
         receipt_number="R",
     )
     phones.ring(prompt)
     return prompt
 
 
-def take_all(phones: Phones) -> list[CallbackDelivery]:
+def take_all(phones: PromptSchedule) -> list[CallbackDelivery]:
     """All that is due now; the callbacks of it."""
     taken = []
     while (due := phones.take_due()) is not None:
@@ -546,7 +546,7 @@ def take_all(phones: Phones) -> list[CallbackDelivery]:
     return taken
 
 
-def fill(phones: Phones, clock: ManualClock) -> None:
+def fill(phones: PromptSchedule, clock: ManualClock) -> None:
     """As many prompts as are kept, the newest all answered just now."""
     for number in range(10_000 - len(phones.prompts())):
         put_on(phones, clock, 1000 + number)
@@ -556,7 +556,7 @@ def fill(phones: Phones, clock: ManualClock) -> None:
 def test_prompts_that_are_long_over_make_room() -> None:
     """Beyond 10,000 the oldest goes, with all that is known of its phone and of queries about it."""
     clock = ManualClock()
-    phones = Phones(clock, callback_tries=1)
+    phones = PromptSchedule(clock, callback_tries=1)
     first = put_on(phones, clock, 1)
     second = put_on(phones, clock, 1)
     assert phones.is_first_query(first.checkout_request_id)
@@ -579,7 +579,7 @@ def test_prompts_that_are_long_over_make_room() -> None:
 def test_a_prompt_stays_while_something_is_to_come() -> None:
     """An open one, one whose callback is late, and one whose callback is tried again."""
     clock = ManualClock()
-    phones = Phones(clock, callback_tries=2)
+    phones = PromptSchedule(clock, callback_tries=2)
     kept = [
         put_on(phones, clock, 1, answer_after=3600.0),
         put_on(phones, clock, 2, callbacks=1, callback_after=3600.0),
@@ -604,7 +604,7 @@ def test_a_prompt_stays_while_something_is_to_come() -> None:
 def test_a_prompt_that_was_over_twice_is_forgotten_once() -> None:
     """Its callback was tried again before there was need for room."""
     clock = ManualClock()
-    phones = Phones(clock, callback_tries=2)
+    phones = PromptSchedule(clock, callback_tries=2)
     put_on(phones, clock, 1, callbacks=1)
     (delivery,) = take_all(phones)
     phones.try_again(delivery)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mpesa_stk import explain, normalize_phone
-from mpesa_stk.simulator.faults import FAULTS, Fault, Manner
-from mpesa_stk.simulator.outcomes import OUTCOMES
+from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
 from mpesa_stk.simulator.scenarios import (
+    OUTCOMES,
     SCENARIOS,
     TEST_PHONES,
     Pending,
@@ -38,7 +38,7 @@ def test_an_outcome_is_a_code_of_the_catalogue(name: str) -> None:
 def test_a_fault_says_what_it_does(name: str) -> None:
     """Each fault either lets Daraja act or answers or loses something; "done" and "dropped" mean it."""
     fault = FAULTS[name]
-    assert fault.executed or fault.answer is not None or fault.manner is not Manner.WHOLE
+    assert fault.executed or fault.answer is not None or fault.delivery is not DeliveryFault.NONE
     assert fault.executed == (
         name.startswith("done-") or name in ("token-dead", "byte-by-byte", "slow")
     )
@@ -75,14 +75,14 @@ def test_a_fault_answers_in_the_words_of_the_samples(name: str, sample_id: str) 
 def test_a_fault_of_your_own_does_nothing_by_default() -> None:
     """It is neither executed nor answered for, and arrives whole."""
     fault = Fault()
-    assert (fault.executed, fault.answer, fault.manner) == (False, None, Manner.WHOLE)
+    assert (fault.executed, fault.answer, fault.delivery) == (False, None, DeliveryFault.NONE)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, 3601.0, float("nan")])
 def test_a_slow_answer_comes_within_the_hour(seconds: float) -> None:
     """What cannot be waited for is refused when the fault is made."""
     with pytest.raises(ValueError, match="seconds"):
-        Fault(manner=Manner.SLOW, seconds=seconds)
+        Fault(delivery=DeliveryFault.SLOW, seconds=seconds)
 
 
 def test_each_scenario_has_a_phone_of_its_own() -> None:
@@ -108,15 +108,20 @@ def test_each_scenario_has_a_phone_of_its_own() -> None:
         ({"callbacks": 2.5}, "callbacks must be a whole number"),
         ({"callbacks": True}, "callbacks must be a whole number"),
         ({"callback_after": -1.0}, "callback_after"),
-        ({"shape": "round"}, "round"),
-        ({"pending": "501"}, "501"),
+        ({"callback_after": True}, "callback_after must be a number of seconds"),
+        ({"callback_first": 1}, "callback_first must be true or false"),
+        ({"shape": "round"}, "shape must be one of plain, "),
+        ({"pending": "501"}, "pending must be one of 500, "),
         ({"query_outcome": "paidd"}, "query_outcome"),
         ({"queries_a_minute": 0}, "queries_a_minute"),
         ({"push_fault": "fell"}, "push_fault"),
         ({"query_fault": "fell"}, "query_fault"),
-        ({"callback_first": True}, "needs answer_after=0"),
-        ({"callback_first": True, "answer_after": 0.0, "callback_after": 1.0}, "callback_after=0"),
-        ({"callback_first": True, "answer_after": None}, "needs answer_after=0"),
+        ({"callback_first": True}, "callback_first needs"),
+        (
+            {"callback_first": True, "answer_after": 0.0, "callback_after": 1.0},
+            "callback_first needs",
+        ),
+        ({"callback_first": True, "answer_after": None}, "callback_first needs"),
     ],
 )
 def test_a_scenario_is_checked_when_it_is_made(wrong: dict[str, Any], rule: str) -> None:

@@ -9,7 +9,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -33,7 +33,8 @@ from mpesa_stk import (
 from mpesa_stk.simulator import PIN, SCENARIOS, CallbackDelivery, Scenario, SimulatorServer
 from mpesa_stk.simulator.access import callback_may_go
 from mpesa_stk.simulator.changes import Changes
-from mpesa_stk.simulator.loopback import LoopbackServer, _Handler
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer, _Handler
 from support import CALLBACK_SECRET, START, ManualClock, loopback_config, make_config
 
 AT_ONCE = Scenario(answer_after=0.0)
@@ -48,7 +49,7 @@ class Host:
     def __init__(self, daraja: SimulatorServer, *, clock: Clock | None = None) -> None:
         self.outcomes: queue.Queue[CallbackOutcome] = queue.Queue()
         self.events: list[Event] = []
-        self._receiver = LoopbackServer(self._take)
+        self._receiver = HttpServer(self._take)
         self.config = loopback_config(
             daraja.origin,
             callback_url=f"{self._receiver.origin}/payments/callback",
@@ -70,11 +71,9 @@ class Host:
         self._receiver.close()
         self.client.close()
 
-    def _take(
-        self, _method: str, target: str, _headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        token = target.rstrip("/").rpartition("/")[2]
-        self.outcomes.put(self.payments.handle_callback(body, token=token).outcome)
+    def _take(self, request: WebRequest) -> HttpResponse:
+        token = request.path.rstrip("/").rpartition("/")[2]
+        self.outcomes.put(self.payments.handle_callback(request.body, token=token).outcome)
         return HttpResponse(status=200, headers={}, body=b"{}")
 
     def pay(self, phone_number: str = PHONE) -> Transaction:
@@ -92,17 +91,21 @@ class Host:
         return sum((event.kind, event.outcome) == (kind, outcome) for event in self.events)
 
 
-def ask(server: LoopbackServer | SimulatorServer) -> closing[http.client.HTTPConnection]:
+def ask(server: HttpServer | SimulatorServer) -> closing[http.client.HTTPConnection]:
     """A plain connection to a server."""
     host = server.origin.removeprefix("http://")
     return closing(http.client.HTTPConnection(host, timeout=PATIENCE))
 
 
-def echo(method: str, target: str, headers: Mapping[str, str], body: bytes) -> HttpResponse:
-    """Answer with what was asked."""
-    told = {"method": method, "target": target, "kind": headers.get("content-type")}
+def echo(request: WebRequest) -> HttpResponse:
+    """Answer with the request."""
+    told = {
+        "method": request.method,
+        "target": f"{request.path}?{request.query}",
+        "kind": request.headers.get("content-type"),
+    }
     return HttpResponse(
-        status=200, headers={"x-length": str(len(body))}, body=json.dumps(told).encode()
+        status=200, headers={"x-length": str(len(request.body))}, body=json.dumps(told).encode()
     )
 
 
@@ -112,12 +115,12 @@ class Collector:
     def __init__(self, status: int = 200, **headers: str) -> None:
         self.received: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
         self._reply = HttpResponse(status=status, headers=headers, body=b"{}")
-        self.server = LoopbackServer(self._take)
+        self.server = HttpServer(self._take)
 
-    def _take(
-        self, method: str, target: str, _headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse:
-        self.received.put((method, target, body))
+    def _take(self, request: WebRequest) -> HttpResponse:
+        self.received.put(
+            (request.method, f"{request.path}?{request.query}".rstrip("?"), request.body)
+        )
         return self._reply
 
 
@@ -137,7 +140,9 @@ def callback_notes(daraja: SimulatorServer, count: int) -> list[tuple[int | None
         assert time.monotonic() < ends
         threading.Event().wait(0.005)
         notes = [
-            (entry.status, entry.note) for entry in daraja.journal() if entry.kind == "callback"
+            (entry.status, entry.note)
+            for entry in daraja.journal.entries()
+            if entry.kind == "callback"
         ]
     return notes
 
@@ -298,7 +303,7 @@ def test_a_callback_that_fails_does_not_hold_up_the_next(
 ) -> None:
     """Nobody listening is logged, without the address, and the next callback goes out."""
     caplog.set_level(logging.INFO, "mpesa_stk.simulator")
-    nobody = LoopbackServer(echo)
+    nobody = HttpServer(echo)
     nobody.close()
     collector = Collector()
     with collector.server, SimulatorServer(make_config(), scenario=AT_ONCE) as daraja:
@@ -318,14 +323,14 @@ def test_a_slow_receiver_does_not_hold_up_the_others() -> None:
     """While one shop lets its callback wait, the callback of another arrives."""
     go_on = threading.Event()
 
-    def slow(_method: str, _target: str, _headers: Mapping[str, str], _body: bytes) -> HttpResponse:
+    def slow(_request: WebRequest) -> HttpResponse:
         go_on.wait(PATIENCE)
         return HttpResponse(status=200, headers={}, body=b"{}")
 
     collector = Collector()
     with (
         collector.server,
-        LoopbackServer(slow) as shop,
+        HttpServer(slow) as shop,
         SimulatorServer(make_config(), scenario=AT_ONCE) as daraja,
     ):
         push(daraja, shop.origin)
@@ -339,14 +344,12 @@ def test_a_receiver_that_never_answers_is_given_up() -> None:
     """After its seconds the callback counts as not taken."""
     go_on = threading.Event()
 
-    def stuck(
-        _method: str, _target: str, _headers: Mapping[str, str], _body: bytes
-    ) -> HttpResponse:
+    def stuck(_request: WebRequest) -> HttpResponse:
         go_on.wait(PATIENCE)
         return HttpResponse(status=200, headers={}, body=b"{}")
 
     with (
-        LoopbackServer(stuck) as shop,
+        HttpServer(stuck) as shop,
         SimulatorServer(make_config(), scenario=AT_ONCE, callback_timeout=0.1) as daraja,
     ):
         push(daraja, shop.origin)
@@ -376,7 +379,7 @@ def test_a_quick_customer_s_callback_comes_before_the_push_is_answered() -> None
     with SimulatorServer(make_config(), scenario=scenario) as daraja, Host(daraja) as host:
         asked = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
         assert host.outcomes.qsize() == 1
-        kinds = [entry.kind for entry in daraja.journal()]
+        kinds = [entry.kind for entry in daraja.journal.entries()]
 
     assert asked.state is TransactionState.SUCCEEDED
     assert "callback" in kinds
@@ -468,13 +471,14 @@ def test_the_customer_answers_when_the_test_says_so() -> None:
         Host(daraja) as host,
     ):
         first = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
-        (prompt,) = daraja.prompts()
+        (prompt,) = daraja.prompts
         assert daraja.is_open(prompt)
-        assert daraja.decide(prompt.checkout_request_id, "cancelled")
+        daraja.decide(prompt.checkout_request_id, "cancelled")
         assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
-        assert not daraja.decide(prompt.checkout_request_id, "paid")
+        with pytest.raises(LookupError):
+            daraja.decide(prompt.checkout_request_id, "paid")
         second = host.payments.checkout(phone_number=PHONE, amount=1, reference="INV-001")
-        assert daraja.enter_pin(second.checkout_request_id or "", PIN)
+        daraja.enter_pin(second.checkout_request_id or "", PIN)
         assert host.outcomes.get(timeout=PATIENCE) is CallbackOutcome.SETTLED
         states = [host.payments.store.get(asked.transaction_no) for asked in (first, second)]
 
@@ -507,8 +511,8 @@ def test_faults_are_played_over_real_sockets() -> None:
 
     assert paid.state is TransactionState.SUCCEEDED
     assert host.count("token") == 2
-    assert len(daraja.prompts()) == 1
-    assert [entry.note for entry in daraja.journal() if entry.kind == "push"] == [
+    assert len(daraja.prompts) == 1
+    assert [entry.note for entry in daraja.journal.entries() if entry.kind == "push"] == [
         "fault: token-refused-404",
         "fault: done-but-dropped, answer: nothing",
     ]
@@ -530,7 +534,7 @@ def test_a_slow_answer_waits_for_the_simulator_s_clock() -> None:
         daraja.advance(1.0)
         assert pushed.result(timeout=PATIENCE).state is TransactionState.SUCCEEDED
 
-    (push,) = [entry for entry in daraja.journal() if entry.kind == "push"]
+    (push,) = [entry for entry in daraja.journal.entries() if entry.kind == "push"]
     assert push.note == "fault: slow, answer: slow, 60 s"
 
 
@@ -541,7 +545,7 @@ def test_close_does_not_wait_for_a_slow_answer() -> None:
     daraja.start()
     with ask(daraja) as connection:
         connection.request("GET", "/oauth/v1/generate")
-        while not daraja.journal():
+        while not daraja.journal.entries():
             threading.Event().wait(0.005)
         daraja.close()
         assert connection.getresponse().status == 400
@@ -571,7 +575,7 @@ def test_a_reset_forgets_all() -> None:
         daraja.play("cancelled")
         daraja.next("push", "unavailable")
         daraja.reset()
-        assert (daraja.prompts(), daraja.journal()) == ([], [])
+        assert (daraja.prompts, daraja.journal.entries()) == ([], [])
         paid = host.pay()
 
     assert paid.state is TransactionState.SUCCEEDED
@@ -586,7 +590,7 @@ def test_a_seed_repeats_ids_and_receipts() -> None:
             make_config(), scenario=AT_ONCE, randomness=random.Random(7)
         ) as daraja:
             push(daraja, f"{daraja.origin}/callback")
-            (prompt,) = daraja.prompts()
+            (prompt,) = daraja.prompts
         return prompt.merchant_request_id, prompt.receipt_number
 
     assert receipt() == receipt()
@@ -660,7 +664,7 @@ def test_a_page_of_another_site_reaches_no_endpoint_of_daraja(origin: str, metho
         answer = connection.getresponse()
         assert (answer.status, answer.getheader("access-control-allow-origin")) == (403, None)
         assert json.loads(answer.read())["error"]["code"] == "foreign-origin"
-        assert daraja.journal() == []
+        assert daraja.journal.entries() == []
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1:8000"])
@@ -669,7 +673,7 @@ def test_a_page_of_this_machine_reaches_daraja(origin: str) -> None:
     with SimulatorServer(make_config()) as daraja, ask(daraja) as connection:
         connection.request("POST", PUSH_PATH, b"{}", {"Origin": origin})
         assert connection.getresponse().status == 404
-        assert [entry.kind for entry in daraja.journal()] == ["push"]
+        assert [entry.kind for entry in daraja.journal.entries()] == ["push"]
 
 
 # --- events ------------------------------------------------------------------------------------------
@@ -709,9 +713,9 @@ def test_a_change_reaches_whoever_listens() -> None:
         push(daraja, f"{daraja.origin}/callback")
         while listener.next()["last"] < 2:
             pass
-        (prompt,) = daraja.prompts()
+        (prompt,) = daraja.prompts
         daraja.decide(prompt.checkout_request_id, "cancelled")
-        while "callback" not in {entry.kind for entry in daraja.journal()}:
+        while "callback" not in {entry.kind for entry in daraja.journal.entries()}:
             assert listener.next()
         daraja.reset()
         while listener.next() != {"last": 0}:
@@ -749,7 +753,7 @@ def test_a_quiet_stream_says_that_it_is_still_there() -> None:
     clock.advance(0.1)
     assert next(events) == b": nothing new\n\n"
     assert next(events) == b""
-    changes.tell()
+    changes.notify()
     assert next(events) == b"event: changed\ndata: {}\n\n"
     changes.end()
     assert list(events) == []
@@ -761,7 +765,7 @@ def test_a_quiet_stream_says_that_it_is_still_there() -> None:
 
 def test_a_connection_is_kept_alive() -> None:
     """Two requests on one connection are both answered."""
-    with LoopbackServer(echo) as server, ask(server) as connection:
+    with HttpServer(echo) as server, ask(server) as connection:
         connection.request("GET", "/a?b=c")
         first = json.loads(connection.getresponse().read())
         sock = connection.sock
@@ -797,8 +801,8 @@ def test_only_methods_are_made_up() -> None:
     ("headers", "status", "message"),
     [
         ({"Content-Length": "65537"}, 413, "65536 bytes at most"),
-        ({"Content-Length": "-1"}, 400, "needs a whole Content-Length"),
-        ({"Content-Length": "1e3"}, 400, "needs a whole Content-Length"),
+        ({"Content-Length": "-1"}, 400, "needs one whole Content-Length"),
+        ({"Content-Length": "1e3"}, 400, "needs one whole Content-Length"),
         ({"Transfer-Encoding": "gzip, chunked"}, 501, "is chunked"),
     ],
 )
@@ -806,7 +810,7 @@ def test_a_body_that_cannot_be_read_is_refused(
     headers: dict[str, str], status: int, message: str
 ) -> None:
     """A body over 64 KiB, or of unknown length, is refused in words and the connection closed."""
-    with LoopbackServer(echo) as server, ask(server) as connection:
+    with HttpServer(echo) as server, ask(server) as connection:
         connection.putrequest("POST", "/")
         for name, value in headers.items():
             connection.putheader(name, value)
@@ -822,7 +826,7 @@ def test_a_body_that_cannot_be_read_is_refused(
 
 def test_a_body_of_64_kib_is_read() -> None:
     """The limit itself is allowed."""
-    with LoopbackServer(echo) as server, ask(server) as connection:
+    with HttpServer(echo) as server, ask(server) as connection:
         connection.request("POST", "/", b"x" * 65536)
 
         assert connection.getresponse().getheader("x-length") == "65536"
@@ -831,12 +835,12 @@ def test_a_body_of_64_kib_is_read() -> None:
 def test_a_function_that_fails_hangs_up(caplog: pytest.LogCaptureFixture) -> None:
     """What the served function raises ends the connection, is logged, and harms no other."""
 
-    def fail(method: str, *request: Any) -> HttpResponse:
-        if method == "POST":
+    def fail(request: WebRequest) -> HttpResponse:
+        if request.method == "POST":
             raise RuntimeError
-        return echo(method, *request)
+        return echo(request)
 
-    with LoopbackServer(fail) as server:
+    with HttpServer(fail) as server:
         with ask(server) as connection:
             connection.request("POST", "/")
             with pytest.raises(http.client.RemoteDisconnected):
@@ -845,12 +849,12 @@ def test_a_function_that_fails_hangs_up(caplog: pytest.LogCaptureFixture) -> Non
             connection.request("GET", "/")
             assert connection.getresponse().status == 200
 
-    assert caplog.messages == ["mpesa_stk.simulator.connection_failed"]
+    assert caplog.messages == ["mpesa_stk.server.connection_failed"]
 
 
 def test_it_serves_a_port_of_one_s_own() -> None:
     """A port can be asked for, and origin and environment name it."""
-    with LoopbackServer(echo) as any_server:
+    with HttpServer(echo) as any_server:
         free = int(any_server.origin.rpartition(":")[2])
     with SimulatorServer(make_config(), port=free, randomness=random.Random(1)) as daraja:
         assert daraja.origin == f"http://127.0.0.1:{free}"

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +22,8 @@ from databases import Servers
 from mpesa_stk import HttpResponse
 from mpesa_stk.client import _app_id
 from mpesa_stk.payments.sql import SqlTokenStore
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import HttpServer
 from support import HELPERS, accepted, loopback_config
 
 pytestmark = pytest.mark.slow
@@ -42,16 +43,14 @@ class KillingDaraja:
         self.issued = 0
         self.pushed = 0
 
-    def __call__(
-        self, method: str, _target: str, headers: Mapping[str, str], _body: bytes
-    ) -> HttpResponse:
+    def __call__(self, request: WebRequest) -> HttpResponse:
         """Answer one request."""
         with self._lock:
-            if method == "GET":
+            if request.method == "GET":
                 self.issued += 1
                 self._living = f"token-{self.issued:022}"
                 return answer({"access_token": self._living, "expires_in": "3599"})
-            if headers["authorization"] != f"Bearer {self._living}":
+            if request.headers["authorization"] != f"Bearer {self._living}":
                 return refusal("404.001.03", "Invalid Access Token", 404)
             self.pushed += 1
             return answer(accepted(f"ws_CO_{self.pushed:020}"))
@@ -104,7 +103,7 @@ class Fleet:
         self._url = url
         self._name = f"fleet_{uuid.uuid4().hex[:8]}"
         self._stack = stack
-        self._origin = stack.enter_context(LoopbackServer(self.daraja)).origin
+        self._origin = stack.enter_context(HttpServer(self.daraja)).origin
         self._threads = stack.enter_context(ThreadPoolExecutor(WORKERS))
         if not url.startswith("redis:"):
             engine = sqlalchemy.create_engine(url)

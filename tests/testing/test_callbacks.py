@@ -37,7 +37,7 @@ from mpesa_stk.testing import (
     simulated_config,
     unproven_callback,
 )
-from support import CHECKOUT_ID, MERCHANT_ID, START, make_transaction
+from support import CHECKOUT_ID, MERCHANT_ID, START, claim_of, make_transaction
 
 PENDING = make_transaction(checkout_request_id=CHECKOUT_ID, merchant_request_id="m-1")
 
@@ -200,7 +200,7 @@ def test_a_token_belongs_to_its_transaction() -> None:
     config = simulated_config(callback_secrets=("the newest of two", "the oldest of two"))
     token = signed_token(PENDING, config)
 
-    assert is_genuine(token, PENDING, ("the newest of two",))
+    assert is_genuine(token, ("the newest of two",), **claim_of(PENDING))
     assert signed_path(PENDING, config) == f"/payments/callback/{token}/"
 
 

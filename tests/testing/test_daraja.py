@@ -24,8 +24,8 @@ from mpesa_stk import (
 )
 from mpesa_stk import testing as kit
 from mpesa_stk.testing import (
+    DeliveryFault,
     Fault,
-    Manner,
     ManualClock,
     Scenario,
     SimulatedDaraja,
@@ -354,7 +354,7 @@ def test_a_slow_answer_takes_its_time() -> None:
 def test_an_answer_can_be_slower_than_the_client_waits() -> None:
     """It gives up at its own limit, and the outcome is unknown, although the customer has paid."""
     daraja = SimulatedDaraja(simulated_config(total_timeout=30.0))
-    daraja.next("push", Fault(executed=True, manner=Manner.SLOW, seconds=31.0))
+    daraja.next("push", Fault(executed=True, delivery=DeliveryFault.SLOW, seconds=31.0))
 
     with pytest.raises(OutcomeUnknown, match="in time"):
         daraja.client().push(phone_number="254718643064", **ORDER)

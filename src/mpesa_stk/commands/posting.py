@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timezone
 
 import attrs
 
@@ -15,7 +14,6 @@ from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
 from mpesa_stk.commands.options import seconds
 from mpesa_stk.errors import ConfigurationError, InvalidRequest
 from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.state import Transaction
 from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, Posted, post_callback
 from mpesa_stk.urls import daraja_url_fault
 
@@ -25,7 +23,6 @@ _NUMBER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _PAYBILL = re.compile(r"paybill ([0-9]+)")
 _TILL = re.compile(r"till ([0-9]+) of store ([0-9]+)")
-_MOMENT = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _MOST_SHOWN = 4096
 _MOST_OF_A_PLACE = 300
 _SIGNED = re.compile(r"[0-9a-f-]{36}\.[0-9a-f]{32}")
@@ -89,19 +86,13 @@ class Receiver:
         if self.account is None:
             raise InvalidRequest("account", "is needed to sign: give it, or set shortcode")
         self._check_path()
-        claim = Transaction(
+        return signed_url(
+            self.url,
+            self.secrets[0],
             transaction_no=transaction_no,
-            account=self.account,
             amount=amount,
-            # The signature does not cover the rest.
-            phone_number="",
-            reference="",
-            created=_MOMENT,
-            updated=_MOMENT,
-            expires_at=_MOMENT,
-            due_at=None,
+            account=self.account,
         )
-        return signed_url(self.url, claim, self.secrets[0])
 
     def _check_path(self) -> None:
         if "?" in self.url:

@@ -17,7 +17,6 @@ from mpesa_stk.commands.database import DatabaseUrl
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import do_batches, stop_signals
 from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
-from mpesa_stk.commands.server import PaymentServer
 from mpesa_stk.config import StkConfig
 from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
@@ -27,15 +26,17 @@ from mpesa_stk.payments.flow import Payments
 from mpesa_stk.payments.memory import MemoryTransactionStore
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.payments.state import Transaction
-from mpesa_stk.simulator.demo import fresh_merchant
+from mpesa_stk.simulator.merchants import fresh_merchant
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.server import SimulatorServer
 from mpesa_stk.urls import is_loopback_url, origin_of
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
+from mpesa_stk.web.http_server import HttpServer
 
 _EVERY = 2.0
 _DEADLINE = 5.0
+_MOST_CONNECTIONS = 128
 _NEVER = Scenario(answer_after=86_400.0)
 _RISK = (
     "whoever can send from an allowed address, such as your proxy's, could report any payment as "
@@ -177,12 +178,18 @@ def serve(
     simulated = config is None
     settings = _merchant(context, host) if config is None else config
     try:
-        server = PaymentServer(host, port)
+        server = HttpServer(
+            lambda request: endpoints.handle(request),  # noqa: PLW0108 - made below, with the port
+            host=host,
+            port=port,
+            keep_alive=False,
+            most=_MOST_CONNECTIONS,
+        )
     except OSError as error:
         context.complain(f"cannot listen on {host}, port {port}: {error.strerror or error}")
         return NOT_DONE
     with contextlib.ExitStack() as stack:
-        stack.enter_context(server)
+        stack.callback(server.close)
         daraja = stack.enter_context(SimulatorServer(settings)) if simulated else None
         if daraja is not None:
             settings = attrs.evolve(
@@ -194,11 +201,11 @@ def serve(
         examples = _examples(server.origin, payments, daraja)
         # Browsers reach this server directly, and the name of another site may lead to it.
         guard = attrs.evolve(CallbackGuard.from_config(settings), listening_on=host)
-        server.set_app(PaymentEndpoints(payments, guard=guard).wsgi)
+        endpoints = PaymentEndpoints(payments, guard=guard)
         if url is None:
             stack.enter_context(_do_due_work(context, payments, every))
         server.start()
-        stack.callback(server.stop)
+        stack.callback(server.close)
         _introduce(context, settings, server.origin, simulated=simulated)
         context.say(_FORGETFUL if url is None else _kept_in(url))
         context.show(f"Serving on {server.origin}\n", *examples)
@@ -322,7 +329,13 @@ def _callback_example(payments: Payments, daraja: SimulatorServer) -> str:
         },
     }
     config = payments.client.config
-    url = signed_url(config.callback_url, sample, config.callback_secrets[0])
+    url = signed_url(
+        config.callback_url,
+        config.callback_secrets[0],
+        transaction_no=sample.transaction_no,
+        amount=sample.amount,
+        account=sample.account,
+    )
     return _curl(url, {"Body": {"stkCallback": callback}})
 
 

@@ -10,27 +10,24 @@ import string
 from queue import SimpleQueue
 from threading import Thread
 
-from mpesa_stk.clock import SystemClock
 from mpesa_stk.commands import posting
 from mpesa_stk.commands.context import BadArgument, Context
+from mpesa_stk.commands.demo import check_order
 from mpesa_stk.commands.exit_codes import DONE, UNKNOWN
 from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.commands.posting import Answer, Receiver
 from mpesa_stk.commands.report import Report
-from mpesa_stk.daraja.models import PushRequest, check_checkout_id, shillings_of
+from mpesa_stk.daraja.models import check_checkout_id
 from mpesa_stk.errors import InvalidRequest
 from mpesa_stk.secrecy import mask_checkout_id
-from mpesa_stk.simulator.endpoints import request_id
+from mpesa_stk.simulator.api import request_id
 from mpesa_stk.simulator.faults import FAULTS
-from mpesa_stk.simulator.outcomes import OUTCOMES
-from mpesa_stk.simulator.phones import Phones
-from mpesa_stk.simulator.prompts import Prompt, callback_body
-from mpesa_stk.simulator.scenarios import SCENARIOS, Scenario
+from mpesa_stk.simulator.prompts import Prompt, callback_body, checkout_id
+from mpesa_stk.simulator.scenarios import OUTCOMES, SCENARIOS, Scenario
 
 _RECEIPT = re.compile(r"[A-Za-z0-9]{5,32}")
 _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
 _RECEIPT_LENGTH = 10
-_MAX_AMOUNT = 250_000
 _SIGNED_WITH = "callback_secret, --transaction-no, --amount, --account"
 # A refused token was not executed: the push is sent again with a new one, and the customer is asked.
 _PUSHED_AGAIN = ("token-refused-404", "token-refused-401")
@@ -117,19 +114,11 @@ def _prompt(context: Context, arguments: argparse.Namespace, scenario: Scenario)
     Raises:
         InvalidRequest: An argument breaks a rule.
     """
-    order = PushRequest.checked(
-        phone_number=arguments.phone,
-        amount=shillings_of(arguments.amount),
-        reference="TRIGGER",
-        description="",
-        callback_url="",
-        max_amount=_MAX_AMOUNT,
-    )
-    phones = Phones(context.clock, callback_tries=1)
+    order = check_order(phone=arguments.phone, amount=arguments.amount, reference="TRIGGER")
     phone_number = order.phone_number.msisdn
     checkout_request_id = arguments.checkout_request_id
     if checkout_request_id is None:
-        checkout_request_id = phones.free_id(phone_number)
+        checkout_request_id = checkout_id(context.clock.now(), phone_number)
     check_checkout_id(checkout_request_id)
     merchant_request_id = arguments.merchant_request_id
     if merchant_request_id is None:
@@ -146,7 +135,7 @@ def _prompt(context: Context, arguments: argparse.Namespace, scenario: Scenario)
         opened=now,
         ends=now,
         ends_at=context.clock.monotonic(),
-        answer=phones.ends_of(scenario)[2],
+        answer=scenario.answer,
         receipt_number=_receipt(arguments.receipt, checkout_request_id),
     )
 
@@ -200,11 +189,10 @@ def _post(context: Context, url: str, prompt: Prompt, timeout: float) -> list[An
 
 def _table() -> list[str]:
     rows = [f"{'scenario':<20}  callbacks  {'code':<10}  what the callback says"]
-    phones = Phones(SystemClock(), callback_tries=1)
     for name, scenario in SCENARIOS.items():
         count = callbacks_of(scenario)
         if count:
-            outcome = OUTCOMES[phones.ends_of(scenario)[2]]
+            outcome = OUTCOMES[scenario.answer]
             rows.append(f"{name:<20}  {count:<9}  {outcome.code:<10}  {outcome.description}")
         else:
             rows.append(f"{name:<20}  {'none':<9}  {'-':<10}  -")

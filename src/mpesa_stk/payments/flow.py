@@ -213,7 +213,13 @@ class Payments:
             return request
         return attrs.evolve(
             request,
-            callback_url=signed_url(config.callback_url, transaction, config.callback_secrets[0]),
+            callback_url=signed_url(
+                config.callback_url,
+                config.callback_secrets[0],
+                transaction_no=transaction.transaction_no,
+                amount=transaction.amount,
+                account=transaction.account,
+            ),
         )
 
     def _push(self, transaction: Transaction, request: PushRequest) -> PushAccepted:

@@ -124,7 +124,13 @@ class CallbackIntake:
         if number is None:
             raise CallbackRefused("no token in the callback URL")
         transaction = self._store.get(number)
-        if transaction is None or not is_genuine(token or "", transaction, self._secrets):
+        if transaction is None or not is_genuine(
+            token or "",
+            self._secrets,
+            transaction_no=transaction.transaction_no,
+            amount=transaction.amount,
+            account=transaction.account,
+        ):
             raise CallbackRefused("the token is not ours")
         return transaction
 

@@ -1,8 +1,8 @@
-"""Signed callback URLs: a callback proves which payment it belongs to. Pure.
+"""Signed callback URLs: the token of a callback proves to which payment it belongs. Pure.
 
-Safaricom signs nothing, so each push carries a callback URL of its own:
+Safaricom does not sign callbacks, so each push has a callback URL of its own:
 ``<callback_url>/<transaction_no>.<tag>/``. The tag is the first 128 bits of an HMAC-SHA256 over
-transaction_no, amount and account, in hex: no word that Safaricom bans can appear by chance.
+transaction_no, amount and account, in hex. Hex digits cannot form a word that Safaricom bans.
 """
 
 from __future__ import annotations
@@ -11,35 +11,34 @@ import hashlib
 import hmac
 import re
 
-from mpesa_stk.payments.transaction import Transaction
-
-__all__ = ["is_genuine", "signed_url", "transaction_no_of"]
-
 _TAG_LENGTH = 32
 _TOKEN = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{32})")
 
 
-def _tag(transaction: Transaction, secret: str) -> str:
-    claim = f"{transaction.transaction_no}|{transaction.amount}|{transaction.account}"
-    return hmac.new(secret.encode(), claim.encode(), hashlib.sha256).hexdigest()[:_TAG_LENGTH]
-
-
-def signed_url(callback_url: str, transaction: Transaction, secret: str, /) -> str:
+def signed_url(
+    callback_url: str, secret: str, /, *, transaction_no: str, amount: int, account: str
+) -> str:
     """The callback URL of one payment."""
-    tag = _tag(transaction, secret)
-    return f"{callback_url.rstrip('/')}/{transaction.transaction_no}.{tag}/"
+    tag = _tag(transaction_no, amount, account, secret)
+    return f"{callback_url.rstrip('/')}/{transaction_no}.{tag}/"
 
 
 def transaction_no_of(token: str, /) -> str | None:
-    """The payment that a token claims to belong to; None where it is no token at all."""
+    """The transaction_no in a token, or None if it is malformed. The tag is not checked."""
     match = _TOKEN.fullmatch(token)
     return match[1] if match else None
 
 
-def is_genuine(token: str, transaction: Transaction, secrets: tuple[str, ...], /) -> bool:
-    """Whether one of the secrets signed this token for this payment; takes constant time."""
+def is_genuine(
+    token: str, secrets: tuple[str, ...], /, *, transaction_no: str, amount: int, account: str
+) -> bool:
+    """Whether one of the secrets signed this token for this payment. Takes constant time."""
     given = token.rpartition(".")[2].encode()
-    verdicts = [
-        hmac.compare_digest(given, _tag(transaction, secret).encode()) for secret in secrets
-    ]
+    tags = [_tag(transaction_no, amount, account, secret).encode() for secret in secrets]
+    verdicts = [hmac.compare_digest(given, tag) for tag in tags]
     return any(verdicts)
+
+
+def _tag(transaction_no: str, amount: int, account: str, secret: str) -> str:
+    claim = f"{transaction_no}|{amount}|{account}"
+    return hmac.new(secret.encode(), claim.encode(), hashlib.sha256).hexdigest()[:_TAG_LENGTH]

@@ -1,7 +1,7 @@
-"""Who may steer the simulator. Pure.
+"""The access rules of the page and the control interface. Pure.
 
-There is no login. Web pages of other sites are kept out: by the Host that their requests name, by their
-Origin, and by a content type that a browser sends nowhere without asking first.
+There is no login. Web pages of other sites are refused: by the Host of their requests, by their Origin,
+and by a content type that a browser sends to another site only after a preflight request.
 """
 
 from __future__ import annotations
@@ -15,36 +15,35 @@ from collections.abc import Mapping
 import attrs
 
 from mpesa_stk.urls import host_of, is_loopback_url, names_this_machine
+from mpesa_stk.web.http import error_response
 
-__all__ = [
-    "HEADERS",
-    "Refused",
-    "callback_may_go",
-    "check_access",
-    "check_content_type",
-    "is_foreign_page",
-    "policy_of",
-]
-
-HEADERS: Mapping[str, str] = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+JSON_HEADERS: Mapping[str, str] = {
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
 }
-"""Header fields of each answer."""
+"""Header fields that `json_response` does not add."""
+HEADERS: Mapping[str, str] = {
+    **JSON_HEADERS,
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Header fields of each answer that is not JSON."""
+FOREIGN_PAGE = error_response(
+    403, "foreign-origin", "web pages of other sites are not let in", **JSON_HEADERS
+)
+"""The answer to a push from a page of another site."""
 _SCRIPT = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 @attrs.frozen
 class Refused(Exception):
-    """The request is answered with an error.
+    """The request is refused.
 
     Attributes:
         status: HTTP status.
         code: A word for programs.
         message: A sentence for people.
-        field: The field that it is about, where there is one.
+        field: The field that breaks a rule, or None.
     """
 
     status: int
@@ -54,17 +53,17 @@ class Refused(Exception):
 
 
 def check_access(headers: Mapping[str, str], /, *, listening_on: str) -> None:
-    """Let in who names this machine, and pages of this server alone.
+    """Reject DNS rebinding and pages of other sites.
 
-    A name that somebody else's DNS lets point here is not this machine's. Where the server listens on
-    every address, each address is: no DNS is needed for one.
+    The Host must be loopback or the listening address. If the server listens on all addresses, any IP
+    address passes, because DNS rebinding needs a name. An Origin must be this server.
 
     Args:
         headers: Header fields, names in lower case.
-        listening_on: The address that the server was told to listen on.
+        listening_on: The ``host`` that the server was given.
 
     Raises:
-        Refused: It is somebody else.
+        Refused: The Host or the Origin is another one.
     """
     host = headers.get("host", "")
     if not names_this_machine(host, listening_on=listening_on):
@@ -84,7 +83,7 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def is_foreign_page(headers: Mapping[str, str], /) -> bool:
-    """Whether a web page asks that is not of this machine; what is no browser names no Origin.
+    """Whether the request comes from a web page of another machine. Only browsers send an Origin.
 
     Args:
         headers: Header fields, names in lower case.
@@ -93,13 +92,14 @@ def is_foreign_page(headers: Mapping[str, str], /) -> bool:
 
 
 def callback_may_go(url: str, requester: str, /) -> bool:
-    """Whether a callback is posted there without being told to: to the machine of who asked for it.
+    """Whether a callback goes to the machine that pushed.
 
-    A push could otherwise make this machine post to any other, or to a port that only it reaches.
+    Otherwise a push could make this machine post to any other one, or to a port that only this machine
+    can reach.
 
     Args:
-        url: Where to. Names are not looked up: what they mean may be another machine a moment later.
-        requester: The address from which the push came.
+        url: Address of the callback. Names are not looked up: they may change a moment later.
+        requester: Address of the client that pushed.
     """
     asked_by = ipaddress.ip_address(requester)
     if is_loopback_url(url):
@@ -108,10 +108,10 @@ def callback_may_go(url: str, requester: str, /) -> bool:
 
 
 def check_content_type(headers: Mapping[str, str], /) -> None:
-    """Let in what says that it is JSON.
+    """Reject content types other than JSON.
 
     Raises:
-        Refused: It says something else, or nothing.
+        Refused: The content type is another one, or missing.
     """
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -119,7 +119,7 @@ def check_content_type(headers: Mapping[str, str], /) -> None:
 
 
 def policy_of(page: bytes, /) -> str:
-    """A Content-Security-Policy: the page's own script, and no address but its own server's."""
+    """A Content-Security-Policy that allows the page's script, and requests to its own server."""
     digests = [hashlib.sha256(script).digest() for script in _SCRIPT.findall(page)]
     scripts = [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
     return (

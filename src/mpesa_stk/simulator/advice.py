@@ -1,7 +1,7 @@
-"""What Daraja's own pages ask for where Daraja takes something else too. Pure.
+"""Differences between a request and Daraja's own pages. Pure.
 
-A push or query with advice is answered as one without: clients in production send such bodies, and
-Daraja takes them (facts, sections 2 and 8b). The journal and the page show the advice.
+Advice does not change the answer: clients in production send such bodies, and Daraja takes them (facts,
+sections 2 and 8b). The journal and the page show the advice.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from mpesa_stk.simulator.validation import (
 )
 from mpesa_stk.urls import banned_words, callback_url_fault, host_of
 
-__all__ = ["advice_on"]
-
 _LONGEST = {"AccountReference": 12, "TransactionDesc": 13}
 _MOST_NAMES = 5
 _LONGEST_NAME = 40
@@ -37,13 +35,13 @@ def advice_on(
     config: StkConfig,
     now: datetime,
 ) -> tuple[str, ...]:
-    """What Daraja's pages ask for instead of what a body has, a sentence each.
+    """Compare a body with Daraja's pages; return each difference as a sentence.
 
     Args:
         body: The body's JSON object.
         fields: The fields of the endpoint.
         config: The merchant.
-        now: The moment that the clocks of clients show.
+        now: The time of the clients.
     """
     return (
         *_on_names(body, fields),

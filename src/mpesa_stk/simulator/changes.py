@@ -1,28 +1,25 @@
-"""One lock for all that changes, and news of each change for those who wait. Standard library only."""
+"""A lock that notifies waiting threads of each change under it. Standard library only."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
 from mpesa_stk.clock import Clock, SystemClock
 
-__all__ = ["Changes"]
-
 
 class Changes:
-    """A lock (use it as a context manager), and who waits for what happens under it."""
+    """A lock, as a context manager, with notices of changes. A thread may take it twice."""
 
     def __init__(
         self, *, heartbeat: float = 15.0, look: float = 1.0, clock: Clock | None = None
     ) -> None:
-        """Begin with nothing changed.
+        """Start without changes.
 
         Args:
-            heartbeat: Seconds after which a stream of events says that it is still there.
-            look: Seconds after which it gives a thought to whether anybody listens.
-            clock: Tells the time between heartbeats; the machine's by default.
+            heartbeat: Seconds without a change after which a stream of events sends a comment.
+            look: Seconds after which a stream yields an empty part, so that its end is noticed.
+            clock: Measures the time between heartbeats; the machine's by default.
         """
         self._condition = threading.Condition()
         self._count = 0
@@ -34,40 +31,35 @@ class Changes:
     def __enter__(self) -> None:
         self._condition.acquire()
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self._condition.release()
 
     @property
     def ended(self) -> bool:
-        """Whether nothing changes any more."""
+        """Whether `end` was called."""
         return self._ended
 
-    def tell(self) -> None:
-        """Say that something has changed."""
+    def notify(self) -> None:
+        """Wake the threads that wait for a change."""
         with self._condition:
             self._count += 1
             self._condition.notify_all()
 
     def end(self) -> None:
-        """Say that nothing changes any more; all who wait go on."""
+        """Wake all waiting threads, and end all streams."""
         with self._condition:
             self._ended = True
             self._condition.notify_all()
 
     def wait(self, seconds: float | None, /) -> None:
-        """With the lock held: wait for a change, or that many seconds."""
+        """Wait for a change, or that many seconds. The caller holds the lock."""
         self._condition.wait(seconds)
 
     def events(self, data: Callable[[], str], /) -> Iterator[bytes]:
-        """Server-sent events: one at once, and one after each change, until the end.
+        """Yield server-sent events: one at once, and one after each change, until the end.
 
         Args:
-            data: What an event says; called with the lock held.
+            data: Makes the data of an event; called with the lock held.
         """
         seen = -1
         heard = self._clock.monotonic()

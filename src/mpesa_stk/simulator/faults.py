@@ -1,7 +1,7 @@
-"""How Daraja, its gateway and the network fail, as data. Pure.
+"""Faults of Daraja, its gateway and the network, as data. Pure.
 
-Codes, texts and statuses are those of the collected wire facts, sections 1, 3, 4 and 8b, and of the samples
-beside them. A fault takes the place of one answer.
+A fault takes the place of one answer. Codes, texts and statuses are Daraja's own (facts, sections 1, 3, 4
+and 8b).
 """
 
 from __future__ import annotations
@@ -15,59 +15,48 @@ import attrs
 
 from mpesa_stk.daraja.http import HttpResponse
 
-__all__ = [
-    "FAULTS",
-    "LOCKED",
-    "LOCKED_CODE",
-    "MOST_SECONDS",
-    "NO_SUCH_ID",
-    "Fault",
-    "Manner",
-    "refusal",
-    "too_many",
-]
-
 MOST_SECONDS = 3600.0
-"""How late a slow answer can be."""
+"""Longest delay of a slow answer."""
 LOCKED_CODE = "500.001.1001"
 LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
-# Of an id that Daraja does not know, or does not know yet (facts, section 4).
+# For an id that Daraja does not know, or does not know yet (facts, section 4).
 NO_SUCH_ID = "The transaction does not Exist"
 _JSON = {"content-type": "application/json"}
 
 
-class Manner(Enum):
-    """How an answer travels."""
+class DeliveryFault(Enum):
+    """A fault in the delivery of an answer."""
 
-    WHOLE = "whole"
+    NONE = "none"
+    """The answer arrives."""
     NOTHING = "nothing"
     """The connection ends before a byte of it."""
     HALF = "half"
     """The connection ends in the middle of the body."""
     RESET = "reset"
-    """All of it, then the connection is reset."""
+    """The answer arrives, then the connection is reset."""
     DRIP = "drip"
-    """One byte at a time, a second for each."""
+    """The answer arrives byte by byte, with a second before each."""
     SLOW = "slow"
-    """All of it, some seconds late."""
+    """The answer arrives some seconds late."""
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """What happens to one request in place of its own answer.
+    """A fault of one request.
 
     Attributes:
-        executed: Whether Daraja does what is asked all the same.
-        answer: Makes the answer from an id for the request; None for the answer that is due.
-        manner: How the answer travels.
-        seconds: How late a slow answer is; None for as late as the simulator is told to be.
-        kills_tokens: Whether every token that was given out is dead, before the request is looked at.
-        passes: Whether the next try of the same push goes through: a token is refused once.
+        executed: Whether Daraja carries out the request.
+        answer: Makes the answer from an id for the request; None for Daraja's usual answer.
+        delivery: The fault in the delivery of the answer.
+        seconds: Delay of a slow answer; None for the ``slow_seconds`` of the simulator.
+        kills_tokens: Whether all issued tokens become invalid, before the request is checked.
+        passes: Whether the next try of the same push succeeds: a token is refused once.
     """
 
     executed: bool = False
     answer: Callable[[str], HttpResponse] | None = None
-    manner: Manner = Manner.WHOLE
+    delivery: DeliveryFault = DeliveryFault.NONE
     seconds: float | None = attrs.field(
         default=None,
         validator=attrs.validators.optional(
@@ -78,10 +67,15 @@ class Fault:
     passes: bool = False
 
 
+def daraja_answer(status: int, payload: Mapping[str, object], /) -> HttpResponse:
+    """An answer of Daraja: a JSON object."""
+    return HttpResponse(status=status, headers=_JSON, body=json.dumps(payload).encode())
+
+
 def refusal(request_id: str, status: int, code: str, message: str, /) -> HttpResponse:
-    """Daraja's error body."""
+    """An error of Daraja."""
     body = {"requestId": request_id, "errorCode": code, "errorMessage": message}
-    return HttpResponse(status=status, headers=_JSON, body=json.dumps(body).encode())
+    return daraja_answer(status, body)
 
 
 def _refuses(status: int, code: str, message: str) -> Callable[[str], HttpResponse]:
@@ -106,7 +100,7 @@ _BLOCK_PAGE = (
     f"Incapsula incident ID: {_INCIDENT}</body></html>"
 )
 
-too_many = _says(429, json.dumps(_SPIKE_ARREST).encode(), content_type="application/json")
+TOO_MANY = daraja_answer(429, _SPIKE_ARREST)
 """The gateway's answer to too many requests."""
 
 FAULTS: Mapping[str, Fault] = MappingProxyType(
@@ -132,7 +126,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
             answer=_refuses(500, "500.003.02", "Error Occurred: Spike Arrest Violation")
         ),
         "quota": Fault(answer=_refuses(500, "500.003.03", "Error Occurred: Quota Violation")),
-        "rate-limited": Fault(answer=too_many),
+        "rate-limited": Fault(answer=lambda _: TOO_MANY),
         "unavailable": Fault(answer=_says(503, b"")),
         "blocked": Fault(answer=_says(403, _BLOCK_PAGE.encode(), content_type="text/html")),
         "empty": Fault(answer=_says(200, b"")),
@@ -140,12 +134,12 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "done-but-500": Fault(
             executed=True, answer=_refuses(500, "500.003.1001", "Internal Server Error")
         ),
-        "dropped": Fault(manner=Manner.NOTHING),
-        "done-but-dropped": Fault(executed=True, manner=Manner.NOTHING),
-        "done-but-cut": Fault(executed=True, manner=Manner.HALF),
-        "done-then-reset": Fault(executed=True, manner=Manner.RESET),
-        "byte-by-byte": Fault(executed=True, manner=Manner.DRIP),
-        "slow": Fault(executed=True, manner=Manner.SLOW),
+        "dropped": Fault(delivery=DeliveryFault.NOTHING),
+        "done-but-dropped": Fault(executed=True, delivery=DeliveryFault.NOTHING),
+        "done-but-cut": Fault(executed=True, delivery=DeliveryFault.HALF),
+        "done-then-reset": Fault(executed=True, delivery=DeliveryFault.RESET),
+        "byte-by-byte": Fault(executed=True, delivery=DeliveryFault.DRIP),
+        "slow": Fault(executed=True, delivery=DeliveryFault.SLOW),
         "does-not-exist": Fault(answer=_refuses(500, LOCKED_CODE, NO_SUCH_ID)),
         "no-text": Fault(answer=_refuses(500, LOCKED_CODE, "")),
         "no-text-200": Fault(answer=_refuses(200, LOCKED_CODE, "")),
@@ -153,4 +147,4 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "done-but-no-text": Fault(executed=True, answer=_refuses(500, LOCKED_CODE, "")),
     }
 )
-"""What can be scripted for a request, by name."""
+"""The faults that can be scripted for a request, by name."""

@@ -1,7 +1,7 @@
-"""What the simulated Daraja saw and did, in order, for the page and for tests. Pure.
+"""The journal of the simulated Daraja, for the page and for tests. Pure.
 
-Bodies are kept as they were, except for the secrets in them: passwords, tokens, and whatever else is
-called a secret, a token or a pass word, as the passkey that some clients send.
+Bodies are kept, but their secrets are masked: the values of fields with "pass", "secret" or "token" in
+their name. Some clients send their passkey.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Literal
 
@@ -16,32 +17,30 @@ import attrs
 
 from mpesa_stk.secrecy import masked_id_repr
 
-__all__ = ["Entry", "Journal", "Kind"]
-
 Kind = Literal["token", "push", "query", "other", "answer", "callback"]
 
 _MOST_ENTRIES = 2000
-_ASKED = ("query", "other")
+_QUERIES = ("query", "other")
 _MOST_TEXT = 8192
 _SECRETS = re.compile(r'("[^"]*(?:pass|secret|token)[^"]*"\s*:\s*)"[^"]*"', re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
 class Entry:
-    """One thing that happened.
+    """One event.
 
     Attributes:
         number: Counts from 1.
-        at: When, aware.
+        at: Its time, aware.
         kind: A request (``token``, ``push``, ``query``, ``other``), the ``answer`` on the phone, or a
             ``callback``.
-        checkout_request_id: The prompt that it is about, where there is one.
-        asked: What was sent, as text: a request's or a callback's body.
-        status: HTTP status of the answer, where there was one.
-        answered: The answer's body, as text.
-        note: What else is to be said, such as the fault that was played.
-        advice: What Daraja's pages ask for instead of what was sent, a sentence each.
-        token_entry: For a push and a query: the number of the entry in which their token was issued.
+        checkout_request_id: Id of its prompt, if it has one.
+        asked: Body of the request or callback, as text.
+        status: HTTP status of the answer, if there was one.
+        answered: Body of the answer, as text.
+        note: A remark, such as the name of the fault.
+        advice: Differences between the request and Daraja's pages, a sentence each.
+        token_entry: For a push and a query: number of the entry in which their token was issued.
     """
 
     number: int
@@ -57,12 +56,18 @@ class Entry:
 
 
 class Journal:
-    """Keeps the last entries: of status queries and other requests, and of all else."""
+    """Keep the last entries. Safe to read in any thread."""
 
-    def __init__(self) -> None:
-        # Apart, so that a shop that asks often pushes out no push and no callback.
-        self._asked: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
-        self._told: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
+    def __init__(self, lock: AbstractContextManager[object] | None = None, /) -> None:
+        """Start an empty journal.
+
+        Args:
+            lock: Held while entries are read; the writer holds it too.
+        """
+        self._lock = lock or nullcontext()
+        # Two queues, so that frequent status queries do not push out pushes and callbacks.
+        self._queries: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
+        self._others: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
         self._last = 0
 
     @property
@@ -84,7 +89,7 @@ class Journal:
         advice: tuple[str, ...] = (),
         token_entry: int | None = None,
     ) -> Entry:
-        """Write an entry; secrets are masked and long texts cut."""
+        """Add an entry. Secrets are masked, long texts are cut."""
         self._last += 1
         entry = Entry(
             number=self._last,
@@ -98,17 +103,18 @@ class Journal:
             advice=advice,
             token_entry=token_entry,
         )
-        kept = self._asked if kind in _ASKED else self._told
+        kept = self._queries if kind in _QUERIES else self._others
         kept.append(entry)
         return entry
 
     def entries(self, *, after: int = 0) -> list[Entry]:
         """The kept entries with a higher number, oldest first."""
-        merged = heapq.merge(self._asked, self._told, key=lambda entry: entry.number)
-        return [entry for entry in merged if entry.number > after]
+        with self._lock:
+            merged = heapq.merge(self._queries, self._others, key=lambda entry: entry.number)
+            return [entry for entry in merged if entry.number > after]
 
     def timeline(self, checkout_request_id: str, /) -> list[Entry]:
-        """What belongs to one prompt, from its token on, oldest first."""
+        """The entries of one prompt and of its tokens, oldest first."""
         entries = self.entries()
         about = [entry for entry in entries if entry.checkout_request_id == checkout_request_id]
         tokens = {entry.token_entry for entry in about}

@@ -1,4 +1,4 @@
-"""Posts one callback, as Daraja does: once, without following a redirect (facts, sections 6 and 8b)."""
+"""Post one callback as Daraja does: once, and without following a redirect (facts, sections 6 and 8b)."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ import attrs
 
 from mpesa_stk.urls import host_of
 
-__all__ = ["CALLBACK_TIMEOUT", "Posted", "post_callback"]
-
 CALLBACK_TIMEOUT = 5.0
 """Seconds that a receiver has to answer (facts, section 6)."""
 _MOST_READ = 8192
 
-# The first that fits names the error; none of them tells the address, which is the payment's secret.
+# Words for each error; the first match counts. An address is a secret of the payment, so it is left out.
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (ConnectionRefusedError, "nobody listens there"),
     (socket.gaierror, "its host name is not known"),
@@ -34,14 +32,14 @@ _WORDS: tuple[tuple[type[Exception], str], ...] = (
 
 @attrs.frozen(kw_only=True)
 class Posted:
-    """What became of a callback.
+    """The answer to a callback, or the reason why there is no answer.
 
     Attributes:
-        status: HTTP status of the answer, or None where there was none.
-        body: The first 8 KiB of the answer's body, as far as they came.
-        location: Where a redirect leads, or nothing.
-        error: Why there is no answer, in a few words that name no address; nothing where there is one.
-        timed_out: Whether the time ended before there was an answer: the receiver may have taken it.
+        status: HTTP status of the answer, or None.
+        body: The first 8 KiB of the answer's body, or the part that arrived.
+        location: Target of a redirect, or empty.
+        error: The reason why there is no answer, in a few words and without the address; or empty.
+        timed_out: Whether the time ended before the answer: the receiver may have taken the callback.
     """
 
     status: int | None = None
@@ -52,7 +50,7 @@ class Posted:
 
     @property
     def taken(self) -> bool:
-        """Whether the answer says that the callback was taken: a 2xx."""
+        """Whether the receiver took the callback: it answered with a 2xx."""
         return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - HTTP's success
 
 
@@ -60,12 +58,12 @@ def post_callback(url: str, body: bytes, /, *, timeout: float = CALLBACK_TIMEOUT
     """Post a callback, once. Proxies are not used, certificates are verified.
 
     Args:
-        url: Where to: http or https.
-        body: What.
-        timeout: Seconds for the whole exchange, once the host's name is resolved.
+        url: Address, http or https.
+        body: Body.
+        timeout: Seconds for the whole exchange, after the host's name is resolved.
 
     Returns:
-        The answer, or why there is none; nothing is raised.
+        The answer, or the reason why there is no answer. No error is raised.
     """
     if not host_of(url):
         return Posted(error="its address cannot be used")
@@ -102,7 +100,7 @@ def _connection(parts: SplitResult, timeout: float) -> http.client.HTTPConnectio
 
 
 def _hang_up(connection: http.client.HTTPConnection, over: threading.Event) -> None:
-    """End an exchange that takes too long: the socket's own time-out is one of each read."""
+    """End an exchange that takes too long: the socket's own time-out only limits each read."""
     over.set()
     with contextlib.suppress(OSError, AttributeError):  # closed, or not yet connected
         connection.sock.shutdown(socket.SHUT_RDWR)
@@ -112,7 +110,7 @@ def _exchange(
     connection: http.client.HTTPConnection, parts: SplitResult, body: bytes, over: threading.Event
 ) -> Posted:
     connection.connect()
-    _check_time(over)  # connecting may take longer: there was nothing to hang up on
+    _check_time(over)  # there was no socket to hang up on while it connected
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
     headers = {"Content-Type": "application/json;charset=UTF-8", "Connection": "close"}
     connection.request("POST", target, body=body, headers=headers)

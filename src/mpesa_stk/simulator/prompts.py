@@ -1,6 +1,6 @@
-"""Prompts on phones and the callbacks about them, as values. Pure.
+"""Prompts on phones and their callbacks, as values. Pure.
 
-The callback of a paid prompt has the shape of Safaricom's own sample (facts, section 6).
+The callback of a paid prompt has the form of Safaricom's own sample (facts, section 6).
 """
 
 from __future__ import annotations
@@ -13,19 +13,9 @@ from decimal import Decimal
 import attrs
 
 from mpesa_stk.secrecy import masked_id_repr
-from mpesa_stk.simulator.outcomes import OUTCOMES, Outcome
-from mpesa_stk.simulator.scenarios import Scenario, Shape
+from mpesa_stk.simulator.scenarios import OUTCOMES, Outcome, Scenario, Shape
 
-__all__ = [
-    "EAT",
-    "CallbackDelivery",
-    "Prompt",
-    "callback_body",
-    "payment_items",
-    "written_callback",
-]
-
-# Deliberately not the client's own constant: a mistake there must show here.
+# Not the client's constant: a mistake there must show here.
 EAT = timezone(timedelta(hours=3), "EAT")
 """East Africa Time."""
 
@@ -39,15 +29,15 @@ class Prompt:
         checkout_request_id: Id of the prompt; it ends in the phone's digits.
         phone_number: The phone, ``254`` and nine digits.
         amount: Whole shillings.
-        reference: What is paid for, as the phone shows it.
-        callback_url: Where the result is posted.
-        scenario: What becomes of it.
-        opened: When the phone rang, aware.
-        ends: When it is answered, or runs out, aware.
+        reference: The reference of the payment, as the phone shows it.
+        callback_url: Address of the callback.
+        scenario: The scenario that it plays.
+        opened: Time at which the phone rang, aware.
+        ends: Time at which it is answered, or runs out, aware.
         ends_at: The same as a monotonic second.
-        answer: How it ends: a name of `OUTCOMES`.
-        receipt_number: The receipt that a paid one gets.
-        requester: The address from which it was asked for; nothing where there is no network.
+        answer: The way in which it ends: a name of `OUTCOMES`.
+        receipt_number: The receipt, if it is paid.
+        requester: Address of the client that pushed; empty without a network.
     """
 
     merchant_request_id: str
@@ -66,21 +56,21 @@ class Prompt:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ends, in Daraja's words."""
+        """The way in which it ends, in Daraja's words."""
         return OUTCOMES[self.answer]
 
 
 @attrs.frozen(kw_only=True)
 class CallbackDelivery:
-    """A callback to be posted.
+    """A callback to post.
 
     Attributes:
-        checkout_request_id: The prompt that it is about.
-        due_at: When, as a monotonic second.
-        url: Where to.
-        body: What.
-        tries_left: How often it is posted again where it is not taken.
-        requester: The address from which the push came; nothing where there is no network.
+        checkout_request_id: Id of its prompt.
+        due_at: Monotonic second at which it is posted.
+        url: Address.
+        body: Body.
+        tries_left: Number of further tries if the receiver does not take it.
+        requester: Address of the client that pushed; empty without a network.
     """
 
     checkout_request_id: str = attrs.field(repr=masked_id_repr)
@@ -91,8 +81,15 @@ class CallbackDelivery:
     requester: str = ""
 
 
+def checkout_id(moment: datetime, phone_number: str, /) -> str:
+    """A CheckoutRequestID: ``ws_CO_DDMMYYYYHHMMSSmmm`` and the phone's nine digits."""
+    shown = moment.astimezone(EAT)
+    stamp = f"{shown:%d%m%Y%H%M%S}{shown.microsecond // 1000:03}"
+    return f"ws_CO_{stamp}{phone_number[3:]}"
+
+
 def callback_body(prompt: Prompt, /) -> bytes:
-    """The callback about a prompt, byte for byte as Daraja writes it."""
+    """The callback of a prompt, byte for byte as Daraja writes it."""
     items = payment_items(
         amount=prompt.amount,
         receipt_number=prompt.receipt_number,
@@ -115,10 +112,16 @@ def written_callback(
     outcome: Outcome,
     items: Mapping[str, str | None] | None,
 ) -> bytes:
-    """A callback as Daraja writes it; the items by name, each as JSON or None for one without a value.
+    """A callback as Daraja writes it.
 
-    Not by `json.dumps` alone, which cannot write an amount as ``1.00``.
+    Args:
+        merchant_request_id: Id of the push.
+        checkout_request_id: Id of the prompt.
+        outcome: The way in which the prompt ended.
+        items: JSON text of each item by name, or None for an item without a value. None if the
+            customer did not pay.
     """
+    # `json.dumps` cannot write an amount as 1.00, so the items are put together as text.
     facts = {
         "MerchantRequestID": merchant_request_id,
         "CheckoutRequestID": checkout_request_id,
@@ -140,7 +143,7 @@ def payment_items(
     phone_number: str,
     shape: Shape,
 ) -> dict[str, str | None]:
-    """The items of a payment in Daraja's order, each as JSON."""
+    """The items of a payment in Daraja's order, each as JSON text."""
     values: dict[str, str | None] = {
         "Amount": f"{amount:.2f}",
         "MpesaReceiptNumber": json.dumps(receipt_number),

@@ -1,31 +1,93 @@
-"""What can become of a push: scenarios by name, each with a test phone that plays it. Pure."""
+"""Scenarios: what happens after a push, as data. Pure.
+
+An `Outcome` is the way in which a prompt ends. A `Scenario` is an outcome with its delays, its callbacks
+and its faults. Each ready scenario has a test phone. Codes and texts are Daraja's own (facts, section 5).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 import attrs
 
 from mpesa_stk.simulator.faults import FAULTS
-from mpesa_stk.simulator.outcomes import NOT_PERMITTED, OUTCOMES
 
-__all__ = ["BY_HAND", "SCENARIOS", "TEST_PHONES", "Pending", "Scenario", "Shape", "scenario_of"]
+PROMPT_LIFE = 60.0
+"""Seconds for which a prompt waits for its customer (facts, section 6)."""
 
-_DELAY = attrs.validators.and_(attrs.validators.ge(0.0), attrs.validators.le(86_400.0))
-_MOST_CALLBACKS = 10
-_SOON: float | None = 1.0
-_FEW_QUERIES = 5
+PIN = "1234"
+"""The PIN of every simulated customer."""
+
+PAID = "paid"
+WRONG_PIN = "wrong-pin"
+NO_RESPONSE = "no-response"
+NOT_PERMITTED = "not-permitted"
 
 
-def _check_callbacks(_scenario: object, _attribute: object, value: object) -> None:
-    if type(value) is not int or not 0 <= value <= _MOST_CALLBACKS:
-        raise ValueError(f"callbacks must be a whole number from 0 to {_MOST_CALLBACKS}")
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """The way in which a prompt ends.
+
+    Attributes:
+        code: Daraja's ResultCode; a string if Daraja writes one.
+        description: Daraja's ResultDesc.
+    """
+
+    code: int | str
+    description: str
+
+    @property
+    def paid(self) -> bool:
+        """Whether the customer paid."""
+        return self.code == 0
+
+
+OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
+    {
+        PAID: Outcome(code=0, description="The service request is processed successfully."),
+        "cancelled": Outcome(code=1032, description="Request cancelled by user"),
+        WRONG_PIN: Outcome(code=2001, description="The initiator information is invalid."),
+        "no-funds": Outcome(code=1, description="The balance is insufficient for the transaction."),
+        "unreachable": Outcome(code=1037, description="DS timeout user cannot be reached."),
+        NO_RESPONSE: Outcome(code=1037, description="No response from user."),
+        "expired": Outcome(code=1019, description="Transaction has expired"),
+        "below-minimum": Outcome(code=2, description="Declined due to limit rule."),
+        "above-maximum": Outcome(
+            code=3,
+            description="Declined due to limit rule: greater than the maximum transaction amount.",
+        ),
+        "daily-limit": Outcome(
+            code=4,
+            description="Declined due to limit rule: would exceed daily transfer limit.",
+        ),
+        "balance-limit": Outcome(
+            code=8,
+            description="Declined due to limit rule: would exceed the maximum balance.",
+        ),
+        "rule-limited": Outcome(code=17, description="Rule limited."),
+        "pin-locked": Outcome(code=8006, description="The security credential is locked."),
+        "session-open": Outcome(
+            code=1001,
+            description="Unable to lock subscriber, a transaction is already in process for the "
+            "current subscriber.",
+        ),
+        "wrong-operator": Outcome(code="SFC_IC0003", description="The operator does not exist."),
+        NOT_PERMITTED: Outcome(
+            code=2028,
+            description="The request is not permitted according to product assignment.",
+        ),
+        "cancelled-1031": Outcome(code=1031, description="Request cancelled by user"),
+        "bad-debt": Outcome(code="E3008", description="Error, the user has a bad debt contract."),
+    }
+)
+"""The ways in which a prompt can end, by name."""
 
 
 class Shape(Enum):
-    """How the callback of a payment is written (facts, section 6)."""
+    """The form of a payment's callback (facts, section 6)."""
 
     PLAIN = "plain"
     MASKED_PHONE = "masked-phone"
@@ -35,7 +97,7 @@ class Shape(Enum):
 
 
 class Pending(Enum):
-    """What the query answers while the prompt is open (facts, section 4)."""
+    """The answer of a status query while the prompt is open (facts, section 4)."""
 
     ERROR_500 = "500"
     CODE_4999 = "4999"
@@ -43,55 +105,138 @@ class Pending(Enum):
     NO_TEXT_200 = "no-text-200"
 
 
-@attrs.frozen(kw_only=True)
-class Scenario:
-    """What becomes of a push.
+# --- the rules of a scenario's fields ----------------------------------------------------------------
+
+
+@attrs.frozen
+class BadScenario(ValueError):
+    """A field of a scenario breaks its rule.
 
     Attributes:
-        outcome: How its prompt ends: a name of `OUTCOMES`.
-        answer_after: Seconds from the push until then; None where it is answered by hand.
-        callbacks: How often the callback is posted.
-        callback_after: Seconds from the answer to the callback.
-        callback_first: Whether the customer is so quick that the callback comes before the push is
-            answered.
-        shape: How the callback is written.
-        pending: What the query answers while the prompt is open.
-        query_outcome: What the query says of an ended prompt, where it contradicts the callback.
-        queries_a_minute: How many status queries are answered; the others are refused with 429.
-        push_fault: What happens to the push: a name of `FAULTS`. Where it refuses the token, the second
-            try goes through.
-        query_fault: What happens to the first status query.
+        field: Name of the field.
+        rule: The rule, such as ``must be true or false``.
     """
 
-    outcome: str = attrs.field(default="paid", validator=attrs.validators.in_(tuple(OUTCOMES)))
-    answer_after: float | None = attrs.field(
-        default=_SOON, validator=attrs.validators.optional(_DELAY)
-    )
-    callbacks: int = attrs.field(default=1, validator=_check_callbacks)
-    callback_after: float = attrs.field(default=0.0, validator=_DELAY)
-    callback_first: bool = False
-    shape: Shape = attrs.field(default=Shape.PLAIN, converter=Shape)
-    pending: Pending = attrs.field(default=Pending.ERROR_500, converter=Pending)
-    query_outcome: str | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, *OUTCOMES))
-    )
+    field: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"{self.field} {self.rule}"
+
+
+@attrs.frozen
+class _Rule:
+    """A validator that names its rule: the control interface shows it to the sender of a scenario."""
+
+    fits: Callable[[object], bool]
+    words: str
+
+    def __call__(self, _scenario: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not self.fits(value):
+            raise BadScenario(attribute.name, f"must be {self.words}")
+
+    def or_none(self) -> _Rule:
+        return _Rule(lambda value: value is None or self.fits(value), f"{self.words}, or null")
+
+
+def _one_of(names: Iterable[str]) -> _Rule:
+    kept = tuple(names)
+    return _Rule(lambda value: value in kept, f"one of {', '.join(kept)}")
+
+
+def _whole(lowest: int, highest: int) -> _Rule:
+    def fits(value: object) -> bool:
+        return type(value) is int and lowest <= value <= highest
+
+    return _Rule(fits, f"a whole number from {lowest} to {highest}")
+
+
+def _is_delay(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value <= _DAY  # type: ignore[operator]
+
+
+_DAY = 86_400
+_SECONDS = _Rule(_is_delay, f"a number of seconds from 0 to {_DAY}")
+_TRUTH = _Rule(lambda value: isinstance(value, bool), "true or false")
+_OUTCOME = _one_of(OUTCOMES)
+_FAULT = _one_of(FAULTS).or_none()
+_SOON: float | None = 1.0
+_FEW_QUERIES = 5
+
+E = TypeVar("E", bound=Enum)
+
+
+def _member(kind: type[E], name: str, value: object) -> E:
+    try:
+        return kind(value)
+    except ValueError:
+        values = ", ".join(member.value for member in kind)
+        raise BadScenario(name, f"must be one of {values}") from None
+
+
+def _shape(value: Shape | str) -> Shape:
+    return _member(Shape, "shape", value)
+
+
+def _pending(value: Pending | str) -> Pending:
+    return _member(Pending, "pending", value)
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """The course of events after a push.
+
+    Attributes:
+        outcome: The way in which its prompt ends: a name of `OUTCOMES`.
+        answer_after: Seconds from the push until then; None if you answer it yourself.
+        callbacks: Number of times that the callback is posted.
+        callback_after: Seconds from the customer's answer to the callback.
+        callback_first: Whether the callback comes before the answer to the push.
+        shape: The form of the callback.
+        pending: The answer of a status query while the prompt is open.
+        query_outcome: The outcome that status queries report, if it differs from the callback's.
+        queries_a_minute: Number of status queries that are answered; others are refused with 429.
+        push_fault: Fault of the push: a name of `FAULTS`. If it refuses the token, the second try
+            succeeds.
+        query_fault: Fault of the first status query.
+
+    Raises:
+        BadScenario: A field breaks its rule.
+    """
+
+    outcome: str = attrs.field(default=PAID, validator=_OUTCOME)
+    answer_after: float | None = attrs.field(default=_SOON, validator=_SECONDS.or_none())
+    callbacks: int = attrs.field(default=1, validator=_whole(0, 10))
+    callback_after: float = attrs.field(default=0.0, validator=_SECONDS)
+    callback_first: bool = attrs.field(default=False, validator=_TRUTH)
+    shape: Shape = attrs.field(default=Shape.PLAIN, converter=_shape)
+    pending: Pending = attrs.field(default=Pending.ERROR_500, converter=_pending)
+    query_outcome: str | None = attrs.field(default=None, validator=_OUTCOME.or_none())
     queries_a_minute: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.ge(1))
+        default=None, validator=_whole(1, 1_000_000).or_none()
     )
-    push_fault: str | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, *FAULTS))
-    )
-    query_fault: str | None = attrs.field(
-        default=None, validator=attrs.validators.in_((None, *FAULTS))
-    )
+    push_fault: str | None = attrs.field(default=None, validator=_FAULT)
+    query_fault: str | None = attrs.field(default=None, validator=_FAULT)
 
     def __attrs_post_init__(self) -> None:
         if self.callback_first and (self.answer_after, self.callback_after) != (0.0, 0.0):
-            raise ValueError("callback_first needs answer_after=0 and callback_after=0")
+            raise BadScenario("callback_first", "needs answer_after and callback_after to be 0")
 
+    @property
+    def answer(self) -> str:
+        """The way in which its prompt ends by itself; a prompt that is yours to answer runs out."""
+        return NO_RESPONSE if self.answer_after is None else self.outcome
+
+    @property
+    def ends_after(self) -> float:
+        """Seconds after which its prompt ends by itself."""
+        return PROMPT_LIFE if self.answer_after is None else self.answer_after
+
+
+# --- the ready ones ----------------------------------------------------------------------------------
 
 BY_HAND = "by-hand"
-"""The prompt waits for somebody to answer it, on the page or through the control interface."""
+"""The name of the scenario in which you answer the prompt, on the page or by a call."""
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
@@ -124,7 +269,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "no-phone": Scenario(shape=Shape.NO_PHONE),
         "bare-balance": Scenario(shape=Shape.BARE_BALANCE),
         "string-amount": Scenario(shape=Shape.STRING_AMOUNT),
-        # What the query says.
+        # How the status query answers.
         "pending-500": Scenario(answer_after=45.0),
         "pending-4999": Scenario(answer_after=45.0, pending=Pending.CODE_4999),
         "query-says-failed": Scenario(callback_after=300.0, query_outcome="cancelled"),
@@ -150,7 +295,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "done-but-cut": Scenario(push_fault="done-but-cut"),
         "done-then-reset": Scenario(push_fault="done-then-reset"),
         "byte-by-byte": Scenario(push_fault="byte-by-byte"),
-        # Later ones stand here, whatever they are about: the tests of others name test phones by number.
+        # New ones of every kind go here: the tests of hosts name test phones by their number.
         "not-permitted": Scenario(outcome=NOT_PERMITTED),
         "slow": Scenario(push_fault="slow"),
         "pending-no-text": Scenario(answer_after=45.0, pending=Pending.NO_TEXT_500),
@@ -160,16 +305,16 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "bad-debt": Scenario(outcome="bad-debt"),
     }
 )
-"""What can become of a push, by name."""
+"""The ready scenarios, by name."""
 
 TEST_PHONES: Mapping[str, str] = MappingProxyType(
     {name: f"254700000{number:03}" for number, name in enumerate(SCENARIOS, start=1)}
 )
-"""The phone that plays each scenario, by the scenario's name."""
+"""The test phone of each scenario, by the scenario's name."""
 
 _PLAYED_BY = MappingProxyType({phone: SCENARIOS[name] for name, phone in TEST_PHONES.items()})
 
 
 def scenario_of(phone_number: str, /) -> Scenario | None:
-    """The scenario that a test phone plays, or None for any other phone."""
+    """The scenario of a test phone, or None for any other phone."""
     return _PLAYED_BY.get(phone_number)

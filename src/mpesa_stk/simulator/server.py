@@ -1,61 +1,45 @@
-"""The simulated Daraja over HTTP on this machine: answers requests, posts callbacks, shows the page."""
+"""The simulated Daraja over HTTP: answer requests, post callbacks, show the page."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from functools import partial
 from importlib.resources import files
 from threading import Thread
-from types import TracebackType
 
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config import StkConfig
-from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.environment import Environment
-from mpesa_stk.simulator.access import HEADERS, callback_may_go, is_foreign_page
-from mpesa_stk.simulator.answers import Sent, Stream
-from mpesa_stk.simulator.changes import Changes
+from mpesa_stk.simulator.access import FOREIGN_PAGE, callback_may_go, is_foreign_page
 from mpesa_stk.simulator.control import Control
-from mpesa_stk.simulator.endpoints import Step
+from mpesa_stk.simulator.delivery import FaultyDelivery
 from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine
-from mpesa_stk.simulator.faults import Fault
-from mpesa_stk.simulator.journal import Entry
-from mpesa_stk.simulator.loopback import LoopbackServer
+from mpesa_stk.simulator.faults import DeliveryFault
 from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, post_callback
-from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
-from mpesa_stk.simulator.scenarios import SCENARIOS, Scenario
-from mpesa_stk.simulator.shifted import ShiftedClock
-
-__all__ = ["SimulatorServer"]
+from mpesa_stk.simulator.prompts import CallbackDelivery
+from mpesa_stk.simulator.scenarios import Scenario
+from mpesa_stk.simulator.simulation import AdjustableClock, Simulation
+from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.http_server import Delivery, HttpServer, Response
 
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
-# So that a receiver that is slow keeps the callbacks of others waiting only if it is asked so often.
+# A slow receiver delays the callbacks of others only if it holds all of these.
 _POSTED_AT_ONCE = 8
 _WITHHELD = (
     "not posted: the address is not that of the machine that pushed; with --public-callbacks "
     "(public_callbacks=True), callbacks go everywhere"
 )
-_FOREIGN_PAGE = HttpResponse(
-    status=403,
-    headers={**HEADERS, "content-type": "application/json"},
-    body=b'{"error": {"code": "foreign-origin", '
-    b'"message": "web pages of other sites are not let in", "field": null}}',
-)
 
 
-class SimulatorServer:
+class SimulatorServer(Simulation):
     """A Daraja on this machine. Use it as a context manager, or call `start` and `close`.
 
-    Its methods may be called by any thread, at any time.
-
     Attributes:
-        origin: Its address on this machine: ``http://127.0.0.1:<port>``. The page is there.
-        environment: The `Environment` to put into the settings of a client.
-        business: Who is paid, such as ``paybill 174379``.
+        origin: Its address for this machine: ``http://127.0.0.1:<port>``. The page is there.
+        environment: The `Environment` for the settings of a client.
+        business: The account that is paid, such as ``paybill 174379``.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a setting, all of them by name
@@ -63,7 +47,7 @@ class SimulatorServer:
         config: StkConfig,
         /,
         *,
-        scenario: Scenario | None = None,
+        scenario: Scenario | str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         clock: Clock | None = None,
@@ -77,65 +61,64 @@ class SimulatorServer:
         drip_pause: float = 1.0,
         slow_seconds: float = SLOW_SECONDS,
     ) -> None:
-        """Bind; nothing is answered before `start`.
+        """Bind the port. Requests are answered after `start`.
 
         Args:
-            config: The app's key and secret, the passkey and the account that it knows.
-            scenario: What becomes of pushes; paid after a second by default.
-            host: Address to listen on. Whoever reaches it can steer the simulator.
+            config: The app's key and secret, the passkey and the account.
+            scenario: The scenario of pushes; paid after a second by default.
+            host: Address to listen on. Every machine that can reach it can control the simulator.
             port: Port to listen on; 0 for any free one.
-            clock: Tells the time; `advance` puts the simulator's time ahead of it.
-            randomness: Where ids, tokens and receipts come from; the system's by default.
-            on_answered: Told of each answered prompt, just before its callback is posted.
-            public_callbacks: Whether callbacks are posted to any machine, not only to the one that pushed.
-            callback_tries: How often a callback that is not taken is posted at most.
+            clock: The time; `advance` puts the simulator's time ahead of it.
+            randomness: Source of ids, tokens and receipts; the system's by default.
+            on_answered: Called for each callback, just before it is posted.
+            public_callbacks: Whether callbacks go to any machine, not only to the one that pushed.
+            callback_tries: Largest number of posts of a callback that the receiver does not take.
             callback_timeout: Seconds that a receiver has to answer.
-            token_lifetime: Seconds for which a token is good.
-            one_token: Whether a new token kills the old one.
-            drip_pause: Seconds before each byte of an answer that comes byte by byte.
-            slow_seconds: How late a slow answer is.
+            token_lifetime: Seconds for which a token is valid.
+            one_token: Whether a new token makes the older ones invalid.
+            drip_pause: Seconds before each byte of an answer that is sent byte by byte.
+            slow_seconds: Delay of a slow answer.
 
         Raises:
-            OSError: The address cannot be had.
+            OSError: The address is not available.
         """
         clock = clock or SystemClock()
-        self._clock = ShiftedClock(clock)
-        randomness = randomness or random.SystemRandom()
-        self._new_engine = partial(
-            DarajaEngine,
+        self._clock = AdjustableClock(clock)
+        super().__init__(
             config,
             clock=self._clock,
-            shop_clock=clock,  # nobody puts the shop's clock forward
-            randomness=randomness,
+            shop_clock=clock,  # `advance` does not move the shop's clock
+            randomness=randomness or random.SystemRandom(),
             scenario=scenario,
+            slow_seconds=slow_seconds,
             token_lifetime=token_lifetime,
             one_token=one_token,
             callback_tries=callback_tries,
-            slow_seconds=slow_seconds,
         )
-        self._engine = self._new_engine()
         self._on_answered = on_answered
         self._public_callbacks = public_callbacks
         self._callback_timeout = callback_timeout
-        self._changes = Changes()
+        self._drip_pause = drip_pause
         self._control = Control(
-            _Steered(self), host=host, page=_page, events=lambda: self._changes.events(self._news)
+            self,
+            host=host,
+            now=self._clock.now,
+            page=_page,
+            events=lambda: self._changes.events(lambda: f'{{"last": {self.journal.last}}}'),
         )
-        self._http = LoopbackServer(self._answer, host=host, port=port, drip_pause=drip_pause)
+        self._http = HttpServer(self._answer, host=host, port=port)
         self._worker = Thread(target=self._work, name="mpesa-stk-callbacks", daemon=True)
         self.business = str(config.account)
         self.origin = self._http.origin
         self.environment = Environment.at(self.origin, name="simulator")
 
-    # --- its life ----------------------------------------------------------------------------------
-
     def start(self) -> None:
-        """Begin to answer, and to post callbacks."""
+        """Begin to answer requests, and to post callbacks."""
         self._http.start()
         self._worker.start()
 
     def close(self) -> None:
-        """Stop; a callback that is under way is waited for, one that is not due is never posted."""
+        """Stop, after the callbacks that are being posted. Later ones are never posted."""
         self._changes.end()
         if self._worker.is_alive():
             self._worker.join()
@@ -145,124 +128,56 @@ class SimulatorServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
-    # --- what a test does --------------------------------------------------------------------------
-
-    def play(self, scenario: str | Scenario, /) -> None:
-        """Let the pushes from now on end as a scenario says; test phones play their own all the same.
-
-        Args:
-            scenario: A name of `SCENARIOS`, or a scenario of your own.
-
-        Raises:
-            KeyError: There is no such scenario.
-        """
-        played = SCENARIOS[scenario] if isinstance(scenario, str) else scenario
-        with self._changes:
-            self._engine.scenario = played
-            self._changes.tell()
-
-    def next(self, step: Step, /, *faults: str | Fault) -> None:
-        """Script what happens to the next requests of a step: see `DarajaEngine.next`."""
-        with self._changes:
-            self._engine.next(step, *faults)
-            self._changes.tell()
-
-    def decide(self, checkout_request_id: str, answer: str, /) -> bool:
-        """Let the customer answer an open prompt now: see `DarajaEngine.decide`."""
-        with self._changes:
-            decided = self._engine.decide(checkout_request_id, answer)
-            self._changes.tell()
-        return decided
-
-    def enter_pin(self, checkout_request_id: str, pin: str, /) -> bool:
-        """Type a PIN into an open prompt: see `DarajaEngine.enter_pin`."""
-        with self._changes:
-            decided = self._engine.enter_pin(checkout_request_id, pin)
-            self._changes.tell()
-        return decided
-
     def advance(self, seconds: float, /) -> None:
-        """Put the simulator's clock forward; callbacks that come due are posted.
+        """Put the simulator's clock forward; callbacks that become due are posted.
 
         Args:
-            seconds: By how much, at least 0.
+            seconds: Number of seconds, at least 0.
 
         Raises:
-            ValueError: It would go back, or be more than ten years ahead.
+            ValueError: The clock would go back, or be more than ten years ahead.
         """
         with self._changes:
             self._clock.advance(seconds)
-            self._changes.tell()
-
-    def revoke_tokens(self) -> None:
-        """Let every token that was given out be refused."""
-        with self._changes:
-            self._engine.revoke_tokens()
-            self._changes.tell()
-
-    def reset(self) -> None:
-        """Forget prompts, journal, scripts and tokens; play the scenario of the start again."""
-        with self._changes:
-            self._engine = self._new_engine()
-            self._changes.tell()
-
-    def prompts(self) -> Sequence[Prompt]:
-        """The kept prompts, oldest first; beyond 10,000, those that ended first are forgotten."""
-        with self._changes:
-            return self._engine.prompts()
-
-    def is_open(self, prompt: Prompt, /) -> bool:
-        """Whether a prompt still waits for its customer."""
-        with self._changes:
-            return self._engine.is_open(prompt)
-
-    def journal(self, *, after: int = 0) -> Sequence[Entry]:
-        """What happened: the kept entries with a higher number, oldest first."""
-        with self._changes:
-            return self._engine.journal.entries(after=after)
+            self._changes.notify()
 
     # --- requests ----------------------------------------------------------------------------------
 
-    def _answer(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> HttpResponse | Sent | Stream:
-        if Control.is_for(target):
+    def _answer(self, request: WebRequest) -> Response | Delivery:
+        if Control.is_for(request.path):
             with self._changes:
-                answer = self._control.answer(method, target, headers, body)
-                if method == "POST":
-                    self._changes.tell()
-            return answer
-        if is_foreign_page(headers):
+                return self._control.answer(request)
+        if is_foreign_page(request.headers):
             # Its push could have a callback posted to any port of this machine.
-            return _FOREIGN_PAGE
+            return FOREIGN_PAGE
         with self._changes:
             engine = self._engine
-            reply = engine.answer(method, target, headers, body)
-            self._changes.tell()
+            reply = engine.answer(
+                request.method,
+                f"{request.path}?{request.query}",
+                request.headers,
+                request.body,
+                client=request.remote_addr or "",
+            )
+            self._changes.notify()
         for delivery in reply.callbacks_first:
             self._post(engine, delivery)
+        if reply.delivery is DeliveryFault.NONE:
+            return reply.response
         self._hold_back(reply.seconds)
-        return Sent(response=reply.response, manner=reply.manner)
+        return FaultyDelivery(
+            response=reply.response, fault=reply.delivery, drip_pause=self._drip_pause
+        )
 
     def _hold_back(self, seconds: float) -> None:
-        """Wait with an answer, by the simulator's clock, until `close` at most."""
-        if not seconds:
-            return
+        """Wait by the simulator's clock, but not beyond `close`."""
         due = self._clock.monotonic() + seconds
         with self._changes:
             while not self._changes.ended and (left := due - self._clock.monotonic()) > 0:
                 self._changes.wait(left)
-
-    def _news(self) -> str:
-        return f'{{"last": {self._engine.journal.last}}}'
 
     # --- callbacks ---------------------------------------------------------------------------------
 
@@ -280,19 +195,19 @@ class SimulatorServer:
                 last = self._engine.journal.last
                 delivery = self._engine.take_due()
                 if self._engine.journal.last != last:
-                    self._changes.tell()  # a prompt ended
+                    self._changes.notify()  # a prompt ended
                 if delivery is not None:
                     return self._engine, delivery
-                due = self._engine.next_due()
+                due = self._engine.prompts.next_due()
                 self._changes.wait(None if due is None else max(due - self._clock.monotonic(), 0))
         return None
 
     def _post(self, engine: DarajaEngine, delivery: CallbackDelivery) -> None:
-        """Post one callback, once, and write down what became of it."""
+        """Post one callback, and record the answer."""
         try:
             if self._on_answered is not None:
                 self._on_answered(delivery)
-        except Exception as error:  # noqa: BLE001 - whatever the host's function meets, the callback must go out
+        except Exception as error:  # noqa: BLE001 - the host's function may raise anything, and the callback must go out
             _LOGGER.warning("mpesa_stk.simulator.on_answered_failed error=%s", type(error).__name__)
         if not (self._public_callbacks or callback_may_go(delivery.url, delivery.requester)):
             _LOGGER.warning(
@@ -308,27 +223,7 @@ class SimulatorServer:
                 _LOGGER.info("mpesa_stk.simulator.callback_posted http_status=%s", status)
         with self._changes:
             engine.note_callback(delivery, status=status, note=note)
-            self._changes.tell()
-
-
-class _Steered:
-    """The server as the control interface steers it."""
-
-    def __init__(self, server: SimulatorServer) -> None:
-        self._server = server
-        self.advance = server.advance
-        self.reset = server.reset
-
-    @property
-    def engine(self) -> DarajaEngine:
-        return self._server._engine  # noqa: SLF001 - of this file
-
-    @property
-    def business(self) -> str:
-        return self._server.business
-
-    def now(self) -> datetime:
-        return self._server._clock.now()  # noqa: SLF001 - of this file
+            self._changes.notify()
 
 
 def _page() -> bytes:

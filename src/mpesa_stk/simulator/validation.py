@@ -1,8 +1,8 @@
-"""What Daraja refuses of a request, one small rule each. Pure.
+"""The rules for the fields and headers of a request. Pure.
 
-Only what Daraja is known to refuse is refused (facts, sections 1 to 4 and 8b); what it takes but does not
-ask for is in `advice`. All rules but the one for addresses are written anew instead of shared with the
-client, so that the client's mistakes show.
+A request is refused only for a reason for which Daraja is known to refuse it (facts, sections 1 to 4 and
+8b). Other differences are in `advice`. The client has its own rules, except for addresses: so a mistake
+in the client shows here.
 """
 
 from __future__ import annotations
@@ -20,32 +20,16 @@ from mpesa_stk.config import StkConfig
 from mpesa_stk.simulator.prompts import EAT
 from mpesa_stk.urls import host_of
 
-__all__ = [
-    "CLOCK_ERROR",
-    "PUSH_FIELDS",
-    "QUERY_FIELDS",
-    "basic_credentials",
-    "bearer_token",
-    "digits_of",
-    "fits_account",
-    "has_password",
-    "invalid_field",
-    "is_plausible",
-    "lateness_of",
-    "text_of",
-    "whole_of",
-]
-
 Rule = Callable[[object], bool]
 
 _MAX_AMOUNT = 250_000
-# Where the description gets too long is not known: 20 characters are sent in production. Daraja's refusal
-# calls it Remarks (facts, section 8b), and its other APIs ask for Remarks of at most 100 characters.
+# The limit of the description is not known: clients in production send 20 characters. Daraja's refusal
+# calls it Remarks (facts, section 8b), and Daraja's other APIs limit Remarks to 100 characters.
 _MAX_REMARKS = 100
 _MAX_SHORT = 1024
 _MOST_DIGITS = 20
 CLOCK_ERROR = timedelta(minutes=10)
-"""How far the clock of a client may be off."""
+"""Largest error of a client's clock."""
 # The easternmost zone. The westernmost one is twelve hours behind.
 _FURTHEST_ZONE = timedelta(hours=14)
 _EAST_AFRICA = timedelta(hours=3)
@@ -60,7 +44,7 @@ _BASIC = re.compile(r"basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 
 
 def text_of(value: object, /) -> str | None:
-    """A JSON string without blanks around it, or a whole number's digits; None for anything else."""
+    """A JSON string without blanks around it, or a whole number's digits; or None."""
     if isinstance(value, str):
         return value.strip()
     if type(value) is int and abs(value) < 10**_MOST_DIGITS:
@@ -71,24 +55,24 @@ def text_of(value: object, /) -> str | None:
 
 
 def digits_of(value: object, /) -> str | None:
-    """The digits of a number or string, which Daraja takes alike; None for anything else."""
+    """The digits of a number or string (Daraja accepts both), or None."""
     text = text_of(value)
     return text if text is not None and _DIGITS.fullmatch(text) else None
 
 
 def whole_of(value: object, /) -> int | None:
-    """A whole amount, also if it is written as ``1.00``; None for anything else."""
+    """A whole amount, also in the form ``1.00``, or None."""
     match = _WHOLE.fullmatch(text_of(value) or "")
     return int(match[1]) if match else None
 
 
 def _matches(shape: re.Pattern[str]) -> Rule:
-    """A rule: a text of that shape."""
+    """A rule for texts of a certain form."""
     return lambda value: shape.fullmatch(text_of(value) or "") is not None
 
 
 def _is_text(shortest: int, longest: int) -> Rule:
-    """A rule: a text of that many characters."""
+    """A rule for texts of a certain length."""
 
     def fits(value: object) -> bool:
         text = text_of(value)
@@ -107,7 +91,7 @@ def _is_timestamp(value: object) -> bool:
 
 
 def _shown(timestamp: str) -> datetime | None:
-    """The moment at which a clock in East Africa shows a Timestamp."""
+    """The time of a Timestamp, read as East Africa Time, or None."""
     if not _TIMESTAMP.fullmatch(timestamp):
         return None
     try:
@@ -143,12 +127,12 @@ QUERY_FIELDS: Mapping[str, Rule] = MappingProxyType(
 )
 """The fields of a status query and their rules."""
 
-# Daraja's refusal names the description so (facts, section 8b).
+# Name of the description in Daraja's refusal (facts, section 8b).
 _CALLED = {"TransactionDesc": "Remarks"}
 
 
 def invalid_field(body: Mapping[str, object], fields: Mapping[str, Rule], /) -> str | None:
-    """The first field that is missing or breaks its rule, as Daraja calls it, or None."""
+    """Daraja's name of the first field that is missing or breaks its rule, or None."""
     for name, rule in fields.items():
         if not rule(body.get(name)):
             return _CALLED.get(name, name)
@@ -156,13 +140,13 @@ def invalid_field(body: Mapping[str, object], fields: Mapping[str, Rule], /) -> 
 
 
 def lateness_of(timestamp: object, now: datetime, /) -> timedelta | None:
-    """How far a Timestamp is behind a clock in East Africa; None where it is no Timestamp."""
+    """The difference between East Africa Time and a Timestamp, or None for a malformed one."""
     shown = _shown(text_of(timestamp) or "")
     return None if shown is None else now - shown
 
 
 def is_plausible(timestamp: object, now: datetime, /) -> bool:
-    """Whether a clock shows that Timestamp now, in any zone of the world."""
+    """Whether a clock in some time zone of the world shows this Timestamp now."""
     lateness = lateness_of(timestamp, now)
     return lateness is not None and abs(_EAST_AFRICA - lateness) <= _FURTHEST_ZONE + CLOCK_ERROR
 
@@ -182,7 +166,7 @@ def fits_account(body: Mapping[str, object], config: StkConfig, /) -> bool:
 
 
 def basic_credentials(authorization: str, /) -> bytes | None:
-    """What a Basic header carries, or None where it is no such header."""
+    """The decoded credentials of a Basic header, or None."""
     match = _BASIC.fullmatch(authorization.strip())
     if match is None:
         return None
@@ -193,6 +177,6 @@ def basic_credentials(authorization: str, /) -> bytes | None:
 
 
 def bearer_token(authorization: str, /) -> str | None:
-    """The token of a Bearer header, or None where it is no such header."""
+    """The token of a Bearer header, or None."""
     match = _BEARER.fullmatch(authorization.strip())
     return match[1] if match else None

@@ -1,8 +1,8 @@
-"""What the control interface shows and reads: the simulator's values in JSON's own types. Pure."""
+"""The simulator's values as JSON objects, for the control interface. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
@@ -11,44 +11,25 @@ from typing import Any
 import attrs
 
 from mpesa_stk.daraja import wire
-from mpesa_stk.simulator.faults import FAULTS
 from mpesa_stk.simulator.journal import Entry
-from mpesa_stk.simulator.outcomes import OUTCOMES
 from mpesa_stk.simulator.prompts import Prompt
-from mpesa_stk.simulator.scenarios import Pending, Scenario, Shape
-
-__all__ = [
-    "BadField",
-    "entry_view",
-    "is_number",
-    "known_name",
-    "object_from",
-    "only_field",
-    "prompt_view",
-    "scenario_from",
-    "scenario_view",
-    "time_view",
-]
-
-_DAY = 86_400
-_MOST_CALLBACKS = 10
-_MOST_QUERIES = 1_000_000
+from mpesa_stk.simulator.scenarios import BadScenario, Scenario
 
 
 @attrs.frozen
 class BadField(Exception):
-    """A field cannot be used.
+    """A field breaks its rule.
 
     Attributes:
-        field: Which.
-        rule: What it must be.
+        field: Name of the field.
+        rule: The rule.
     """
 
     field: str
     rule: str
 
 
-# --- shown -------------------------------------------------------------------------------------------
+# --- to JSON -----------------------------------------------------------------------------------------
 
 
 def time_view(moment: datetime, /) -> str:
@@ -83,7 +64,7 @@ def entry_view(entry: Entry, /) -> dict[str, object]:
 def prompt_view(
     prompt: Prompt, /, *, is_open: bool, callbacks: Iterable[Entry]
 ) -> dict[str, object]:
-    """A prompt; how it is going to end is not told before it has.
+    """A prompt. Its outcome is hidden while it is open.
 
     Args:
         prompt: The prompt.
@@ -114,14 +95,14 @@ def prompt_view(
     }
 
 
-# --- read --------------------------------------------------------------------------------------------
+# --- from JSON ---------------------------------------------------------------------------------------
 
 
 def object_from(body: bytes, /) -> Mapping[str, object]:
-    """The JSON object that a body is.
+    """The JSON object of a body.
 
     Raises:
-        BadField: It is anything else.
+        BadField: The body is not a JSON object.
     """
     try:
         return wire.read_object(body)
@@ -130,10 +111,10 @@ def object_from(body: bytes, /) -> Mapping[str, object]:
 
 
 def only_field(asked: Mapping[str, object], /, *names: str) -> tuple[str, object]:
-    """The one field that is given, and its value.
+    """The one field of an object, and its value.
 
     Raises:
-        BadField: It is not one of those names, or not alone.
+        BadField: The object has other fields than one of these names.
     """
     if len(asked) != 1 or not set(asked) <= set(names):
         raise BadField(" or ".join(names), "must be given, and nothing else")
@@ -141,85 +122,42 @@ def only_field(asked: Mapping[str, object], /, *names: str) -> tuple[str, object
 
 
 def known_name(field: str, value: object, names: Mapping[str, object], /) -> str:
-    """A name out of those that are known.
+    """A name of a mapping.
 
     Raises:
-        BadField: It is anything else.
+        BadField: The mapping has no such name.
     """
     if isinstance(value, str) and value in names:
         return value
     raise BadField(field, f"must be one of {', '.join(names)}")
 
 
-_Rule = tuple[Callable[[object], bool], str]
-
-
-def _one_of(names: Iterable[str]) -> _Rule:
-    kept = tuple(names)
-    return (lambda value: isinstance(value, str) and value in kept), f"one of {', '.join(kept)}"
-
-
-def _whole(lowest: int, highest: int) -> _Rule:
-    def fits(value: object) -> bool:
-        return type(value) is int and lowest <= value <= highest
-
-    return fits, f"a whole number from {lowest} to {highest}"
-
-
-def _or_null(rule: _Rule) -> _Rule:
-    fits, words = rule
-    return (lambda value: value is None or fits(value)), f"{words}, or null"
-
-
-def is_number(value: object, lowest: float, highest: float, /) -> bool:
-    """Whether a value read from JSON is a number within bounds."""
+def number_in(value: object, lowest: float, highest: float, /) -> float | None:
+    """A number from JSON, or None if it is not a number within these bounds."""
+    if not isinstance(value, (int, Decimal)) or isinstance(value, bool):
+        return None
     if isinstance(value, Decimal) and not value.is_finite():
-        return False
-    return type(value) in (int, Decimal) and lowest <= value <= highest  # type: ignore[operator]
-
-
-_SECONDS: _Rule = (
-    lambda value: is_number(value, 0, _DAY),
-    f"a number of seconds from 0 to {_DAY}",
-)
-_TRUTH: _Rule = (lambda value: isinstance(value, bool)), "true or false"
-
-_RULES: Mapping[str, _Rule] = {
-    "outcome": _one_of(OUTCOMES),
-    "answer_after": _or_null(_SECONDS),
-    "callbacks": _whole(0, _MOST_CALLBACKS),
-    "callback_after": _SECONDS,
-    "callback_first": _TRUTH,
-    "shape": _one_of(shape.value for shape in Shape),
-    "pending": _one_of(pending.value for pending in Pending),
-    "query_outcome": _or_null(_one_of(OUTCOMES)),
-    "queries_a_minute": _or_null(_whole(1, _MOST_QUERIES)),
-    "push_fault": _or_null(_one_of(FAULTS)),
-    "query_fault": _or_null(_one_of(FAULTS)),
-}
+        return None
+    return float(value) if lowest <= value <= highest else None
 
 
 def scenario_from(fields: object, /) -> Scenario:
-    """The scenario that a JSON object describes; what it does not name is as by default.
+    """The scenario of a JSON object; missing fields have their defaults.
 
     Raises:
-        BadField: A field is unknown or cannot be used.
+        BadField: A field is unknown, or breaks its rule.
     """
     if not isinstance(fields, Mapping):
         raise BadField("scenario", "must be an object")
-    for name, value in fields.items():
-        if name not in _RULES:
+    known = attrs.fields_dict(Scenario)
+    for name in fields:
+        if name not in known:
             raise BadField(f"scenario.{name}", "is not a field of a scenario")
-        fits, words = _RULES[name]
-        if not fits(value):
-            raise BadField(f"scenario.{name}", f"must be {words}")
     numbers: dict[str, Any] = {
         name: float(value) if isinstance(value, Decimal) else value
         for name, value in fields.items()
     }
     try:
         return Scenario(**numbers)
-    except ValueError:
-        # The only rule about two fields.
-        rule = "needs answer_after and callback_after to be 0"
-        raise BadField("scenario.callback_first", rule) from None
+    except BadScenario as bad:
+        raise BadField(f"scenario.{bad.field}", bad.rule) from None

@@ -8,10 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mpesa_stk.simulator.engine import PIN
-from mpesa_stk.simulator.faults import FAULTS, Fault, Manner
-from mpesa_stk.simulator.outcomes import OUTCOMES
-from mpesa_stk.simulator.scenarios import SCENARIOS, TEST_PHONES, Pending, Scenario, Shape
+from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
+from mpesa_stk.simulator.scenarios import (
+    OUTCOMES,
+    PIN,
+    SCENARIOS,
+    TEST_PHONES,
+    Pending,
+    Scenario,
+    Shape,
+)
 from mpesa_stk.testing import phones
 from mpesa_stk.testing.callbacks import (
     failed_callback,
@@ -35,8 +41,8 @@ __all__ = [
     "PIN",
     "SCENARIOS",
     "TEST_PHONES",
+    "DeliveryFault",
     "Fault",
-    "Manner",
     "ManualClock",
     "Payload",
     "Pending",

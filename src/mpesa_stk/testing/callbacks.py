@@ -1,4 +1,4 @@
-"""Callbacks as Daraja writes them, for tests of a host's own endpoint. Pure."""
+"""Callbacks in Daraja's own form, for tests of a host's endpoint. Pure."""
 
 from __future__ import annotations
 
@@ -15,19 +15,10 @@ from mpesa_stk.daraja.results import explain
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.payments.transaction import Transaction
 from mpesa_stk.phone import normalize_phone
-from mpesa_stk.simulator.outcomes import OUTCOMES, PAID, Outcome
 from mpesa_stk.simulator.prompts import payment_items, written_callback
-from mpesa_stk.simulator.scenarios import Shape
+from mpesa_stk.simulator.scenarios import OUTCOMES, PAID, Outcome, Shape
 from mpesa_stk.testing import phones
 from mpesa_stk.testing.clock import START
-
-__all__ = [
-    "failed_callback",
-    "paid_callback",
-    "signed_path",
-    "signed_token",
-    "unproven_callback",
-]
 
 _PROOF = ("Amount", "MpesaReceiptNumber")
 _CODE = re.compile(r"[0-9]+|[A-Z]{2,}_[A-Z0-9]+")
@@ -49,13 +40,14 @@ def paid_callback(
     Args:
         about: The payment, the answer to its push, or a CheckoutRequestID.
         amount: Shillings; the transaction's by default.
-        receipt_number: M-Pesa's receipt; by default one that belongs to the CheckoutRequestID.
-        phone_number: Who paid, as `normalize_phone` reads it; the transaction's by default.
-        paid_at: When, timezone-aware; the transaction's last change by default.
-        shape: How it is written, masked among others.
+        receipt_number: M-Pesa's receipt; made from the CheckoutRequestID by default.
+        phone_number: Phone of the payer, in any form that `normalize_phone` accepts; the
+            transaction's by default.
+        paid_at: Time of the payment, timezone-aware; the transaction's last change by default.
+        shape: Form of the callback.
 
     Raises:
-        InvalidPhoneNumber: The phone number is none, or is masked.
+        InvalidPhoneNumber: The phone number is malformed or masked.
         ValueError: There is neither a transaction nor an amount.
     """
     return _success(about, amount, receipt_number, phone_number, paid_at, shape, without=())
@@ -69,17 +61,16 @@ def unproven_callback(
     amount: int | Decimal | None = None,
     receipt_number: str | None = None,
 ) -> bytes:
-    """A callback that says paid and does not prove it.
+    """A callback that reports a payment without proof.
 
     Args:
         about: As for `paid_callback`.
-        without: Names of the items that are missing: ``Amount``, ``MpesaReceiptNumber`` or both, and
-            any others.
+        without: Names of the missing items: ``Amount``, ``MpesaReceiptNumber`` or both, and any others.
         amount: As for `paid_callback`.
         receipt_number: As for `paid_callback`.
 
     Raises:
-        ValueError: Nothing is missing that a proof needs, or there is neither a transaction nor an
+        ValueError: A missing item is not part of the proof, or there is neither a transaction nor an
             amount.
     """
     if not set(without) & set(_PROOF):
@@ -97,7 +88,7 @@ def failed_callback(
         outcome: A name of `OUTCOMES`, or a ResultCode, known or not.
 
     Raises:
-        ValueError: The outcome is that of a paid prompt, or neither a name nor shaped like a code.
+        ValueError: The outcome is a paid one, or neither a name nor a code.
     """
     failure = _outcome(outcome)
     if explain(failure.code) == explain(OUTCOMES[PAID].code):
@@ -112,18 +103,25 @@ def failed_callback(
 
 
 def signed_path(transaction: Transaction, config: StkConfig, /) -> str:
-    """The path to which Daraja posts the callback of a payment: of its signed callback URL.
+    """The path of a payment's signed callback URL.
 
     Args:
         transaction: The payment.
-        config: The settings; the newest of their ``callback_secrets`` signs.
+        config: The settings; the first of their ``callback_secrets`` signs.
 
     Raises:
         ValueError: The settings have no ``callback_secrets``.
     """
     if not config.callback_secrets:
-        raise ValueError("callback URLs are signed only where callback_secrets are set")
-    return urlsplit(signed_url(config.callback_url, transaction, config.callback_secrets[0])).path
+        raise ValueError("callback URLs are signed only if callback_secrets are set")
+    url = signed_url(
+        config.callback_url,
+        config.callback_secrets[0],
+        transaction_no=transaction.transaction_no,
+        amount=transaction.amount,
+        account=transaction.account,
+    )
+    return urlsplit(url).path
 
 
 def signed_token(transaction: Transaction, config: StkConfig, /) -> str:
@@ -149,7 +147,7 @@ def _success(
     transaction = about if isinstance(about, Transaction) else None
     if amount is None:
         if transaction is None:
-            raise ValueError("amount must be given where there is no transaction")
+            raise ValueError("amount must be given without a transaction")
         amount = transaction.amount
     payer = phone_number or (transaction.phone_number if transaction else phones.PAID)
     items = payment_items(
@@ -168,7 +166,7 @@ def _success(
 
 
 def _ids(about: Transaction | PushAccepted | str) -> tuple[str, str]:
-    """MerchantRequestID and CheckoutRequestID; made up where the push's answer was never learnt."""
+    """MerchantRequestID and CheckoutRequestID; made up if the payment has none."""
     if isinstance(about, str):
         return _MERCHANT_REQUEST_ID, about
     checkout_request_id = about.checkout_request_id
@@ -178,7 +176,7 @@ def _ids(about: Transaction | PushAccepted | str) -> tuple[str, str]:
 
 
 def _receipt_of(checkout_request_id: str) -> str:
-    """A receipt that no other prompt has."""
+    """A receipt that depends on the CheckoutRequestID only."""
     return hashlib.sha256(checkout_request_id.encode()).hexdigest()[:10].upper()
 
 

@@ -1,7 +1,7 @@
-"""Puts a simulated Daraja behind requests-mock. Loaded by `SimulatedDaraja.mount` alone.
+"""Put a simulated Daraja behind requests-mock. Only `SimulatedDaraja.mount` imports this file.
 
-Beside the transport, the only file that imports requests: what a host's own code catches where the
-network fails are requests' errors. requests-mock itself is not imported; its mocker is handed in.
+It imports requests, as only the transport does otherwise, because a host's own code catches the errors of
+requests. requests-mock is not imported: its mocker is an argument.
 """
 
 from __future__ import annotations
@@ -14,22 +14,20 @@ import requests
 
 from mpesa_stk.daraja.http import HttpResponse
 
-__all__ = ["Exchange", "RequestsMocker", "register"]
-
 Exchange = Callable[[str, str, Mapping[str, str], bytes | None, float, float], HttpResponse]
-"""Method, address, headers, body, seconds for the whole exchange and seconds of silence to an answer."""
+"""Takes method, address, headers, body, and the seconds for the whole exchange and for each read."""
 
 
 class RequestsMocker(Protocol):
-    """What is used of requests-mock: its fixture, its `Mocker`, or its `Adapter`."""
+    """The fixture, the `Mocker` or the `Adapter` of requests-mock."""
 
     def register_uri(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as requests-mock has it
-        """Say what a request is answered with."""
+        """Set the answer to a request."""
         ...
 
 
 def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /) -> None:
-    """Let requests to the addresses be answered by an exchange.
+    """Answer requests to the addresses with an exchange.
 
     Args:
         mocker: Of requests-mock.
@@ -51,14 +49,14 @@ def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /)
         return response.body
 
     for url in urls:
-        # Without its query, which Daraja checks, and requests-mock shall not.
+        # Without its query: Daraja checks it, not requests-mock.
         address = url.partition("?")[0]
         for method in ("GET", "POST"):
             mocker.register_uri(method, address, content=answer)
 
 
 def _limits_of(timeout: Any) -> tuple[float, float]:  # noqa: ANN401 - a number, a pair, urllib3's own kind or None
-    """Seconds for the whole exchange, and for each read: only urllib3's own kind limits the whole."""
+    """Seconds for the whole exchange, and for each read. Only urllib3's `Timeout` limits the whole."""
     whole = getattr(timeout, "total", None)
     read = timeout[1] if isinstance(timeout, tuple) else timeout
     limits = [limit if isinstance(limit, (int, float)) else math.inf for limit in (whole, read)]

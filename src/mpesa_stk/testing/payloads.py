@@ -1,6 +1,6 @@
 """Canned payloads by name: Daraja's answers and callbacks, as bytes.
 
-Each one is what the simulated Daraja says, so that no text is written twice.
+The simulated Daraja makes them, so that each text exists once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,8 @@ from mpesa_stk.daraja import protocol
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.daraja.models import PushRequest
 from mpesa_stk.simulator.faults import FAULTS
-from mpesa_stk.simulator.outcomes import OUTCOMES
-from mpesa_stk.simulator.scenarios import Pending, Scenario, Shape
+from mpesa_stk.simulator.scenarios import OUTCOMES, Pending, Scenario, Shape
 from mpesa_stk.testing.daraja import SimulatedDaraja
-
-__all__ = ["PAYLOADS", "Payload", "payload"]
 
 _AMOUNT = 100
 _SHAPES = tuple(shape.value for shape in Shape if shape is not Shape.PLAIN)
@@ -37,7 +34,7 @@ PAYLOADS: tuple[str, ...] = (
 
 @attrs.frozen(kw_only=True)
 class Payload:
-    """Something that Daraja says.
+    """An answer or a callback of Daraja.
 
     Attributes:
         status: HTTP status of an answer; None for a callback.
@@ -54,30 +51,30 @@ class Payload:
         """The body as JSON.
 
         Raises:
-            ValueError: It is none, as a firewall's page is not.
+            ValueError: The body is not JSON, such as the page of a firewall.
         """
         return json.loads(self.body)
 
 
 def payload(name: str, /) -> Payload:
-    """One canned payload; the same bytes each time.
+    """One canned payload. A name always has the same bytes.
 
     Args:
         name: A name of `PAYLOADS`. All of them are about one payment of 100 shillings.
 
     Raises:
-        KeyError: There is no payload of that name.
+        KeyError: `PAYLOADS` has no such name.
     """
     if name not in PAYLOADS:
         raise KeyError(name)
-    kind, _, what = name.partition("-")
+    kind, _, detail = name.partition("-")
     if kind == "callback":
-        return Payload(status=None, headers={}, body=_callback(what))
+        return Payload(status=None, headers={}, body=_callback(detail))
     if kind == "error":
-        exchange = _Exchange(Scenario(push_fault=what))
+        exchange = _Exchange(Scenario(push_fault=detail))
         answer = exchange.pushed
     elif kind == "query":
-        answer = _query(what)
+        answer = _query(detail)
     else:
         exchange = _Exchange(Scenario())
         answer = exchange.token if kind == "token" else exchange.pushed
@@ -85,7 +82,7 @@ def payload(name: str, /) -> Payload:
 
 
 class _Exchange:
-    """A token and a push, and what Daraja answered."""
+    """A token and a push, with Daraja's answers."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.daraja = SimulatedDaraja(scenario=scenario)
@@ -109,7 +106,7 @@ class _Exchange:
         )
 
     def query(self, checkout_request_id: str) -> HttpResponse:
-        """What a status query is answered with."""
+        """The answer to a status query."""
         request = protocol.build_query(
             self.config,
             checkout_request_id,
@@ -119,18 +116,18 @@ class _Exchange:
         return self.daraja.send(request)
 
 
-def _query(what: str) -> HttpResponse:
-    """The answer to a query about a prompt that ended in some way, is open, or was never there."""
-    if what == "unknown-id":
+def _query(detail: str) -> HttpResponse:
+    """The answer to a query: an outcome, a pending prompt, or an unknown id."""
+    if detail == "unknown-id":
         return _Exchange(Scenario()).query("ws_CO_1")
-    pending = what.partition("pending-")[2]
-    scenario = Scenario(pending=pending) if pending else Scenario(outcome=what, answer_after=0.0)
+    pending = detail.partition("pending-")[2]
+    scenario = Scenario(pending=pending) if pending else Scenario(outcome=detail, answer_after=0.0)
     exchange = _Exchange(scenario)
     return exchange.query(protocol.read_push(exchange.pushed).checkout_request_id)
 
 
-def _callback(what: str) -> bytes:
-    """The callback of an outcome, or of a paid prompt in one of its other shapes."""
-    exchange = _Exchange(Scenario(shape=what) if what in _SHAPES else Scenario(outcome=what))
+def _callback(detail: str) -> bytes:
+    """The callback of an outcome, or of a paid prompt in one of its other forms."""
+    exchange = _Exchange(Scenario(shape=detail) if detail in _SHAPES else Scenario(outcome=detail))
     exchange.daraja.run()
     return exchange.callbacks[0]

@@ -1,6 +1,6 @@
-"""The test phones by name: one for each scenario of the simulator, which plays it. Pure.
+"""The test phones by name: one for each scenario of the simulator. Pure.
 
-The name is the scenario's, in capitals. `TEST_PHONES` holds the same numbers by the scenario's own name.
+The name is the scenario's, in capitals. `TEST_PHONES` has the same numbers by the scenario's own name.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ NO_PHONE = TEST_PHONES["no-phone"]
 BARE_BALANCE = TEST_PHONES["bare-balance"]
 STRING_AMOUNT = TEST_PHONES["string-amount"]
 
-# What the query says.
+# How the status query answers.
 PENDING_500 = TEST_PHONES["pending-500"]
 PENDING_4999 = TEST_PHONES["pending-4999"]
 QUERY_SAYS_FAILED = TEST_PHONES["query-says-failed"]
@@ -127,7 +127,7 @@ DONE_BUT_CUT = TEST_PHONES["done-but-cut"]
 DONE_THEN_RESET = TEST_PHONES["done-then-reset"]
 BYTE_BY_BYTE = TEST_PHONES["byte-by-byte"]
 
-# What else the live API does; the numbers of the others stay as they are.
+# New ones go here, so that the numbers above never change.
 NOT_PERMITTED = TEST_PHONES["not-permitted"]
 SLOW = TEST_PHONES["slow"]
 PENDING_NO_TEXT = TEST_PHONES["pending-no-text"]

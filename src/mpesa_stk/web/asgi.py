@@ -73,6 +73,7 @@ class AsgiApp:
         request = WebRequest(
             method=scope["method"],
             path=scope["path"],
+            query=scope.get("query_string", b"").decode("latin-1"),
             headers=_joined(scope["headers"]),
             body=await _read_body(receive),
             remote_addr=(scope.get("client") or (None,))[0],

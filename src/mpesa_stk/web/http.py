@@ -32,6 +32,7 @@ class WebRequest:
     Attributes:
         method: HTTP method.
         path: Path of the URL, with the prefix, without a query.
+        query: Query of the URL, without the question mark. The endpoints do not read it.
         headers: Header fields, names in any case; stored in lower case.
         body: Body. Read no more than `MAX_BODY` + 1 bytes of it from the network: more is refused.
         remote_addr: Address of the peer that holds the connection, or None where it is not known.
@@ -42,6 +43,7 @@ class WebRequest:
     headers: Mapping[str, str] = attrs.field(repr=False, converter=_lower_names)
     body: bytes = attrs.field(repr=False)
     remote_addr: str | None = None
+    query: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen

@@ -47,6 +47,7 @@ def request_from(environ: dict[str, Any], /) -> WebRequest:
     return WebRequest(
         method=environ["REQUEST_METHOD"],
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+        query=environ.get("QUERY_STRING", ""),
         headers=headers,
         body=_read_body(environ),
         remote_addr=environ.get("REMOTE_ADDR") or None,

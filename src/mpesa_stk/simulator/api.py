@@ -1,15 +1,15 @@
-"""The three endpoints of the simulated Daraja: what each checks, and what it answers. Pure.
+"""The three endpoints of the simulated Daraja: token, push and status query. Pure.
 
-Codes, texts and statuses are those of the collected wire facts, sections 1 to 4 and 8b.
+Codes, texts and statuses are Daraja's own (facts, sections 1 to 4 and 8b).
 """
 
 from __future__ import annotations
 
 import hmac
-import json
 import random
 import string
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Literal
 from urllib.parse import parse_qs
 
@@ -21,15 +21,17 @@ from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator import validation
 from mpesa_stk.simulator.advice import advice_on
-from mpesa_stk.simulator.answers import CLIENT
-from mpesa_stk.simulator.faults import LOCKED, LOCKED_CODE, NO_SUCH_ID, refusal, too_many
-from mpesa_stk.simulator.issued import IssuedTokens
-from mpesa_stk.simulator.outcomes import NOT_PERMITTED, OUTCOMES
-from mpesa_stk.simulator.phones import Phones
+from mpesa_stk.simulator.faults import (
+    LOCKED,
+    LOCKED_CODE,
+    NO_SUCH_ID,
+    TOO_MANY,
+    daraja_answer,
+    refusal,
+)
+from mpesa_stk.simulator.prompt_schedule import PromptSchedule
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
-from mpesa_stk.simulator.scenarios import Pending, Scenario
-
-__all__ = ["Endpoints", "Request", "Step", "request_id"]
+from mpesa_stk.simulator.scenarios import NOT_PERMITTED, OUTCOMES, Pending, Scenario
 
 Step = Literal["token", "push", "query"]
 
@@ -45,27 +47,68 @@ _HEX = "0123456789abcdef"
 _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
 
 
+class TokenRegistry:
+    """Keep the issued tokens.
+
+    A new token makes the older ones invalid, as Daraja's own pages say (facts, section 1).
+    """
+
+    def __init__(self, *, lifetime: int, one_at_a_time: bool) -> None:
+        """Start without tokens.
+
+        Args:
+            lifetime: Seconds for which a token is valid.
+            one_at_a_time: Whether a new token makes the older ones invalid.
+        """
+        self.lifetime = lifetime
+        self._one_at_a_time = one_at_a_time
+        self._tokens: dict[str, tuple[float, int]] = {}
+
+    def issue(self, token: str, now: float, entry: int, /) -> None:
+        """Make a token valid.
+
+        Args:
+            token: The token.
+            now: The monotonic second.
+            entry: Number of its entry in the journal.
+        """
+        kept = {} if self._one_at_a_time else self._tokens
+        self._tokens = {known: fact for known, fact in kept.items() if fact[0] > now}
+        self._tokens[token] = (now + self.lifetime, entry)
+
+    def entry_of(self, token: str, now: float, /) -> int | None:
+        """The journal's number of a valid token, or None."""
+        ends, entry = self._tokens.get(token, (now, 0))
+        return entry if ends > now else None
+
+    def revoke_all(self) -> None:
+        """Make all tokens invalid."""
+        self._tokens.clear()
+
+
 @attrs.define(kw_only=True)
 class Request:
-    """A request on its way through Daraja, with what is learnt about it.
+    """A request, and the facts that its handling adds.
 
     Attributes:
         method: HTTP method.
-        query: The address's query.
+        query: Query of the address.
         headers: Header fields, names in lower case.
         body: Body.
+        client: Address of the client; empty without a network.
         number: Its number in the journal.
-        payload: The body's JSON object, or None where it is none.
+        payload: The body's JSON object, or None if the body is not one.
         token_entry: The journal's number of its token.
-        checkout_request_id: The prompt that it opened or asked about.
+        checkout_request_id: Id of the prompt that it opened or queried.
         callbacks_first: Callbacks that come before its answer.
-        advice: What Daraja's pages ask for instead of what its body has.
+        advice: Differences between its body and Daraja's pages, a sentence each.
     """
 
     method: str
     query: str
     headers: Mapping[str, str]
     body: bytes
+    client: str
     number: int
     payload: Mapping[str, object] | None = attrs.field(init=False)
     token_entry: int | None = None
@@ -91,8 +134,8 @@ class Endpoints:
         clock: Clock,
         shop_clock: Clock,
         randomness: random.Random,
-        tokens: IssuedTokens,
-        phones: Phones,
+        tokens: TokenRegistry,
+        prompts: PromptSchedule,
         scenario_of: Callable[[str], Scenario],
     ) -> None:
         self._config = config
@@ -100,12 +143,12 @@ class Endpoints:
         self._shop_clock = shop_clock
         self._random = randomness
         self._tokens = tokens
-        self._phones = phones
+        self._prompts = prompts
         self._scenario_of = scenario_of
         self._last_query: float | None = None
 
     def execute(self, step: Step | None, request: Request, /) -> HttpResponse:
-        """Do what is asked, and answer."""
+        """Carry out a request, and answer it."""
         if step is None:
             return self._refuse(404, "404.001.01", "Resource not found")
         return self._token(request) if step == "token" else self._api_call(step, request)
@@ -120,15 +163,15 @@ class Endpoints:
         expected = f"{self._config.consumer_key}:{self._config.consumer_secret}".encode()
         if not hmac.compare_digest(given, expected):
             return self._refuse(400, "400.008.01", "Invalid Authentication passed")
-        # White space around it counts, as it does for Daraja.
+        # Daraja does not strip white space here.
         if parse_qs(request.query).get("grant_type") != ["client_credentials"]:
             return self._refuse(400, "400.008.02", "Invalid grant type passed")
         token = self._letters(_TOKEN_LETTERS, 28)
         self._tokens.issue(token, self._clock.monotonic(), request.number)
-        return _json(200, {"access_token": token, "expires_in": str(self._tokens.lifetime)})
+        return daraja_answer(200, {"access_token": token, "expires_in": str(self._tokens.lifetime)})
 
     def _api_call(self, step: Step, request: Request) -> HttpResponse:
-        """The push and the query: what both check, in Daraja's order."""
+        """The push and the query. The checks are in Daraja's order."""
         if request.method not in ("GET", "POST"):
             return self._refuse(405, "405.001", "Method Not Allowed")
         token = validation.bearer_token(request.headers.get("authorization", ""))
@@ -139,7 +182,7 @@ class Endpoints:
             return self._refuse(404, "404.001.03", "Invalid Access Token")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            # Form-encoded bodies get this answer: Daraja finds no first field in them.
+            # Daraja's answer to form-encoded bodies: it does not find the first field.
             return self._invalid("BusinessShortCode")
         if request.payload is None:
             return self._refuse(400, "400.002.05", "Invalid Request Payload")
@@ -170,31 +213,31 @@ class Endpoints:
         return None
 
     def _push(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
-        """The push endpoint, once the body is sound."""
+        """The push endpoint, for a valid body."""
         phone_number = _text(payload, "PhoneNumber")
-        if self._phones.is_busy(phone_number):
+        if self._prompts.is_busy(phone_number):
             return self._refuse(500, LOCKED_CODE, LOCKED)
         fits = validation.fits_account(payload, self._config)
         scenario = self._scenario_of(phone_number) if fits else _MISDIRECTED
-        ends, ends_at, answer = self._phones.ends_of(scenario)
+        opened = self._clock.now()
         prompt = Prompt(
             merchant_request_id=self._request_id(),
-            checkout_request_id=self._phones.free_id(phone_number),
+            checkout_request_id=self._prompts.free_id(phone_number),
             phone_number=phone_number,
             amount=validation.whole_of(payload["Amount"]) or 0,
             reference=_text(payload, "AccountReference"),
             callback_url=_text(payload, "CallBackURL"),
             scenario=scenario,
-            opened=self._clock.now(),
-            ends=ends,
-            ends_at=ends_at,
-            answer=answer,
+            opened=opened,
+            ends=opened + timedelta(seconds=scenario.ends_after),
+            ends_at=self._clock.monotonic() + scenario.ends_after,
+            answer=scenario.answer,
             receipt_number=self._letters(_RECEIPT_LETTERS, 10),
-            requester=request.headers.get(CLIENT, ""),
+            requester=request.client,
         )
         request.checkout_request_id = prompt.checkout_request_id
-        request.callbacks_first = tuple(self._phones.ring(prompt))
-        return _json(
+        request.callbacks_first = tuple(self._prompts.ring(prompt))
+        return daraja_answer(
             200,
             {
                 "MerchantRequestID": prompt.merchant_request_id,
@@ -206,20 +249,20 @@ class Endpoints:
         )
 
     def _query(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
-        """The status query, once the body is sound."""
-        prompt = self._phones.get(_text(payload, "CheckoutRequestID"))
+        """The status query, for a valid body."""
+        prompt = self._prompts.get(_text(payload, "CheckoutRequestID"))
         if prompt is None:
             return self._refuse(500, LOCKED_CODE, NO_SUCH_ID)
         request.checkout_request_id = prompt.checkout_request_id
         if self._is_too_soon(prompt.scenario):
-            return too_many(self._request_id())
-        if not self._phones.is_open(prompt):
+            return TOO_MANY
+        if not self._prompts.is_open(prompt):
             ended = OUTCOMES[prompt.scenario.query_outcome or prompt.answer]
             return self._result(prompt, str(ended.code), ended.description)
         return self._pending(prompt)
 
     def _pending(self, prompt: Prompt) -> HttpResponse:
-        """What is said of a prompt that waits for its customer."""
+        """The answer about an open prompt."""
         pending = prompt.scenario.pending
         if pending is Pending.CODE_4999:
             return self._result(prompt, "4999", _STILL_PROCESSING)
@@ -228,7 +271,7 @@ class Endpoints:
         return self._refuse(200 if pending is Pending.NO_TEXT_200 else 500, LOCKED_CODE, "")
 
     def _is_too_soon(self, scenario: Scenario) -> bool:
-        """Whether the limit of queries is passed; no two may come at once (facts, section 4)."""
+        """Whether a query exceeds the limit; two in quick succession do (facts, section 4)."""
         now = self._clock.monotonic()
         limit = scenario.queries_a_minute
         last = self._last_query
@@ -239,7 +282,7 @@ class Endpoints:
 
     @staticmethod
     def _result(prompt: Prompt, code: str, description: str) -> HttpResponse:
-        return _json(
+        return daraja_answer(
             200,
             {
                 "ResponseCode": "0",
@@ -273,11 +316,3 @@ def request_id(randomness: random.Random, /) -> str:
 def _text(payload: Mapping[str, object], name: str) -> str:
     """A field that has passed its rule."""
     return validation.text_of(payload[name]) or ""
-
-
-def _json(status: int, payload: Mapping[str, str]) -> HttpResponse:
-    return HttpResponse(
-        status=status,
-        headers={"content-type": "application/json"},
-        body=json.dumps(payload).encode(),
-    )

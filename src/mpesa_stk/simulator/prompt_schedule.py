@@ -1,26 +1,18 @@
-"""The phones of the simulated Daraja: which prompts are open, and what is due when. Pure.
-
-One schedule holds all that happens by itself: prompts that end, and callbacks that are posted.
-"""
+"""The prompts of the simulated Daraja, and the schedule of their ends and callbacks. Pure."""
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import attrs
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.secrecy import masked_id_repr
-from mpesa_stk.simulator.outcomes import NO_RESPONSE
-from mpesa_stk.simulator.prompts import EAT, CallbackDelivery, Prompt, callback_body
-from mpesa_stk.simulator.scenarios import Scenario
+from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt, callback_body, checkout_id
+from mpesa_stk.simulator.scenarios import OUTCOMES, PROMPT_LIFE
 
-__all__ = ["PROMPT_LIFE", "Ended", "Phones"]
-
-PROMPT_LIFE = 60.0
-"""Seconds for which a prompt waits for its customer (facts, section 6)."""
 _AGAIN_AFTER = 10.0
 _MOST_PROMPTS = 10_000
 
@@ -30,19 +22,19 @@ class Ended:
     """A prompt was answered, or ran out.
 
     Attributes:
-        checkout_request_id: The prompt.
-        answer: How it ended: a name of `OUTCOMES`.
+        checkout_request_id: Id of the prompt.
+        answer: The way in which it ended: a name of `OUTCOMES`.
     """
 
     checkout_request_id: str = attrs.field(repr=masked_id_repr)
     answer: str
 
 
-class Phones:
-    """The prompts that were opened, and the schedule.
+class PromptSchedule:
+    """Keep the prompts, and the schedule of their ends and callbacks.
 
-    Beyond 10,000 prompts, those that ended first are forgotten: a minute after their end at the
-    earliest, so that no id comes twice, and never while something of them is on the schedule.
+    It keeps 10,000 prompts and then forgets the ones that ended first. A prompt is kept for at least a
+    minute after its end, so that no id is used twice, and as long as a callback of it is scheduled.
     """
 
     def __init__(
@@ -74,36 +66,25 @@ class Phones:
         return prompt.ends_at > self._clock.monotonic()
 
     def is_busy(self, phone_number: str, /) -> bool:
-        """Whether a prompt is open on that phone."""
+        """Whether a prompt is open on a phone."""
         last = self._last.get(phone_number)
         return last is not None and self.is_open(self._prompts[last])
 
     def is_first_query(self, checkout_request_id: str, /) -> bool:
-        """Whether this was not asked about that prompt before."""
+        """Whether this method is called for a prompt for the first time."""
         first = checkout_request_id not in self._queried
         self._queried.add(checkout_request_id)
         return first
 
     def free_id(self, phone_number: str, /) -> str:
-        """``ws_CO_DDMMYYYYHHMMSSmmm`` and the phone's nine digits, never the same twice."""
-        moment = self._clock.now().astimezone(EAT)
-        while True:
-            stamp = f"{moment:%d%m%Y%H%M%S}{moment.microsecond // 1000:03}"
-            checkout_request_id = f"ws_CO_{stamp}{phone_number[3:]}"
-            if checkout_request_id not in self._prompts:
-                return checkout_request_id
+        """A CheckoutRequestID that no kept prompt has."""
+        moment = self._clock.now()
+        while (free := checkout_id(moment, phone_number)) in self._prompts:
             moment += timedelta(milliseconds=1)
-
-    def ends_of(self, scenario: Scenario, /) -> tuple[datetime, float, str]:
-        """When a prompt that opens now ends by itself, by both clocks, and how."""
-        by_hand = scenario.answer_after is None
-        delay = PROMPT_LIFE if scenario.answer_after is None else scenario.answer_after
-        answer = NO_RESPONSE if by_hand else scenario.outcome
-        ends = self._clock.now() + timedelta(seconds=delay)
-        return ends, self._clock.monotonic() + delay, answer
+        return free
 
     def ring(self, prompt: Prompt, /) -> list[CallbackDelivery]:
-        """Show a prompt; gives the callbacks that come before the push is answered."""
+        """Add a prompt; return the callbacks that come before the answer to its push."""
         self._make_room()
         self._prompts[prompt.checkout_request_id] = prompt
         self._last[prompt.phone_number] = prompt.checkout_request_id
@@ -113,8 +94,18 @@ class Phones:
         self._plan(prompt, [])
         return self._deliveries(prompt)
 
-    def decide(self, prompt: Prompt, answer: str, /) -> None:
-        """Let the customer answer an open prompt now."""
+    def decide(self, checkout_request_id: str, answer: str, /) -> None:
+        """Let the customer answer an open prompt now.
+
+        Raises:
+            KeyError: `OUTCOMES` has no such answer.
+            LookupError: No open prompt has this id.
+        """
+        if answer not in OUTCOMES:
+            raise KeyError(answer)
+        prompt = self.get(checkout_request_id)
+        if prompt is None or not self.is_open(prompt):
+            raise LookupError("no open prompt has this CheckoutRequestID")
         now = self._clock.monotonic()
         self._unplan(prompt.checkout_request_id)
         ended = attrs.evolve(prompt, answer=answer, ends=self._clock.now(), ends_at=now)
@@ -122,14 +113,14 @@ class Phones:
         self._plan(ended, self._deliveries(ended))
 
     def _make_room(self) -> None:
-        """Forget prompts that are over, while there is no room for one more."""
+        """Forget the oldest ended prompts until there is room for one more."""
         long_over = self._clock.monotonic() - PROMPT_LIFE
         while len(self._prompts) >= _MOST_PROMPTS and self._over:
             prompt = self._prompts.get(self._over[0])
             if prompt is not None and prompt.ends_at > long_over:
                 return
             self._over.popleft()
-            # One whose callback is tried again is over later; it comes here once more.
+            # A prompt whose callback is tried again is over later, and is added to `_over` again.
             if prompt is not None and not self._to_come[prompt.checkout_request_id]:
                 self._forget(prompt)
 
@@ -140,7 +131,7 @@ class Phones:
             del self._last[prompt.phone_number]
 
     def _deliveries(self, prompt: Prompt) -> list[CallbackDelivery]:
-        """The callbacks about a prompt."""
+        """The callbacks of a prompt."""
         delivery = CallbackDelivery(
             checkout_request_id=prompt.checkout_request_id,
             due_at=prompt.ends_at + prompt.scenario.callback_after,
@@ -152,7 +143,7 @@ class Phones:
         return [delivery] * prompt.scenario.callbacks
 
     def _plan(self, prompt: Prompt, deliveries: list[CallbackDelivery]) -> None:
-        """Put the end of a prompt and the callbacks about it on the schedule."""
+        """Schedule the end of a prompt and its callbacks."""
         ended = Ended(checkout_request_id=prompt.checkout_request_id, answer=prompt.answer)
         self._put(prompt.ends_at, ended)
         for delivery in deliveries:
@@ -161,11 +152,11 @@ class Phones:
     # --- the schedule ------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
-        """The monotonic second at which the next thing happens by itself, or None."""
+        """The monotonic second of the next end or callback, or None."""
         return self._schedule[0][0] if self._schedule else None
 
     def take_due(self) -> CallbackDelivery | Ended | None:
-        """What is due longest, once; None where nothing is due yet."""
+        """Remove and return the earliest end or callback, or None if it is not due yet."""
         due = self.next_due()
         if due is None or due > self._clock.monotonic():
             return None
@@ -177,7 +168,7 @@ class Phones:
         return self._not_from_the_future(item)
 
     def _not_from_the_future(self, item: CallbackDelivery | Ended) -> CallbackDelivery | Ended:
-        """A callback with a date that the shop's clock has reached, also if ours was put forward."""
+        """Date a callback back if the simulator's clock is ahead of the shop's."""
         prompt = self._prompts.get(item.checkout_request_id)
         now = self._shop_clock.now()
         if isinstance(item, Ended) or prompt is None or prompt.ends <= now:
@@ -185,7 +176,7 @@ class Phones:
         return attrs.evolve(item, body=callback_body(attrs.evolve(prompt, ends=now)))
 
     def try_again(self, delivery: CallbackDelivery, /) -> None:
-        """Put a callback that was not taken on the schedule again, if tries are left."""
+        """Schedule a callback again, if tries are left."""
         if delivery.tries_left > 0:
             due = self._clock.monotonic() + _AGAIN_AFTER
             again = attrs.evolve(delivery, due_at=due, tries_left=delivery.tries_left - 1)
