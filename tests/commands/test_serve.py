@@ -216,7 +216,8 @@ def test_a_large_body_gets_its_answer(capsys: pytest.CaptureFixture[str]) -> Non
 
     def send() -> None:
         origin = origin_in(capsys.readouterr().out.splitlines())
-        assert post(f"{origin}/payments/callback/", b"x" * 200_000)[0] == 413
+        status, refused = post(f"{origin}/payments/callback/", b"x" * 200_000)
+        assert (status, refused["error"]["code"]) == (413, "body_too_large")
 
     assert serve(CONTEXT, None, host=LOCAL, port=0, wait=send) == 0
 

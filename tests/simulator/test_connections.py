@@ -352,6 +352,7 @@ def test_close_finishes_the_requests_that_arrived() -> None:
     head = b"POST /slow HTTP/1.1\r\nContent-Length: 5\r\n\r\n"
     with closing(connect(server, head + b"hello")) as first, closing(connect(server)) as idle:
         assert begun.wait(PATIENCE)
+        wait_until(lambda: Phase.IDLE in server._server.connections.phases())
         closer = threading.Thread(target=server.close)
         closer.start()
         assert idle.recv(1024) == b""
@@ -359,6 +360,28 @@ def test_close_finishes_the_requests_that_arrived() -> None:
         assert closer.is_alive()
         go_on.set()
         assert answer_on(first) == (200, "close", b"hello")
+        closer.join(PATIENCE)
+    assert not closer.is_alive()
+
+
+def test_close_answers_a_request_that_waits_behind_another() -> None:
+    """It has arrived, so it is answered before the connection ends."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(request: WebRequest) -> HttpResponse:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return echo(request)
+
+    server = HttpServer(slow)
+    server.start()
+    with closing(connect(server, (CHUNKED + HELLO) * 2)) as connection:
+        assert begun.wait(PATIENCE)
+        closer = threading.Thread(target=server.close)
+        closer.start()
+        wait_until(server._server.ending.is_set)
+        go_on.set()
+        assert read_all(connection).count(b"hello") == 2
         closer.join(PATIENCE)
     assert not closer.is_alive()
 

@@ -21,6 +21,7 @@ from mpesa_stk.simulator import DeliveryFault
 from mpesa_stk.simulator.delivery import FaultyDelivery, Stream
 from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import Answer, HttpServer
+from mpesa_stk.web.open_connections import Phase
 
 PATIENCE = 10.0
 ANSWER = HttpResponse(
@@ -164,6 +165,7 @@ def test_a_drip_ends_when_the_server_closes() -> None:
     server = HttpServer(with_fault(DeliveryFault.DRIP, drip_pause=3600.0))
     server.start()
     with closing(connect(server)):
+        wait_until(lambda: Phase.WRITING in server._server.connections.phases())
         started = time.monotonic()
         server.close()
 

@@ -23,6 +23,7 @@ from mpesa_stk import (
     Transport,
 )
 from mpesa_stk import testing as kit
+from mpesa_stk.simulator import SimulatorServer
 from mpesa_stk.testing import (
     DeliveryFault,
     Fault,
@@ -285,6 +286,29 @@ def test_a_prompt_can_be_answered_by_hand(daraja: SimulatedDaraja) -> None:
         daraja.enter_pin("ws_CO_1", kit.PIN)
     with pytest.raises(KeyError, match="paidd"):
         daraja.decide(str(first.checkout_request_id), "paidd")
+
+
+@pytest.mark.parametrize(
+    "verb", ["play", "next", "revoke_tokens", "prompts", "journal", "is_open", "enter_pin"]
+)
+def test_the_verbs_are_those_of_the_server(verb: str) -> None:
+    """A test that moves from one to the other meets the same results."""
+    assert getattr(SimulatedDaraja, verb) is getattr(SimulatorServer, verb)
+
+
+def test_a_reset_forgets_all(daraja: SimulatedDaraja) -> None:
+    """Prompts, journal, scripts, tokens, counts and errors; the first scenario is played again."""
+    daraja.deliver_to(lambda _url, _body: 1 // 0)
+    daraja.play("cancelled")
+    daraja.client().push(phone_number=phones.CALLBACK_FIRST, **ORDER)
+    daraja.next("token", "dropped")
+
+    daraja.reset()
+
+    assert (daraja.pushes, daraja.prompts, daraja.journal.entries()) == (0, [], [])
+    assert daraja.callback_errors == []
+    assert daraja.scenario == kit.Scenario()
+    assert daraja.client().push(phone_number=phones.PAID, **ORDER).checkout_request_id
 
 
 def test_a_second_prompt_needs_a_free_phone(daraja: SimulatedDaraja) -> None:

@@ -100,7 +100,7 @@ def check_order(*, phone: str, amount: str, reference: str) -> PushRequest:
     """Check the arguments of an order.
 
     Raises:
-        InvalidRequest: A field breaks a rule; the error names both.
+        InvalidRequest: A field breaks a rule. The error names both.
     """
     return PushRequest.checked(
         phone_number=phone,
@@ -172,7 +172,7 @@ def run(
             waits for the callback for the life of a prompt, and a little longer.
         hurry: Whether the clock is put forward, by half an hour at most, instead of waiting.
         patience: Longest wait for the callback, in seconds.
-        linger: Seconds for which the page stays after the payment; Ctrl-C ends them.
+        linger: Seconds for which the page stays after the payment. Ctrl-C ends them.
 
     Returns:
         Exit code: 0 if the customer's answer was reported, otherwise 1.
@@ -227,7 +227,7 @@ class _Timeline:
         print(f"{elapsed:6.2f} s  {text}", file=sys.stderr, flush=True)
 
     def note(self, event: Event, /) -> None:
-        """Print an event of the client; this is a `Hook`."""
+        """Print an event of the client. This is a `Hook`."""
         code = "" if event.code is None else f" (code {event.code})"
         plain = "status query says" if event.kind == "query" else event.kind
         self(_DONE.get((event.kind, event.outcome), f"{plain} {event.outcome}{code}"))

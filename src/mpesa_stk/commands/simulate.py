@@ -45,7 +45,7 @@ def add_to(commands: Subparsers, /) -> None:
         help="be Daraja on this machine, with a phone on a web page",
         description="Serves a simulated Daraja to shops in any language, with a page that shows the "
         "customer's phone. The merchant is that of the environment variables CONSUMER_KEY, "
-        "CONSUMER_SECRET, SHORTCODE and PASS_KEY where all are set, or else a test merchant.",
+        "CONSUMER_SECRET, SHORTCODE and PASS_KEY if all are set, or else a test merchant.",
     )
     command.add_argument("--host", default="127.0.0.1", type=_host, help="listen on (%(default)s)")
     command.add_argument(

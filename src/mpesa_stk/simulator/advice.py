@@ -35,7 +35,7 @@ def advice_on(
     config: StkConfig,
     now: datetime,
 ) -> tuple[str, ...]:
-    """Compare a body with Daraja's pages; return each difference as a sentence.
+    """Compare a body with Daraja's pages, and return each difference as a sentence.
 
     Args:
         body: The body's JSON object.

@@ -95,7 +95,7 @@ class Request:
         query: Query of the address.
         headers: Header fields, names in lower case.
         body: Body.
-        client: Address of the client; empty without a network.
+        client: Address of the client, or empty without a network.
         number: Its number in the journal.
         payload: The body's JSON object, or None if the body is not one.
         token_entry: The journal's number of its token.
@@ -271,7 +271,7 @@ class Endpoints:
         return self._refuse(200 if pending is Pending.NO_TEXT_200 else 500, LOCKED_CODE, "")
 
     def _is_too_soon(self, scenario: Scenario) -> bool:
-        """Whether a query exceeds the limit; two in quick succession do (facts, section 4)."""
+        """Whether a query exceeds the limit. Two in quick succession do (facts, section 4)."""
         now = self._clock.monotonic()
         limit = scenario.queries_a_minute
         last = self._last_query

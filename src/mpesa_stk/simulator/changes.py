@@ -19,7 +19,7 @@ class Changes:
         Args:
             heartbeat: Seconds without a change after which a stream of events sends a comment.
             look: Seconds after which a stream yields an empty part, so that its end is noticed.
-            clock: Measures the time between heartbeats; the machine's by default.
+            clock: Measures the time between heartbeats. Default: the machine's.
         """
         self._condition = threading.Condition()
         self._count = 0
@@ -59,7 +59,7 @@ class Changes:
         """Yield server-sent events: one at once, and one after each change, until the end.
 
         Args:
-            data: Makes the data of an event; called with the lock held.
+            data: Makes the data of an event. The caller holds the lock.
         """
         seen = -1
         heard = self._clock.monotonic()

@@ -275,7 +275,7 @@ def _found(
 
 
 def _faults(names: list[str], seconds: object) -> list[Fault]:
-    """Faults by name; slow ones with the given delay."""
+    """Faults by name, the slow ones with the given delay."""
     faults = [FAULTS[name] for name in names]
     if seconds is None:
         return faults

@@ -1,6 +1,6 @@
 """Daraja as a pure state machine: a request in, an answer out, and callbacks at their time.
 
-There are no sockets and no threads; time and randomness are arguments. Any bytes get an answer.
+There are no sockets and no threads. Time and randomness are arguments. Any bytes get an answer.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class DarajaEngine:
 
         Args:
             config: The app's key and secret, the passkey and the account.
-            clock: The time; never slept on.
+            clock: The time. The engine never sleeps on it.
             shop_clock: The time of the clients, which decides whether a Timestamp is fresh and dates
-                callbacks; `clock` by default.
+                callbacks. Default: `clock`.
             randomness: Source of ids, tokens and receipts.
-            scenario: The scenario of pushes; paid after a second by default.
+            scenario: The scenario of pushes. Default: paid after a second.
             token_lifetime: Seconds for which a token is valid.
             one_token: Whether a new token makes the older ones invalid, as Daraja's pages say.
             callback_tries: Largest number of posts of a callback that the receiver does not take.
@@ -116,7 +116,7 @@ class DarajaEngine:
         )  # phones whose token was refused, as their scenario says
 
     def script(self, step: Step, /, *faults: str | Fault) -> None:
-        """Give the next requests of a step one fault each; see `Simulation.next`."""
+        """Give the next requests of a step one fault each, as in `Simulation.next`."""
         script = self._scripts[step]
         script.extend([FAULTS[fault] if isinstance(fault, str) else fault for fault in faults])
 
@@ -175,7 +175,7 @@ class DarajaEngine:
             url: Absolute address, or path and query.
             headers: Header fields, names in any case.
             body: Body, or None.
-            client: Address of the client; empty without a network.
+            client: Address of the client, or empty without a network.
         """
         path, query = _target(url)
         request = Request(
@@ -270,7 +270,7 @@ class DarajaEngine:
 
 
 def _target(url: str) -> tuple[str, str]:
-    """Path and query of an address; both are empty if it is not an address."""
+    """Path and query of an address. Both are empty if it is malformed."""
     try:
         parts = urlsplit(url)
     except ValueError:

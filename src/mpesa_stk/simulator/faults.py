@@ -47,9 +47,9 @@ class Fault:
 
     Attributes:
         executed: Whether Daraja carries out the request.
-        answer: Makes the answer from an id for the request; None for Daraja's usual answer.
+        answer: Makes the answer from an id for the request, or None for Daraja's usual answer.
         delivery: The fault in the delivery of the answer.
-        seconds: Delay of a slow answer; None for the ``slow_seconds`` of the simulator.
+        seconds: Delay of a slow answer, or None for the ``slow_seconds`` of the simulator.
         kills_tokens: Whether all issued tokens become invalid, before the request is checked.
         passes: Whether the next try of the same push succeeds: a token is refused once.
     """

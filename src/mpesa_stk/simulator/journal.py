@@ -62,7 +62,7 @@ class Journal:
         """Start an empty journal.
 
         Args:
-            lock: Held while entries are read; the writer holds it too.
+            lock: Held while entries are read. The writer holds it too.
         """
         self._lock = lock or nullcontext()
         # Two queues, so that frequent status queries do not push out pushes and callbacks.
@@ -72,7 +72,7 @@ class Journal:
 
     @property
     def last(self) -> int:
-        """The number of the newest entry; 0 before the first."""
+        """The number of the newest entry, or 0 before the first."""
         return self._last
 
     def write(  # noqa: PLR0913 - the fields of an entry

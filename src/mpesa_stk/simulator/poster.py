@@ -17,7 +17,7 @@ CALLBACK_TIMEOUT = 5.0
 """Seconds that a receiver has to answer (facts, section 6)."""
 _MOST_READ = 8192
 
-# Words for each error; the first match counts. An address is a secret of the payment, so it is left out.
+# Words for each error. The first match counts. An address is a secret of the payment, so it is left out.
 _WORDS: tuple[tuple[type[Exception], str], ...] = (
     (ConnectionRefusedError, "nobody listens there"),
     (socket.gaierror, "its host name is not known"),
@@ -38,7 +38,8 @@ class Posted:
         status: HTTP status of the answer, or None.
         body: The first 8 KiB of the answer's body, or the part that arrived.
         location: Target of a redirect, or empty.
-        error: The reason why there is no answer, in a few words and without the address; or empty.
+        error: The reason why there is no answer, in a few words and without the address. It is empty if
+            there is an answer.
         timed_out: Whether the time ended before the answer: the receiver may have taken the callback.
     """
 

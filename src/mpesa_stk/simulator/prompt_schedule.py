@@ -84,7 +84,7 @@ class PromptSchedule:
         return free
 
     def ring(self, prompt: Prompt, /) -> list[CallbackDelivery]:
-        """Add a prompt; return the callbacks that come before the answer to its push."""
+        """Add a prompt, and return the callbacks that come before the answer to its push."""
         self._make_room()
         self._prompts[prompt.checkout_request_id] = prompt
         self._last[prompt.phone_number] = prompt.checkout_request_id

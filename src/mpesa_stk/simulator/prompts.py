@@ -26,7 +26,7 @@ class Prompt:
 
     Attributes:
         merchant_request_id: Id of the push.
-        checkout_request_id: Id of the prompt; it ends in the phone's digits.
+        checkout_request_id: Id of the prompt. It ends in the phone's digits.
         phone_number: The phone, ``254`` and nine digits.
         amount: Whole shillings.
         reference: The reference of the payment, as the phone shows it.
@@ -37,7 +37,7 @@ class Prompt:
         ends_at: The same as a monotonic second.
         answer: The way in which it ends: a name of `OUTCOMES`.
         receipt_number: The receipt, if it is paid.
-        requester: Address of the client that pushed; empty without a network.
+        requester: Address of the client that pushed, or empty without a network.
     """
 
     merchant_request_id: str
@@ -70,7 +70,7 @@ class CallbackDelivery:
         url: Address.
         body: Body.
         tries_left: Number of further tries if the receiver does not take it.
-        requester: Address of the client that pushed; empty without a network.
+        requester: Address of the client that pushed, or empty without a network.
     """
 
     checkout_request_id: str = attrs.field(repr=masked_id_repr)

@@ -32,7 +32,7 @@ class Outcome:
     """The way in which a prompt ends.
 
     Attributes:
-        code: Daraja's ResultCode; a string if Daraja writes one.
+        code: Daraja's ResultCode, as a string if Daraja writes one.
         description: Daraja's ResultDesc.
     """
 
@@ -188,14 +188,14 @@ class Scenario:
 
     Attributes:
         outcome: The way in which its prompt ends: a name of `OUTCOMES`.
-        answer_after: Seconds from the push until then; None if you answer it yourself.
+        answer_after: Seconds from the push until then, or None if you answer it yourself.
         callbacks: Number of times that the callback is posted.
         callback_after: Seconds from the customer's answer to the callback.
         callback_first: Whether the callback comes before the answer to the push.
         shape: The form of the callback.
         pending: The answer of a status query while the prompt is open.
         query_outcome: The outcome that status queries report, if it differs from the callback's.
-        queries_a_minute: Number of status queries that are answered; others are refused with 429.
+        queries_a_minute: Number of status queries that are answered. Others are refused with 429.
         push_fault: Fault of the push: a name of `FAULTS`. If it refuses the token, the second try
             succeeds.
         query_fault: Fault of the first status query.
@@ -224,7 +224,7 @@ class Scenario:
 
     @property
     def answer(self) -> str:
-        """The way in which its prompt ends by itself; a prompt that is yours to answer runs out."""
+        """The way in which its prompt ends by itself. A prompt that is yours to answer runs out."""
         return NO_RESPONSE if self.answer_after is None else self.outcome
 
     @property

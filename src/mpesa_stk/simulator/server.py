@@ -65,11 +65,11 @@ class SimulatorServer(Simulation):
 
         Args:
             config: The app's key and secret, the passkey and the account.
-            scenario: The scenario of pushes; paid after a second by default.
+            scenario: The scenario of pushes. Default: paid after a second.
             host: Address to listen on. Every machine that can reach it can control the simulator.
-            port: Port to listen on; 0 for any free one.
-            clock: The time; `advance` puts the simulator's time ahead of it.
-            randomness: Source of ids, tokens and receipts; the system's by default.
+            port: Port to listen on, or 0 for any free one.
+            clock:  The time. `advance` puts the simulator's time ahead of it.
+            randomness: Source of ids, tokens and receipts. Default: the system's.
             on_answered: Called for each callback, just before it is posted.
             public_callbacks: Whether callbacks go to any machine, not only to the one that pushed.
             callback_tries: Largest number of posts of a callback that the receiver does not take.
@@ -132,7 +132,7 @@ class SimulatorServer(Simulation):
         self.close()
 
     def advance(self, seconds: float, /) -> None:
-        """Put the simulator's clock forward; callbacks that become due are posted.
+        """Put the simulator's clock forward, and post the callbacks that become due.
 
         Args:
             seconds: Number of seconds, at least 0.
@@ -189,7 +189,7 @@ class SimulatorServer(Simulation):
             pool.shutdown(cancel_futures=True)
 
     def _next_due(self) -> tuple[DarajaEngine, CallbackDelivery] | None:
-        """Wait for the next callback that is due; None when closing."""
+        """Wait for the next callback that is due, or None when closing."""
         with self._changes:
             while not self._changes.ended:
                 last = self._engine.journal.last

@@ -137,7 +137,7 @@ class Simulation(ABC):
 
     @abstractmethod
     def advance(self, seconds: float, /) -> None:
-        """Put the time forward; callbacks that become due are posted.
+        """Put the time forward, and post the callbacks that become due.
 
         Args:
             seconds: Number of seconds, at least 0.
@@ -147,7 +147,7 @@ class Simulation(ABC):
         """
 
     def reset(self) -> None:
-        """Forget prompts, journal, scripts and tokens; play the first scenario again."""
+        """Forget prompts, journal, scripts and tokens. Play the first scenario again."""
         with self._changes:
             self._engine = self._new_engine()
             self._changes.notify()

@@ -44,7 +44,7 @@ _BASIC = re.compile(r"basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
 
 
 def text_of(value: object, /) -> str | None:
-    """A JSON string without blanks around it, or a whole number's digits; or None."""
+    """A JSON string without blanks around it, or a whole number's digits, or None."""
     if isinstance(value, str):
         return value.strip()
     if type(value) is int and abs(value) < 10**_MOST_DIGITS:

@@ -142,7 +142,7 @@ def number_in(value: object, lowest: float, highest: float, /) -> float | None:
 
 
 def scenario_from(fields: object, /) -> Scenario:
-    """The scenario of a JSON object; missing fields have their defaults.
+    """The scenario of a JSON object. Missing fields have their defaults.
 
     Raises:
         BadField: A field is unknown, or breaks its rule.

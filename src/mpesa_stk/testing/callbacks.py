@@ -39,11 +39,11 @@ def paid_callback(
 
     Args:
         about: The payment, the answer to its push, or a CheckoutRequestID.
-        amount: Shillings; the transaction's by default.
-        receipt_number: M-Pesa's receipt; made from the CheckoutRequestID by default.
+        amount: Shillings. Default: the transaction's.
+        receipt_number: M-Pesa's receipt. Default: made from the CheckoutRequestID.
         phone_number: Phone of the payer, in any form that `normalize_phone` accepts; the
             transaction's by default.
-        paid_at: Time of the payment, timezone-aware; the transaction's last change by default.
+        paid_at: Time of the payment, timezone-aware. Default: the transaction's last change.
         shape: Form of the callback.
 
     Raises:
@@ -107,7 +107,7 @@ def signed_path(transaction: Transaction, config: StkConfig, /) -> str:
 
     Args:
         transaction: The payment.
-        config: The settings; the first of their ``callback_secrets`` signs.
+        config: The settings. The first of their ``callback_secrets`` signs.
 
     Raises:
         ValueError: The settings have no ``callback_secrets``.
@@ -166,7 +166,7 @@ def _success(
 
 
 def _ids(about: Transaction | PushAccepted | str) -> tuple[str, str]:
-    """MerchantRequestID and CheckoutRequestID; made up if the payment has none."""
+    """MerchantRequestID and CheckoutRequestID. They are made up if the payment has none."""
     if isinstance(about, str):
         return _MERCHANT_REQUEST_ID, about
     checkout_request_id = about.checkout_request_id

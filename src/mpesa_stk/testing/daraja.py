@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mpesa_stk.testing.mount import RequestsMocker
 
 Receiver = Callable[[str, bytes], int | None]
-"""Takes the address and the body of a callback; returns the HTTP status, or None for no answer."""
+"""Takes the address and the body of a callback, and returns the HTTP status, or None for no answer."""
 
 # No server listens there, in case a test sends over the network by mistake.
 _NOWHERE = "http://127.0.0.1:9"
@@ -85,10 +85,10 @@ class SimulatedDaraja(Simulation):
         """Make a Daraja.
 
         Args:
-            config: The settings of its merchant; `simulated_config` by default.
+            config: The settings of its merchant. Default: `simulated_config`.
             clock: Its time; shared by the clients and payments that it makes.
             seed: The same seed makes the same ids, tokens and receipts.
-            scenario: The scenario of pushes, or its name; paid after a second by default.
+            scenario: The scenario of pushes, or its name. Default: paid after a second.
             slow_seconds: Delay of a slow answer.
 
         Raises:
@@ -119,7 +119,7 @@ class SimulatedDaraja(Simulation):
 
         Args:
             token_store: As for `StkClient`.
-            retry: As for `StkClient`; by default the usual policy, without randomness.
+            retry: As for `StkClient`. Default: the usual policy, without randomness.
             hooks: As for `StkClient`.
         """
         return StkClient(
@@ -141,8 +141,8 @@ class SimulatedDaraja(Simulation):
         """Payments over this Daraja. From now on they receive the callbacks.
 
         Args:
-            store: Store of the payments; in memory by default.
-            client: A client from `client`; a new one by default.
+            store: Store of the payments. Default: in memory.
+            client: A client from `client`. Default: a new one.
             hooks: As for `Payments`.
         """
         payments = Payments(
@@ -159,7 +159,7 @@ class SimulatedDaraja(Simulation):
         """Call a function of yours for each callback from now on, such as one that posts to your endpoint.
 
         Args:
-            receiver: Takes address and body; returns the HTTP status, or None for no answer.
+            receiver: Takes address and body, and returns the HTTP status, or None for no answer.
         """
         self._receiver = receiver
 
@@ -177,24 +177,24 @@ class SimulatedDaraja(Simulation):
     # --- time ------------------------------------------------------------------------------------
 
     def decide(self, checkout_request_id: str, answer: str, /) -> None:
-        """Let the customer answer, as in `Simulation.decide`; deliver the callbacks that are due."""
+        """Let the customer answer, as in `Simulation.decide`, and deliver the callbacks that are due."""
         super().decide(checkout_request_id, answer)
         self.advance(0.0)
 
     def reset(self) -> None:
-        """Forget prompts, journal, scripts, tokens and errors; play the first scenario again."""
+        """Forget prompts, journal, scripts, tokens and errors. Play the first scenario again."""
         super().reset()
         self._pushes = 0
         self.callback_errors.clear()
 
     def advance(self, seconds: float, /) -> None:
-        """Let time pass; each callback is delivered at its own time.
+        """Let time pass, and deliver each callback at its own time.
 
         Args:
             seconds: Number of seconds, at least 0.
 
         Raises:
-            ValueError: Time would go back, or forward by more than ten years; it has not moved.
+            ValueError: Time would go back, or forward by more than ten years. It has not moved then.
         """
         if not 0 <= seconds <= FURTHEST:
             raise ValueError("must be 0 or more seconds, and ten years at most")
@@ -278,7 +278,7 @@ class SimulatedDaraja(Simulation):
         limit: float,
         silence: float,
     ) -> HttpResponse:
-        """Answer one request; raise as a socket does if the answer does not arrive.
+        """Answer one request, or raise as a socket does if the answer does not arrive.
 
         Args:
             method: HTTP method.

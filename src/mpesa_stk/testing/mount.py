@@ -32,7 +32,7 @@ def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /)
     Args:
         mocker: Of requests-mock.
         urls: The addresses.
-        exchange: Answers one request; raises `TimeoutError` or another `OSError` as a socket does.
+        exchange: Answers one request, or raises `TimeoutError` or another `OSError` as a socket does.
     """
 
     def answer(request: Any, context: Any) -> bytes:  # noqa: ANN401 - requests-mock's own types

@@ -37,7 +37,7 @@ class Payload:
     """An answer or a callback of Daraja.
 
     Attributes:
-        status: HTTP status of an answer; None for a callback.
+        status: HTTP status of an answer, or None for a callback.
         headers: Header fields of an answer.
         body: The bytes.
     """

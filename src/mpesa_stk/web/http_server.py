@@ -67,7 +67,7 @@ class Wire(Protocol):
         """Close the connection after this answer, or reset it."""
 
     def is_over(self, pause: float = 0.0, /) -> bool:
-        """Wait that many seconds; return whether the client hung up or the server closes."""
+        """Wait that many seconds, then return whether the client hung up or the server closes."""
 
 
 class Delivery(ABC):
@@ -107,16 +107,16 @@ class HttpServer:
         """Bind the port.
 
         Args:
-            answer: Answers each request; called by many threads at the same time.
+            answer: Answers each request. Many threads call it at the same time.
             host: Address to listen on.
-            port: Port to listen on; 0 for any free one.
+            port: Port to listen on, or 0 for any free one.
             keep_alive: Whether a client may send several requests over one connection.
             grace: Seconds that a client has to send a request, and to read its answer, after `close`.
-            most: Largest number of open connections. The oldest slow clients make room for a new one;
-                if all requests are being answered, a new connection is answered with 503.
+            most: Largest number of open connections. The oldest slow clients make room for a new one.
+                If all requests are being answered, a new connection is answered with 503.
             read_within: Seconds that a client has to send a request.
             room_within: Seconds that a new connection waits for the room that slow clients make.
-            clock: Measures how long clients take; the machine's by default.
+            clock: Measures how long clients take. Default: the machine's.
 
         Raises:
             OSError: The address is not available.
@@ -185,7 +185,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Cut off slow clients; called several times a second."""
+        """Cut off slow clients. The base class calls this several times a second."""
         self.connections.cut_off_slow()
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as socketserver has it
@@ -251,8 +251,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Wait for a request, and then for a limited time until it is whole."""
         self.server.connections.enter(self.connection, Phase.IDLE)
         if self.server.ending.is_set():
-            self.close_connection = True
-            return
+            # A request that has arrived is still read, and then the end.
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RD)
         try:
             self.rfile.peek(1)
         except TimeoutError:
@@ -346,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
 
     def is_over(self, pause: float = 0.0, /) -> bool:
-        """Wait that many seconds; return whether the client hung up or the server closes."""
+        """Wait that many seconds, then return whether the client hung up or the server closes."""
         if self.server.ending.wait(pause):
             return True
         self.connection.settimeout(0)
@@ -370,6 +371,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def address_of(client: tuple[str, int], /) -> str:
-    """A client's address; an IPv4 address looks the same on a server of IPv6."""
+    """A client's address. An IPv4 address looks the same on a server of IPv6."""
     address = ipaddress.ip_address(client[0].partition("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)

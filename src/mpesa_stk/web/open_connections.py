@@ -56,7 +56,7 @@ class OpenConnections:
             return len(self._states)
 
     def add(self, connection: socket.socket, /, *, patience: float) -> bool:
-        """Count a new connection; make room for it if all places are taken.
+        """Count a new connection, and make room for it if all places are taken.
 
         Room is made by the older half of the clients that have not sent a whole request: Daraja sends
         a callback at once, so a callback finds a place behind any number of slow clients.
@@ -113,10 +113,14 @@ class OpenConnections:
         grace = max(grace, _SHORTEST_GRACE)
         with self._changed:
             _shut(self._in(Phase.IDLE), socket.SHUT_RD)
+            before = dict(self._states)
             # A request that is being answered is always finished, so there may be several rounds.
             while not self._changed.wait_for(lambda: not self._states, grace):
                 _shut(self._in(Phase.IDLE, Phase.READING), socket.SHUT_RD)
-                _shut(self._in(Phase.WRITING), socket.SHUT_RDWR)
+                writing = self._in(Phase.WRITING)
+                stuck = [one for one in writing if self._states[one] is before.get(one)]
+                _shut(stuck, socket.SHUT_RDWR)
+                before = dict(self._states)
 
     def _in(self, *phases: Phase) -> list[socket.socket]:
         return [one for one, state in self._states.items() if state.phase in phases]

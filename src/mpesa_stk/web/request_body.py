@@ -10,7 +10,7 @@ from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.web.http import WebResponse, error_response
 
 DRAINED = 1024 * 1024
-"""Bytes of a refused request that are still read; unread bytes would reset the connection too early."""
+"""Bytes of a refused request that are still read. Unread bytes would reset the connection too early."""
 LINE_ENDS = (b"\r\n", b"\n")
 """The empty line that ends a head."""
 _LENGTH = re.compile(r"[0-9]{1,9}")
@@ -50,7 +50,7 @@ def read_body(headers: _Fields, stream: _Lines, /) -> bytes | HTTPStatus | None:
         stream: Yields the bytes that follow them.
 
     Returns:
-        The body; the status of the refusal if the body cannot be read; None if it ends early.
+        The body, or the status of the refusal if it cannot be read, or None if it ends early.
     """
     encodings = headers.get_all("transfer-encoding", [])
     lengths = headers.get_all("content-length", [])
@@ -83,7 +83,9 @@ def _chunked_body(stream: _Lines) -> bytes | HTTPStatus:
 
 def refusal_of(status: HTTPStatus, /) -> WebResponse:
     """The answer to a request with a body that cannot be read."""
-    return error_response(status, "unread_body", _UNREAD[status], Connection="close")
+    too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "body_too_large" if too_large else "unread_body"
+    return error_response(status, code, _UNREAD[status], Connection="close")
 
 
 def read_chunks(stream: _Lines, /, *, most: int) -> bytes | None:
@@ -94,7 +96,7 @@ def read_chunks(stream: _Lines, /, *, most: int) -> bytes | None:
         most: Largest length of the body.
 
     Returns:
-        The body, or None if it is longer; then the rest stays in the stream.
+        The body, or None if it is longer. Then the rest stays in the stream.
 
     Raises:
         BadChunks: The chunks end early, or are malformed.
