@@ -135,6 +135,7 @@ PURE = [
     "daraja/callbacks",
     "web/http",
     "web/addresses",
+    "web/answers",
     "web/request_body",
     "commands/doctor_settings",
     "commands/exit_codes",

@@ -459,7 +459,7 @@ def test_blanks_and_decimal_places_do_not_reach_the_prompt(bench: Bench) -> None
     """Phone, amount and reference are read without them, and the prompt is the phone's own."""
     bench.push(PhoneNumber=" 254718643064 ", Amount="70.00", AccountReference=" INV-1 ")
 
-    (prompt,) = bench.engine.prompts.prompts()
+    (prompt,) = bench.engine.prompts.all()
     assert (prompt.phone_number, prompt.amount, prompt.reference) == ("254718643064", 70, "INV-1")
 
 

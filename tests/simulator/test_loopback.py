@@ -19,8 +19,9 @@ import pytest
 from mpesa_stk import HttpRequest, HttpResponse, NotSent, OutcomeUnknown, RequestsTransport
 from mpesa_stk.simulator import DeliveryFault
 from mpesa_stk.simulator.delivery import FaultyDelivery, Stream
+from mpesa_stk.web.answers import Answer
 from mpesa_stk.web.http import WebRequest
-from mpesa_stk.web.http_server import Answer, HttpServer
+from mpesa_stk.web.http_server import HttpServer
 from mpesa_stk.web.open_connections import Phase
 
 PATIENCE = 10.0

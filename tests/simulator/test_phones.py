@@ -75,7 +75,7 @@ class Desk:
     def ring(self, phone_number: str = PHONE) -> Prompt:
         """Push, and the prompt that appears."""
         assert self.push(phone_number).response.status == 200
-        return self.engine.prompts.prompts()[-1]
+        return self.engine.prompts.all()[-1]
 
     def due(self) -> list[CallbackDelivery]:
         """Every callback that is due now."""
@@ -112,7 +112,7 @@ def test_the_right_pin_pays(desk: Desk) -> None:
 
     desk.engine.prompts.decide(prompt.checkout_request_id, "paid")
 
-    ended = desk.engine.prompts.prompts()[0]
+    ended = desk.engine.prompts.all()[0]
     assert not desk.engine.prompts.is_open(ended)
     [delivery] = desk.due()
     paid = parse_callback(delivery.body)
@@ -128,7 +128,7 @@ def test_a_wrong_pin_does_not_pay(desk: Desk) -> None:
 
     desk.engine.prompts.decide(prompt.checkout_request_id, "wrong-pin")
 
-    assert desk.engine.prompts.prompts()[0].outcome is OUTCOMES["wrong-pin"]
+    assert desk.engine.prompts.all()[0].outcome is OUTCOMES["wrong-pin"]
 
 
 def test_only_an_open_prompt_can_be_answered(desk: Desk) -> None:
@@ -142,7 +142,7 @@ def test_only_an_open_prompt_can_be_answered(desk: Desk) -> None:
     desk.engine.prompts.decide(prompt.checkout_request_id, "no-funds")
     with pytest.raises(LookupError, match="no open prompt"):
         desk.engine.prompts.decide(prompt.checkout_request_id, "paid")
-    assert desk.engine.prompts.prompts()[0].answer == "no-funds"
+    assert desk.engine.prompts.all()[0].answer == "no-funds"
 
 
 def test_an_answer_leaves_the_other_prompts_alone(desk: Desk) -> None:
@@ -312,7 +312,7 @@ def test_a_scripted_fault_is_used_up() -> None:
 
     assert [reply.delivery.value for reply in replies] == ["nothing", "half", "none", "none"]
     assert [reply.response.status for reply in replies] == [503, 503, 500, 200]
-    assert len(desk.engine.prompts.prompts()) == 1
+    assert len(desk.engine.prompts.all()) == 1
 
 
 def test_a_fault_that_does_not_exist_cannot_be_scripted() -> None:
@@ -548,7 +548,7 @@ def take_all(phones: PromptSchedule) -> list[CallbackDelivery]:
 
 def fill(phones: PromptSchedule, clock: ManualClock) -> None:
     """As many prompts as are kept, the newest all answered just now."""
-    for number in range(10_000 - len(phones.prompts())):
+    for number in range(10_000 - len(phones.all())):
         put_on(phones, clock, 1000 + number)
     take_all(phones)
 
@@ -566,14 +566,14 @@ def test_prompts_that_are_long_over_make_room() -> None:
     fill(phones, clock)
 
     third = put_on(phones, clock, 2)
-    assert len(phones.prompts()) == 10_000
-    assert (phones.prompts()[0], phones.prompts()[-1]) == (second, third)
+    assert len(phones.all()) == 10_000
+    assert (phones.all()[0], phones.all()[-1]) == (second, third)
     assert phones.is_first_query(first.checkout_request_id)
     put_on(phones, clock, 3)
     assert phones.get(second.checkout_request_id) is None
     assert not phones.is_busy(second.phone_number)
     put_on(phones, clock, 4)  # the oldest that is left has only just ended
-    assert len(phones.prompts()) == 10_001
+    assert len(phones.all()) == 10_001
 
 
 def test_a_prompt_stays_while_something_is_to_come() -> None:
@@ -591,13 +591,13 @@ def test_a_prompt_stays_while_something_is_to_come() -> None:
     fill(phones, clock)
 
     put_on(phones, clock, 4)
-    assert phones.prompts()[:3] == kept
+    assert phones.all()[:3] == kept
     clock.advance(60)
     assert len(take_all(phones)) == 1
     clock.advance(60)
     for number in range(5, 10_005):
         put_on(phones, clock, number)
-    assert phones.prompts()[:2] == kept[:2]
+    assert phones.all()[:2] == kept[:2]
     assert phones.get(kept[2].checkout_request_id) is None
 
 
@@ -615,7 +615,7 @@ def test_a_prompt_that_was_over_twice_is_forgotten_once() -> None:
     put_on(phones, clock, 2)
     put_on(phones, clock, 3)
 
-    assert len(phones.prompts()) == 10_001
+    assert len(phones.all()) == 10_001
     assert not phones.is_busy("254700000001")
 
 

@@ -52,6 +52,11 @@ class Refused(Exception):
     field: str | None = None
 
 
+def bad_field(field: str, rule: str, /) -> Refused:
+    """The refusal of a field that breaks its rule."""
+    return Refused(400, "bad-field", f"{field} {rule}", field)
+
+
 def check_access(headers: Mapping[str, str], /, *, listening_on: str) -> None:
     """Reject DNS rebinding and pages of other sites.
 

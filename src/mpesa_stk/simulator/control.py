@@ -17,6 +17,7 @@ from mpesa_stk.simulator.access import (
     HEADERS,
     JSON_HEADERS,
     Refused,
+    bad_field,
     check_access,
     check_content_type,
     policy_of,
@@ -29,7 +30,6 @@ from mpesa_stk.simulator.prompts import Prompt
 from mpesa_stk.simulator.scenarios import OUTCOMES, PIN, SCENARIOS
 from mpesa_stk.simulator.simulation import FURTHEST, Simulation
 from mpesa_stk.simulator.views import (
-    BadField,
     entry_view,
     known_name,
     number_in,
@@ -107,13 +107,10 @@ class Control:
         try:
             check_access(request.headers, listening_on=self._host)
             return self._route(request)
-        except BadField as bad:
-            refused = Refused(400, "bad-field", f"{bad.field} {bad.rule}", bad.field)
         except Refused as error:
-            refused = error
-        return error_response(
-            refused.status, refused.code, refused.message, refused.field, **JSON_HEADERS
-        )
+            return error_response(
+                error.status, error.code, error.message, error.field, **JSON_HEADERS
+            )
 
     def _route(self, request: WebRequest) -> WebResponse | Stream:
         get, gets = _found(self._gets, request.path)
@@ -172,7 +169,7 @@ class Control:
     def _get_log(self, query: str) -> WebResponse:
         after = parse_qs(query).get("after", ["0"])[-1]
         if not _NUMBER.fullmatch(after):
-            raise BadField("after", "must be a whole number, 0 or more")
+            raise bad_field("after", "must be a whole number, 0 or more")
         journal = self._daraja.journal
         shown = [
             entry_view(entry) | {"checkout_request_id": entry.checkout_request_id}
@@ -211,7 +208,7 @@ class Control:
         self._prompt(checkout_request_id)
         name, value = only_field(asked, "pin", "outcome")
         if name == "pin" and not (isinstance(value, str) and _PIN.fullmatch(value)):
-            raise BadField("pin", "must be a string of four digits")
+            raise bad_field("pin", "must be a string of four digits")
         try:
             if name == "pin":
                 self._daraja.enter_pin(checkout_request_id, str(value))
@@ -233,11 +230,11 @@ class Control:
 
     def _post_faults(self, asked: Mapping[str, object]) -> WebResponse:
         if set(asked) - {"seconds"} != {"step", "faults"}:
-            raise BadField("step and faults", "must be given, and nothing else but seconds")
+            raise bad_field("step and faults", "must be given, and nothing else but seconds")
         step = known_name("step", asked["step"], _STEPS)
         faults = asked["faults"]
         if not isinstance(faults, list) or not 1 <= len(faults) <= _MOST_FAULTS:
-            raise BadField("faults", f"must be a list of 1 to {_MOST_FAULTS} names")
+            raise bad_field("faults", f"must be a list of 1 to {_MOST_FAULTS} names")
         names = [known_name("faults", fault, FAULTS) for fault in faults]
         self._daraja.next(_STEPS[step], *_faults(names, asked.get("seconds")))
         return _json({"step": step, "scripted": len(names)})
@@ -245,11 +242,11 @@ class Control:
     def _post_clock(self, asked: Mapping[str, object]) -> WebResponse:
         seconds = number_in(only_field(asked, "advance")[1], 0, FURTHEST)
         if seconds is None:
-            raise BadField("advance", f"must be a number of seconds from 0 to {FURTHEST:.0f}")
+            raise bad_field("advance", f"must be a number of seconds from 0 to {FURTHEST:.0f}")
         try:
             self._daraja.advance(seconds)
         except ValueError as error:
-            raise BadField("advance", str(error)) from None
+            raise bad_field("advance", str(error)) from None
         return _json({"now": time_view(self._now())})
 
     def _post_revoke(self, asked: Mapping[str, object]) -> WebResponse:
@@ -281,7 +278,7 @@ def _faults(names: list[str], seconds: object) -> list[Fault]:
         return faults
     delay = number_in(seconds, 0, MOST_SECONDS)
     if delay is None:
-        raise BadField("seconds", f"must be a number of seconds from 0 to {MOST_SECONDS:g}")
+        raise bad_field("seconds", f"must be a number of seconds from 0 to {MOST_SECONDS:g}")
     return [
         attrs.evolve(fault, seconds=delay) if fault.delivery is DeliveryFault.SLOW else fault
         for fault in faults
@@ -290,7 +287,7 @@ def _faults(names: list[str], seconds: object) -> list[Fault]:
 
 def _check_empty(asked: Mapping[str, object]) -> None:
     for name in asked:
-        raise BadField(name, "is not needed here: the object must be empty")
+        raise bad_field(name, "is not needed here: the object must be empty")
 
 
 def _json(payload: Mapping[str, object]) -> WebResponse:

@@ -9,7 +9,7 @@ import attrs
 
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator.faults import DeliveryFault
-from mpesa_stk.web.http_server import Delivery, Wire
+from mpesa_stk.web.answers import Delivery, Wire
 
 
 @attrs.frozen(kw_only=True)

@@ -53,7 +53,7 @@ class PromptSchedule:
 
     # --- prompts ---------------------------------------------------------------------------------
 
-    def prompts(self) -> list[Prompt]:
+    def all(self) -> list[Prompt]:
         """The kept prompts, oldest first."""
         return list(self._prompts.values())
 

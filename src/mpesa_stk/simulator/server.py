@@ -21,8 +21,9 @@ from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, post_callback
 from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.simulation import AdjustableClock, Simulation
+from mpesa_stk.web.answers import Delivery, Response
 from mpesa_stk.web.http import WebRequest
-from mpesa_stk.web.http_server import Delivery, HttpServer, Response
+from mpesa_stk.web.http_server import HttpServer
 
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 # A slow receiver delays the callbacks of others only if it holds all of these.

@@ -164,7 +164,7 @@ class Simulation(ABC):
     def prompts(self) -> list[Prompt]:
         """The prompts, oldest first. Beyond 10,000, those that ended first are forgotten."""
         with self._changes:
-            return self._engine.prompts.prompts()
+            return self._engine.prompts.all()
 
     @property
     def journal(self) -> Journal:

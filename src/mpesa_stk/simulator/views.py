@@ -11,23 +11,10 @@ from typing import Any
 import attrs
 
 from mpesa_stk.daraja import wire
+from mpesa_stk.simulator.access import bad_field
 from mpesa_stk.simulator.journal import Entry
 from mpesa_stk.simulator.prompts import Prompt
 from mpesa_stk.simulator.scenarios import BadScenario, Scenario
-
-
-@attrs.frozen
-class BadField(Exception):
-    """A field breaks its rule.
-
-    Attributes:
-        field: Name of the field.
-        rule: The rule.
-    """
-
-    field: str
-    rule: str
-
 
 # --- to JSON -----------------------------------------------------------------------------------------
 
@@ -102,22 +89,22 @@ def object_from(body: bytes, /) -> Mapping[str, object]:
     """The JSON object of a body.
 
     Raises:
-        BadField: The body is not a JSON object.
+        Refused: The body is not a JSON object.
     """
     try:
         return wire.read_object(body)
     except wire.WireError:
-        raise BadField("body", "must be one JSON object") from None
+        raise bad_field("body", "must be one JSON object") from None
 
 
 def only_field(asked: Mapping[str, object], /, *names: str) -> tuple[str, object]:
     """The one field of an object, and its value.
 
     Raises:
-        BadField: The object has other fields than one of these names.
+        Refused: The object has other fields than one of these names.
     """
     if len(asked) != 1 or not set(asked) <= set(names):
-        raise BadField(" or ".join(names), "must be given, and nothing else")
+        raise bad_field(" or ".join(names), "must be given, and nothing else")
     return next(iter(asked.items()))
 
 
@@ -125,11 +112,11 @@ def known_name(field: str, value: object, names: Mapping[str, object], /) -> str
     """A name of a mapping.
 
     Raises:
-        BadField: The mapping has no such name.
+        Refused: The mapping has no such name.
     """
     if isinstance(value, str) and value in names:
         return value
-    raise BadField(field, f"must be one of {', '.join(names)}")
+    raise bad_field(field, f"must be one of {', '.join(names)}")
 
 
 def number_in(value: object, lowest: float, highest: float, /) -> float | None:
@@ -145,14 +132,14 @@ def scenario_from(fields: object, /) -> Scenario:
     """The scenario of a JSON object. Missing fields have their defaults.
 
     Raises:
-        BadField: A field is unknown, or breaks its rule.
+        Refused: A field is unknown, or breaks its rule.
     """
     if not isinstance(fields, Mapping):
-        raise BadField("scenario", "must be an object")
+        raise bad_field("scenario", "must be an object")
     known = attrs.fields_dict(Scenario)
     for name in fields:
         if name not in known:
-            raise BadField(f"scenario.{name}", "is not a field of a scenario")
+            raise bad_field(f"scenario.{name}", "is not a field of a scenario")
     numbers: dict[str, Any] = {
         name: float(value) if isinstance(value, Decimal) else value
         for name, value in fields.items()
@@ -160,4 +147,4 @@ def scenario_from(fields: object, /) -> Scenario:
     try:
         return Scenario(**numbers)
     except BadScenario as bad:
-        raise BadField(f"scenario.{bad.field}", bad.rule) from None
+        raise bad_field(f"scenario.{bad.field}", bad.rule) from None

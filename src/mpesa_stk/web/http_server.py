@@ -16,14 +16,14 @@ import socketserver
 import struct
 import sys
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.urls import origin_of
+from mpesa_stk.web.answers import Answer, Delivery, Response
 from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.open_connections import OpenConnections, Phase
 from mpesa_stk.web.request_body import DRAINED, LINE_ENDS, read_body, refusal_of
@@ -36,49 +36,6 @@ _BUSY = (
 )
 # SO_LINGER with no time to linger: closing then sends a reset.
 _NO_LINGERING = struct.pack("HH" if os.name == "nt" else "ii", 1, 0)
-
-
-class Response(Protocol):
-    """An answer: a `WebResponse` or an `HttpResponse`."""
-
-    @property
-    def status(self) -> int:
-        """HTTP status."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Header fields."""
-
-    @property
-    def body(self) -> bytes:
-        """Body."""
-
-
-class Wire(Protocol):
-    """The connection of one request, for an answer that is sent in its own way."""
-
-    def head(self, response: Response, /, *, has_length: bool = True) -> bytes:
-        """Status line and header fields."""
-
-    def send_now(self, data: bytes, /) -> None:
-        """Send bytes, without waiting for more."""
-
-    def end(self, *, reset: bool = False) -> None:
-        """Close the connection after this answer, or reset it."""
-
-    def is_over(self, pause: float = 0.0, /) -> bool:
-        """Wait that many seconds, then return whether the client hung up or the server closes."""
-
-
-class Delivery(ABC):
-    """An answer that is sent in its own way, such as a stream."""
-
-    @abstractmethod
-    def send(self, wire: Wire, /) -> None:
-        """Send it."""
-
-
-Answer = Callable[[WebRequest], "Response | Delivery"]
 
 
 class HttpServer:
@@ -307,10 +264,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._respond
         raise AttributeError(name)
 
-    # --- the wire ----------------------------------------------------------------------------------
+    # --- the `Wire` ----------------------------------------------------------------------------------
 
     def head(self, response: Response, /, *, has_length: bool = True) -> bytes:
-        """Status line and header fields."""
         collected = io.BytesIO()
         wfile, self.wfile = self.wfile, collected
         given = {name.lower() for name in response.headers}
@@ -336,18 +292,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("connection", "keep-alive")
 
     def send_now(self, data: bytes, /) -> None:
-        """Send bytes, without waiting for more."""
         self.wfile.write(data)
         self.wfile.flush()
 
     def end(self, *, reset: bool = False) -> None:
-        """Close the connection after this answer, or reset it."""
         self.close_connection = True
         if reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
 
     def is_over(self, pause: float = 0.0, /) -> bool:
-        """Wait that many seconds, then return whether the client hung up or the server closes."""
         if self.server.ending.wait(pause):
             return True
         self.connection.settimeout(0)
