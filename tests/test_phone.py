@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mpesa_stk import InvalidPhoneNumber, PhoneNumber, normalize_phone
-from mpesa_stk.phone import mask_phone
+from mpesa_stk.privacy import mask_phone
 
 MSISDN = re.compile(r"254[17][0-9]{8}")
 national_numbers = st.from_regex(r"[17][0-9]{8}", fullmatch=True)

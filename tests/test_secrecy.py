@@ -7,7 +7,7 @@ import traceback
 
 import pytest
 
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 from support import PASSKEY, TOKEN
 
 NOTHING: dict[str, str] = {}

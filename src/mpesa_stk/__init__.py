@@ -6,10 +6,11 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from mpesa_stk.account import PayBill, Till
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.config import CallbackUrlWarning, StkConfig
+from mpesa_stk.config.account import PayBill, Till
+from mpesa_stk.config.environment import PRODUCTION, SANDBOX, Environment
+from mpesa_stk.config.settings import CallbackUrlWarning, StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.models import (
@@ -27,7 +28,6 @@ from mpesa_stk.daraja.protocol import stk_password, stk_timestamp
 from mpesa_stk.daraja.results import Result, RetryAdvice, explain
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import MemoryTokenStore, TokenStore
-from mpesa_stk.environment import PRODUCTION, SANDBOX, Environment
 from mpesa_stk.errors import (
     AuthenticationFailed,
     CallbackRefused,
@@ -50,16 +50,16 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
-from mpesa_stk.payments.asking import PaymentStatus
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryBudget, QueryPace
+from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.due import DueReport
-from mpesa_stk.payments.flow import Payments
-from mpesa_stk.payments.intake import CallbackOutcome, CallbackReceipt
-from mpesa_stk.payments.memory import MemoryTransactionStore
+from mpesa_stk.payments.payments import Payments
+from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
 from mpesa_stk.payments.transaction import HistoryEntry, Transaction
 from mpesa_stk.phone import PhoneNumber, normalize_phone
+from mpesa_stk.stores.memory import MemoryTransactionStore
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.transport import RequestsTransport

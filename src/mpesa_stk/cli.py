@@ -22,7 +22,7 @@ from mpesa_stk.commands import (
 from mpesa_stk.commands.context import BadArgument, Context, one_line
 from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, NOT_DONE, UNKNOWN
 from mpesa_stk.errors import ConfigurationError, InvalidRequest, StoreError
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 
 _COMMANDS = (demo, simulate, serve, worker, trigger, replay, payment, explain, doctor)
 

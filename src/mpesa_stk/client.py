@@ -12,7 +12,8 @@ from typing import TypeVar
 import attrs
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import callback_url_fault
 from mpesa_stk.daraja import protocol
 from mpesa_stk.daraja.http import Transport
 from mpesa_stk.daraja.models import (
@@ -38,8 +39,7 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import Event, EventKind, Hook, Notifier
 from mpesa_stk.phone import PhoneNumber
-from mpesa_stk.secrecy import hides_locals, mask_checkout_id
-from mpesa_stk.urls import callback_url_fault
+from mpesa_stk.privacy import hides_locals, mask_checkout_id
 
 __all__ = ["StkClient"]
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import attrs
 
-__all__ = ["Event", "Hook", "Notifier", "visible"]
+from mpesa_stk.privacy import visible
+
+__all__ = ["Event", "Hook", "Notifier"]
 
 _LOGGER = logging.getLogger("mpesa_stk")
 
 EventKind = Literal["token", "push", "query", "callback", "settled", "refusal"]
-_NOT_VISIBLE = re.compile(r"[^!-~]+")
-_LONGEST_WORD = 128
 _TROUBLE = frozenset({"error", "unknown", "refused", "not_sent", "rate_limited", "kept"})
 
 
@@ -110,11 +109,3 @@ def _log(
     extra = {"mpesa_stk": {"name": name, **fields}}
     with contextlib.suppress(Exception):
         _LOGGER.log(level, "mpesa_stk.%s %s", name, text, extra=extra, exc_info=cause)
-
-
-def visible(value: object, /) -> str:
-    """Return a value as one word of visible characters, for a log or a terminal.
-
-    Daraja's ids and codes may hold anything, line breaks and terminal escapes too.
-    """
-    return _NOT_VISIBLE.sub("_", str(value))[:_LONGEST_WORD]

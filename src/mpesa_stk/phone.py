@@ -11,9 +11,9 @@ import re
 import attrs
 
 from mpesa_stk.errors import InvalidPhoneNumber
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals, masked_phone_repr
 
-__all__ = ["PhoneNumber", "mask_phone", "masked_phone_repr", "normalize_phone"]
+__all__ = ["PhoneNumber", "normalize_phone"]
 
 _MAX_TYPED = 40
 # Many people keep the trunk zero after 254; the length says that it is no digit of the number.
@@ -85,18 +85,6 @@ def _why(text: object) -> str:
         length = "short" if len(national) < len("712345678") else "long"
         return f"is too {length}: nine digits must follow 0 or +254"
     return "is not a mobile number: those start with 07, 01, +2547 or +2541"
-
-
-def mask_phone(number: str | None, /) -> str | None:
-    """Hide the middle of a number: ``"254718643064"`` becomes ``"254718***064"``."""
-    if number is None:
-        return None
-    return f"{number[:-6]}***{number[-3:]}" if len(number) > len("712345678") else "***"
-
-
-def masked_phone_repr(number: str | None, /) -> str:
-    """Repr of a field that holds a phone number."""
-    return repr(mask_phone(number))
 
 
 @attrs.frozen

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from mpesa_stk import MemoryTransactionStore, Transaction
-from mpesa_stk.payments.sql import SqlTransactionStore
-from mpesa_stk.payments.sql_tables import due_statement
+from mpesa_stk.stores.sql import SqlTransactionStore
+from mpesa_stk.stores.sql_tables import due_statement
 from scale_double import open_shop
 from support import ACCOUNTS
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from scale_data import LONG_AGO
 from scale_double import Shop, open_shop
 from support import ACCOUNTS

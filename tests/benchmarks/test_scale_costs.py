@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from measure import Line, Scoreboard
 from mpesa_stk import MemoryTransactionStore
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from scale_data import fill
 from scale_double import open_shop
 from scale_fleet import Fleet

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from measure import Line, Scoreboard
 from mpesa_stk import DuplicateTransaction, Transaction
-from mpesa_stk.payments.rows import UNIQUE, row_of
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.rows import UNIQUE, row_of
+from mpesa_stk.stores.sql import SqlTransactionStore
 from scale_data import plan_of_the_claim
 from support import START, make_transaction
 

@@ -20,9 +20,9 @@ from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.explain import explain_transaction
 from mpesa_stk.daraja.results import CATALOGUE
 from mpesa_stk.payments.events import Signal
-from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.payments.state import HistoryEntry
 from mpesa_stk.simulator import Scenario, SimulatorServer
+from mpesa_stk.stores.sql import SqlTransactionStore
 from support import (
     CALLBACK_URL,
     CANARIES,

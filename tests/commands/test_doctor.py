@@ -14,8 +14,8 @@ from doctor_runs import VARIABLES, Shop, daraja, diagnosed, offline, prescribed,
 from mpesa_stk import NotSent, OutcomeUnknown, cli
 from mpesa_stk.commands import doctor_settings
 from mpesa_stk.commands.context import Context, resolve_host
-from mpesa_stk.environ import VARIABLES as NAMES
-from mpesa_stk.environment import SANDBOX_PASSKEY
+from mpesa_stk.config.environment import SANDBOX_PASSKEY
+from mpesa_stk.config.from_env import VARIABLES as NAMES
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.web.http_server import HttpServer
 from support import (

@@ -11,7 +11,7 @@ from daraja_double import answer, refusal
 from doctor_runs import VARIABLES, diagnosed, offline, prescribed, text_of, troubles
 from mpesa_stk import AuthenticationFailed, Environment, HttpResponse
 from mpesa_stk.commands import doctor_network, doctor_settings
-from mpesa_stk.environ import VARIABLES as NAMES
+from mpesa_stk.config.from_env import VARIABLES as NAMES
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer

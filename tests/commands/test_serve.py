@@ -27,9 +27,9 @@ from mpesa_stk import TransactionState, cli
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.database import DatabaseUrl
 from mpesa_stk.commands.serve import serve, settled_line
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.config.urls import origin_of
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
-from mpesa_stk.urls import origin_of
+from mpesa_stk.stores.sql import SqlTransactionStore
 from mpesa_stk.web.http import WebResponse
 from mpesa_stk.web.http_server import HttpServer
 from processes import VARIABLES, command

@@ -28,7 +28,7 @@ from endings import ENDINGS, Ending
 from mpesa_stk import ConfigurationError, HttpResponse, PayBill, StkClient, StkConfig, Till, cli
 from mpesa_stk.commands import simulate
 from mpesa_stk.commands.context import Context
-from mpesa_stk.environment import SANDBOX_PASSKEY
+from mpesa_stk.config.environment import SANDBOX_PASSKEY
 from mpesa_stk.simulator import FAULTS, SCENARIOS, TEST_PHONES, SimulatorServer
 from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer

@@ -40,8 +40,8 @@ from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.database import advice
 from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
 from mpesa_stk.commands.worker import work
-from mpesa_stk.payments.sql import SqlTransactionStore
 from mpesa_stk.simulator import Scenario, SimulatorServer
+from mpesa_stk.stores.sql import SqlTransactionStore
 from processes import VARIABLES, command
 from support import ACCOUNTS, ManualClock, callback, make_config, make_transaction
 

@@ -11,10 +11,10 @@ import pytest
 from mpesa_stk import ConfigurationError, StkConfig
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.simulate import settings_of
-from mpesa_stk.environment import PRODUCTION, Environment
-from mpesa_stk.strength import is_too_wide, secret_fault
+from mpesa_stk.config.environment import PRODUCTION, Environment
+from mpesa_stk.config.strength import is_too_wide, secret_fault
+from mpesa_stk.config.urls import is_host, names_this_machine
 from mpesa_stk.testing import simulated_config
-from mpesa_stk.urls import is_host, names_this_machine
 from support import CALLBACK_SECRET, ROOT, loopback_config, make_config
 
 DOCS = ROOT / "docs"

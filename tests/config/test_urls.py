@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpesa_stk.urls import (
+from mpesa_stk.config.urls import (
     banned_words,
     callback_url_fault,
     daraja_url_fault,

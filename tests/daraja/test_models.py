@@ -27,7 +27,7 @@ from mpesa_stk import (
     explain,
 )
 from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, check_checkout_id
-from mpesa_stk.secrecy import HoldsSecrets, mask_checkout_id
+from mpesa_stk.privacy import Unpicklable, mask_checkout_id
 from support import CALLBACK_URL, CHECKOUT_ID, MERCHANT_ID, TOKEN
 
 MAX = 250_000
@@ -239,7 +239,7 @@ SECRET_VALUES = [
 
 
 @pytest.mark.parametrize("value", SECRET_VALUES)
-def test_values_with_secrets_are_not_shown_or_pickled(value: HoldsSecrets) -> None:
+def test_values_with_secrets_are_not_shown_or_pickled(value: Unpicklable) -> None:
     """Their repr is silent, pickle refuses at every protocol, and a copy is the value itself."""
     assert TOKEN not in f"{value} {value!r} {[value]}"
     assert copy.copy(value) is value

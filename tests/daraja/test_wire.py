@@ -12,6 +12,7 @@ import pytest
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.daraja.results import CATALOGUE
+from mpesa_stk.privacy import clean_text
 from support import CHECKOUT_ID, MERCHANT_ID, PASSKEY, TOKEN, accepted, callback
 
 # --- JSON --------------------------------------------------------------------------------------------
@@ -415,14 +416,14 @@ def test_what_an_error_answer_holds_is_bounded() -> None:
 )
 def test_texts_from_outside_are_cleaned(text: object, cleaned: object) -> None:
     """What Daraja says may be logged: one line of ASCII, with nothing secret or personal in it."""
-    assert wire.clean_text(text) == (text if cleaned is ... else cleaned)
+    assert clean_text(text) == (text if cleaned is ... else cleaned)
 
 
 @pytest.mark.parametrize("secret", [PASSKEY, TOKEN, "254718643064", "0718 643 064"])
 def test_no_cut_leaves_a_piece_of_a_secret(secret: str) -> None:
     """Wherever the text is cut, a secret in it is taken out first."""
     for padding in range(150, 205):
-        cleaned = wire.clean_text("." * padding + " " + secret + " end") or ""
+        cleaned = clean_text("." * padding + " " + secret + " end") or ""
 
         assert len(cleaned) <= 200
         assert secret[:4] not in cleaned
@@ -431,7 +432,7 @@ def test_no_cut_leaves_a_piece_of_a_secret(secret: str) -> None:
 def test_cleaning_takes_linear_time() -> None:
     """The longest answer there can be is cleaned at once."""
     for text in ("1 " * 32000, "a" * 23 + " ", "1-" * 32000, "(" * 64000, "a" * 64000):
-        assert len(wire.clean_text(text * (64000 // len(text))) or "") <= 200
+        assert len(clean_text(text * (64000 // len(text))) or "") <= 200
 
 
 def test_problems_survive_as_text() -> None:

@@ -34,8 +34,8 @@ from mpesa_stk import (
     parse_callback,
     stk_password,
 )
+from mpesa_stk.config.environment import SANDBOX_PASSKEY
 from mpesa_stk.daraja import protocol
-from mpesa_stk.environment import SANDBOX_PASSKEY
 from support import make_config, samples
 
 SAMPLES = {sample["id"]: sample for sample in samples()}

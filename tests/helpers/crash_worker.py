@@ -33,7 +33,7 @@ from mpesa_stk import (
     TransactionStore,
     Transport,
 )
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from support import CALLBACK_SECRET, START, ManualClock, make_config, make_transaction
 
 __all__ = [

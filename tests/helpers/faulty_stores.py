@@ -49,7 +49,7 @@ class RacyStore(LookingStore):
         """Wait for another thread that has checked, too, but has not acted."""
         if threading.current_thread() is not threading.main_thread():
             with contextlib.suppress(threading.BrokenBarrierError):
-                self._between.wait(0.5)
+                self._between.wait(2.0)  # a busy machine may be slow to bring it
                 return
             self._between.reset()
 

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from mpesa_stk import KeptCallback, Transaction
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from support import CHECKOUT_ID, START, make_transaction
 
 LEASE = timedelta(seconds=60)

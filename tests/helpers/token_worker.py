@@ -12,8 +12,8 @@ import redis
 import sqlalchemy
 
 from mpesa_stk import MpesaError, StkClient, TokenStore
-from mpesa_stk.payments.redis import RedisTokenStore
-from mpesa_stk.payments.sql import SqlTokenStore
+from mpesa_stk.stores.redis import RedisTokenStore
+from mpesa_stk.stores.sql import SqlTokenStore
 from support import loopback_config
 
 

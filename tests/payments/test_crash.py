@@ -21,7 +21,7 @@ from crash_stories import STORIES
 from crash_worker import DIED, Order, nursery, open_engine
 from crash_world import World
 from databases import Servers
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 
 pytestmark = [
     pytest.mark.slow,

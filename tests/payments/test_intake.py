@@ -24,7 +24,7 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from mpesa_stk.payments.intake import MOST_KEPT
+from mpesa_stk.payments.callback import MOST_KEPT
 from support import CHECKOUT_ID, MERCHANT_ID, accepted, callback
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from processes import ended
 from support import ACCOUNTS, HELPERS, START, make_transaction
 
@@ -30,7 +30,7 @@ import sys
 from datetime import timedelta
 import sqlalchemy as sa
 sys.path.insert(0, sys.argv[2])
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from support import ACCOUNTS, START
 engine = sa.create_engine(sys.argv[1])
 store = SqlTransactionStore(engine)

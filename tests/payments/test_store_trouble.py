@@ -27,7 +27,7 @@ from mpesa_stk import (
     StoreError,
     TransactionStore,
 )
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,7 @@
-"""The order of the house: one folder is one layer, and imports point upwards in this list only."""
+"""What a file may use: each dependency has one home, and pure files touch nothing.
+
+The order of the files is that of `docs/architecture.md`; `test_docs.py` holds the imports to it.
+"""
 
 from __future__ import annotations
 
@@ -13,67 +16,6 @@ import mpesa_stk
 
 PACKAGE = Path(mpesa_stk.__file__).parent
 
-# A file may import only from files and folders above it. `None` where a folder keeps its own order:
-# there, no two files may need each other.
-HOUSE: dict[str, list[str] | None] = {
-    "errors": [],
-    "secrecy": [],
-    "forks": [],
-    "clock": [],
-    "phone": [],
-    "urls": [],
-    "strength": [],
-    "hooks": [],
-    "account": [],
-    "environment": [],
-    "environ": [],
-    "config": [],
-    "daraja": [
-        "results",
-        "http",
-        "models",
-        "wire",
-        "refusals",
-        "protocol",
-        "callbacks",
-        "connections",
-        "transport",
-        "retry",
-        "tokens",
-    ],
-    "client": [],
-    "payments": [
-        "schedule",
-        "state",
-        "events",
-        "evidence",
-        "transaction",
-        "store",
-        "memory",
-        "budget",
-        "signing",
-        "ledger",
-        "intake",
-        "asking",
-        "due",
-        "flow",
-        "rows",
-        "sql_errors",
-        "sql_database",
-        "sql_tables",
-        "sql_apps",
-        "sql",
-        "redis",
-    ],
-    "web": None,
-    "simulator": None,
-    "testing": None,
-    "__init__": [],
-    "commands": None,
-    "cli": [],
-    "__main__": [],
-}
-
 # Those that the dependencies are kept to.
 ONLY_IN = {
     "requests": {"daraja/transport", "testing/mount"},
@@ -81,13 +23,13 @@ ONLY_IN = {
     "cattrs": {"daraja/wire"},
     "tenacity": {"daraja/retry"},
     "sqlalchemy": {
-        "payments/sql_database",
-        "payments/sql_apps",
-        "payments/sql_tables",
-        "payments/sql",
+        "stores/sql_database",
+        "stores/sql_apps",
+        "stores/sql_tables",
+        "stores/sql",
         "commands/database",
     },
-    "redis": {"payments/redis"},
+    "redis": {"stores/redis"},
     "pytest": {
         "testing/plugin",
         "testing/store_callbacks",
@@ -120,12 +62,12 @@ IMPURE = {
     "uuid",
 }
 PURE = [
-    "account",
+    "config/account",
     "errors",
     "phone",
-    "secrecy",
-    "strength",
-    "urls",
+    "privacy",
+    "config/strength",
+    "config/urls",
     "daraja/results",
     "daraja/http",
     "daraja/models",
@@ -146,8 +88,8 @@ PURE = [
     "payments/evidence",
     "payments/transaction",
     "payments/signing",
-    "payments/rows",
-    "payments/sql_errors",
+    "stores/rows",
+    "stores/sql_errors",
     "simulator/access",
     "simulator/api",
     "simulator/control",
@@ -218,51 +160,10 @@ def layer_of(place: str) -> str:
     return place.partition("/")[0]
 
 
-def rank(place: str) -> tuple[int, int]:
-    """How far down the list a file stands."""
-    layer, _, name = place.partition("/")
-    order = HOUSE[layer] or []
-    layers = list(HOUSE)
-    return layers.index(layer), order.index(name) if name in order else len(order)
-
-
-@pytest.mark.parametrize("place", FILES)
-def test_every_file_has_its_place(place: str) -> None:
-    """A new file is put into the list on purpose."""
-    layer, _, name = place.partition("/")
-    assert layer in HOUSE
-    assert "/" not in name
-    order = HOUSE[layer]
-    if order is not None and name not in ("", "__init__"):
-        assert name in order
-
-
-@pytest.mark.parametrize("place", FILES)
-def test_imports_point_upwards_only(place: str) -> None:
-    """No file knows of what stands below it."""
-    for other in inside(place) - {place}:
-        if layer_of(other) == layer_of(place) and HOUSE[layer_of(place)] is None:
-            continue  # the next test
-        assert rank(other) < rank(place), f"{place} imports {other}"
-
-
 @pytest.mark.parametrize("place", [place for place in FILES if layer_of(place) == "simulator"])
 def test_the_simulator_does_not_know_of_payments(place: str) -> None:
     """It is a Daraja, so it shares no rule of payments with the code that is tested against it."""
     assert "payments" not in {layer_of(other) for other in inside(place)}
-
-
-@pytest.mark.parametrize("layer", [layer for layer, order in HOUSE.items() if order is None])
-def test_no_two_files_of_a_folder_need_each_other(layer: str) -> None:
-    """The files of a folder without a written order can still be put into one."""
-    needs = {place: inside(place) for place in FILES if layer_of(place) == layer}
-    needs = {
-        place: {other for other in others if other in needs} for place, others in needs.items()
-    }
-    while needs:
-        free = {place for place, others in needs.items() if not others - {place}}
-        assert free, f"a circle among {sorted(needs)}"
-        needs = {place: others - free for place, others in needs.items() if place not in free}
 
 
 @pytest.mark.parametrize("library", ONLY_IN)

@@ -20,7 +20,7 @@ import mpesa_stk.testing
 from databases import Servers
 from example_shops import django_database, django_module
 from mpesa_stk import MemoryTransactionStore, TransactionStore
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from mpesa_stk.testing import StoreContract, TokenStoreContract, contract_values
 from mpesa_stk.testing.contract_values import MakeStore
 from mpesa_stk.testing.store_callbacks import StoreCallbacks

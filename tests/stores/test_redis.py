@@ -16,7 +16,7 @@ import redis
 import mpesa_stk
 from databases import Servers
 from mpesa_stk import ConfigurationError, NotSent, StoreError, Token
-from mpesa_stk.payments.redis import RedisClient, RedisTokenStore
+from mpesa_stk.stores.redis import RedisClient, RedisTokenStore
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import TOKEN, ManualClock
@@ -228,7 +228,7 @@ def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where redis is not installed, the error names what to install."""
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.setitem(sys.modules, "redis.exceptions", None)
-    path = Path(mpesa_stk.__file__).parent / "payments" / "redis.py"
+    path = Path(mpesa_stk.__file__).parent / "stores" / "redis.py"
     spec = importlib.util.spec_from_file_location("redis_store_without_redis", path)
     assert spec is not None
     assert spec.loader is not None

@@ -13,8 +13,8 @@ import redis
 import sqlalchemy as sa
 
 from mpesa_stk import DuplicateTransaction, KeptCallback, MemoryTransactionStore, StoreError, Token
-from mpesa_stk.payments.redis import RedisTokenStore
-from mpesa_stk.payments.sql import SqlTokenStore, SqlTransactionStore
+from mpesa_stk.stores.redis import RedisTokenStore
+from mpesa_stk.stores.sql import SqlTokenStore, SqlTransactionStore
 from secret_scenes import MARK, PHONE, FailsAt, Interrupted, leaks_of
 from support import ACCOUNTS, START, TOKEN, ManualClock, make_transaction
 

@@ -19,7 +19,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-import mpesa_stk.payments.sql
+import mpesa_stk.stores.sql
 from mpesa_stk import (
     ConfigurationError,
     DuplicateTransaction,
@@ -28,9 +28,9 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from mpesa_stk.payments.rows import row_of
-from mpesa_stk.payments.sql import SqlTransactionStore
-from mpesa_stk.payments.sql_tables import due_statement, old_callbacks
+from mpesa_stk.stores.rows import row_of
+from mpesa_stk.stores.sql import SqlTransactionStore
+from mpesa_stk.stores.sql_tables import due_statement, old_callbacks
 from processes import ended, in_fresh_interpreter
 from sql_stores import LEASE, MakeEngine, kept, new_store, numbered
 from support import ACCOUNTS, CHECKOUT_ID, HELPERS, START, ManualClock
@@ -738,7 +738,7 @@ import sys
 from datetime import timedelta
 import sqlalchemy as sa
 sys.path.insert(0, sys.argv[2])
-from mpesa_stk.payments.sql import SqlTransactionStore
+from mpesa_stk.stores.sql import SqlTransactionStore
 from support import ACCOUNTS, START, make_transaction
 store = SqlTransactionStore(sa.create_engine(sys.argv[1]))
 for number in range(40):
@@ -844,6 +844,6 @@ def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(ImportError) as caught:
-        runpy.run_path(mpesa_stk.payments.sql.__file__)
+        runpy.run_path(mpesa_stk.stores.sql.__file__)
     told = "the SQL stores need SQLAlchemy: pip install 'mpesa-stk-client[sql]'"
     assert str(caught.value) == told

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from mpesa_stk import ConfigurationError, DuplicateTransaction, QueryPace, StoreError
-from mpesa_stk.payments.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
-from mpesa_stk.payments.sql_errors import meaning_of
+from mpesa_stk.stores.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
+from mpesa_stk.stores.sql_errors import meaning_of
 from sql_stores import LEASE, MakeEngine, kept, new_store
 from support import ACCOUNTS, CHECKOUT_ID, START, make_transaction
 

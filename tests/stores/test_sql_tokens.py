@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from mpesa_stk import ConfigurationError, NotSent, StoreError, Token
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryPace
-from mpesa_stk.payments.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
+from mpesa_stk.stores.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import START, TOKEN, ManualClock

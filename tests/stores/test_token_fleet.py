@@ -21,7 +21,7 @@ from daraja_double import answer, refusal
 from databases import Servers
 from mpesa_stk import HttpResponse
 from mpesa_stk.client import _app_id
-from mpesa_stk.payments.sql import SqlTokenStore
+from mpesa_stk.stores.sql import SqlTokenStore
 from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
 from support import HELPERS, accepted, loopback_config

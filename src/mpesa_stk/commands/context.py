@@ -19,10 +19,10 @@ import attrs
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.from_env import settings_from
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.http import Transport
 from mpesa_stk.daraja.tokens import TokenStore
-from mpesa_stk.environ import settings_from
 
 Resolve = Callable[[str], Iterable[str]]
 """Returns the addresses of a host name. Raises OSError if there are none."""

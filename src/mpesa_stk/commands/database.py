@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from mpesa_stk.commands.context import BadArgument, Context
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.payments.budget import pace_for
-from mpesa_stk.payments.flow import Payments
+from mpesa_stk.payments.payments import Payments
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from mpesa_stk.payments.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
+    from mpesa_stk.stores.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
 
 VARIABLE = "mpesa_database"
 _OPTION = "--database"
@@ -87,7 +87,7 @@ def open_store(url: DatabaseUrl, /) -> Iterator[SqlTransactionStore]:
     """
     with _open_engine(url) as engine:
         # The extra `sql` may not be installed, so its modules are imported when they are needed.
-        from mpesa_stk.payments.sql import SqlTransactionStore  # noqa: PLC0415
+        from mpesa_stk.stores.sql import SqlTransactionStore  # noqa: PLC0415
 
         yield SqlTransactionStore(engine)
 
@@ -123,7 +123,7 @@ def open_payments(
         BadArgument: The URL cannot work, or SQLAlchemy or the driver is not installed.
     """
     with _open_engine(url) as engine:
-        from mpesa_stk.payments.sql import (  # noqa: PLC0415 - as above
+        from mpesa_stk.stores.sql import (  # noqa: PLC0415 - as above
             SqlQueryBudget,
             SqlTokenStore,
             SqlTransactionStore,

@@ -24,13 +24,12 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.options import Subparsers
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.environment import Environment
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.models import PushRequest, shillings_of
-from mpesa_stk.environment import Environment
 from mpesa_stk.errors import MpesaError
 from mpesa_stk.hooks import Event
-from mpesa_stk.payments.flow import Payments
-from mpesa_stk.payments.memory import MemoryTransactionStore
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.transaction import Transaction, TransactionState
 from mpesa_stk.simulator.merchants import fresh_merchant
 from mpesa_stk.simulator.prompts import CallbackDelivery
@@ -45,6 +44,7 @@ from mpesa_stk.simulator.scenarios import (
 )
 from mpesa_stk.simulator.server import SimulatorServer
 from mpesa_stk.simulator.simulation import AdjustableClock
+from mpesa_stk.stores.memory import MemoryTransactionStore
 from mpesa_stk.web.http import WebRequest, WebResponse, json_response
 from mpesa_stk.web.http_server import HttpServer
 

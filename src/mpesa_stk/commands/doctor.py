@@ -21,9 +21,9 @@ from mpesa_stk.commands.doctor_network import check_network
 from mpesa_stk.commands.doctor_settings import REMEDIES, Finding, check_refusal, check_settings
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.options import Subparsers, add_json
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.from_env import REQUIRED
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.environ import REQUIRED
 from mpesa_stk.errors import ConfigurationError
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")

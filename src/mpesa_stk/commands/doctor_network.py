@@ -11,7 +11,8 @@ from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock
 from mpesa_stk.commands.context import Context, Resolve
 from mpesa_stk.commands.doctor_settings import Finding, Level
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import host_of, is_loopback_url
 from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.errors import (
@@ -25,7 +26,6 @@ from mpesa_stk.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from mpesa_stk.urls import host_of, is_loopback_url
 
 # Has the shape of Daraja's ids, with a date and a phone number that cannot exist.
 _MADE_UP_ID = "ws_CO_01011970000000000700000000"

@@ -8,17 +8,17 @@ from typing import Literal
 
 import attrs
 
-from mpesa_stk.config import StkConfig
-from mpesa_stk.environ import VARIABLES
-from mpesa_stk.environment import (
+from mpesa_stk.config.environment import (
     PRODUCTION_HOST,
     SANDBOX_HOST,
     SANDBOX_PASSKEY,
     SANDBOX_SHORTCODE,
 )
+from mpesa_stk.config.from_env import VARIABLES
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.strength import is_too_wide, secret_fault
+from mpesa_stk.config.urls import banned_words, host_of
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.strength import is_too_wide, secret_fault
-from mpesa_stk.urls import banned_words, host_of
 
 Level = Literal["ok", "warning", "problem"]
 

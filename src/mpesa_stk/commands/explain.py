@@ -16,11 +16,10 @@ from mpesa_stk.commands.payment import query_report
 from mpesa_stk.commands.report import advice
 from mpesa_stk.daraja.protocol import NAIROBI
 from mpesa_stk.daraja.results import CATALOGUE, Language, Result, explain
-from mpesa_stk.daraja.wire import clean_text
 from mpesa_stk.payments.events import Signal
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.phone import mask_phone
+from mpesa_stk.privacy import clean_text, mask_phone
 
 _CODE = re.compile(r"[!-~]{1,40}")
 _ID = re.compile(r"[!-~]{1,128}")

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
-from mpesa_stk.account import PayBill, Till
 from mpesa_stk.commands.context import Context, one_line
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
 from mpesa_stk.commands.options import seconds
+from mpesa_stk.config.account import PayBill, Till
+from mpesa_stk.config.urls import daraja_url_fault
 from mpesa_stk.errors import ConfigurationError, InvalidRequest
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, Posted, post_callback
-from mpesa_stk.urls import daraja_url_fault
 
 _LONGEST_WAIT = 600.0
 _PATIENCE = 30.0

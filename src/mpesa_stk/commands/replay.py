@@ -23,7 +23,7 @@ from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.daraja.models import CallbackResult, PaymentConfirmed
 from mpesa_stk.daraja.wire import WireError, read_object
 from mpesa_stk.errors import InvalidCallback, InvalidRequest
-from mpesa_stk.secrecy import mask_checkout_id
+from mpesa_stk.privacy import mask_checkout_id
 
 _LAST_LINE = 999_999_999
 _SIGNED_WITH = (

@@ -17,19 +17,19 @@ from mpesa_stk.commands.database import DatabaseUrl
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import do_batches, stop_signals
 from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
-from mpesa_stk.config import StkConfig
-from mpesa_stk.environ import REQUIRED
+from mpesa_stk.config.from_env import REQUIRED
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import is_loopback_url, origin_of
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.hooks import visible
 from mpesa_stk.payments.due import DueReport
-from mpesa_stk.payments.flow import Payments
-from mpesa_stk.payments.memory import MemoryTransactionStore
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.signing import signed_url
 from mpesa_stk.payments.state import Transaction
+from mpesa_stk.privacy import visible
 from mpesa_stk.simulator.merchants import fresh_merchant
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.server import SimulatorServer
-from mpesa_stk.urls import is_loopback_url, origin_of
+from mpesa_stk.stores.memory import MemoryTransactionStore
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
 from mpesa_stk.web.http_server import HttpServer

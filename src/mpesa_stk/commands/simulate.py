@@ -6,17 +6,17 @@ import argparse
 import random
 from collections.abc import Callable
 
-from mpesa_stk.account import PayBill
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import stop_signals
 from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
-from mpesa_stk.config import StkConfig
-from mpesa_stk.environ import VARIABLES
-from mpesa_stk.environment import SANDBOX_PASSKEY, SANDBOX_SHORTCODE, Environment
+from mpesa_stk.config.account import PayBill
+from mpesa_stk.config.environment import SANDBOX_PASSKEY, SANDBOX_SHORTCODE, Environment
+from mpesa_stk.config.from_env import VARIABLES
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import is_loopback_url
 from mpesa_stk.simulator.scenarios import SCENARIOS
 from mpesa_stk.simulator.server import SimulatorServer
-from mpesa_stk.urls import is_loopback_url
 
 _MOST_TRIES = 10
 _DAY = 86_400

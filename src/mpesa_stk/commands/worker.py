@@ -20,7 +20,7 @@ from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
 from mpesa_stk.commands.options import Subparsers, seconds, whole_number
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.due import DueReport
-from mpesa_stk.payments.flow import Payments
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.state import Transaction
 
 _EVERY = 2.0

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import attrs
 
-from mpesa_stk.secrecy import HoldsSecrets
+from mpesa_stk.privacy import Unpicklable
 
 __all__ = ["MAX_BODY", "HttpRequest", "HttpResponse", "Transport"]
 
@@ -17,7 +17,7 @@ MAX_BODY = 64 * 1024
 
 
 @attrs.frozen(kw_only=True)
-class HttpRequest(HoldsSecrets):
+class HttpRequest(Unpicklable):
     """One request.
 
     Attributes:
@@ -40,7 +40,7 @@ class HttpRequest(HoldsSecrets):
 
 
 @attrs.frozen(kw_only=True)
-class HttpResponse(HoldsSecrets):
+class HttpResponse(Unpicklable):
     """One answer.
 
     Attributes:

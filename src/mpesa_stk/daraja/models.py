@@ -11,8 +11,8 @@ import attrs
 
 from mpesa_stk.daraja.results import Result, explain
 from mpesa_stk.errors import InvalidAmount, InvalidRequest
-from mpesa_stk.phone import PhoneNumber, masked_phone_repr
-from mpesa_stk.secrecy import HoldsSecrets, masked_id_repr
+from mpesa_stk.phone import PhoneNumber
+from mpesa_stk.privacy import Unpicklable, masked_id_repr, masked_phone_repr
 
 __all__ = [
     "CallbackResult",
@@ -203,7 +203,7 @@ class QueryResult:
 
 
 @attrs.frozen(kw_only=True)
-class Token(HoldsSecrets):
+class Token(Unpicklable):
     """A bearer token.
 
     Attributes:

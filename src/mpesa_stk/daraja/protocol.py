@@ -12,8 +12,8 @@ import base64
 import re
 from datetime import datetime, timedelta, timezone
 
-from mpesa_stk.account import PayBill, Till
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.account import PayBill, Till
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja import refusals, wire
 from mpesa_stk.daraja.http import HttpRequest, HttpResponse
 from mpesa_stk.daraja.models import (

@@ -25,6 +25,7 @@ from mpesa_stk.errors import (
     SubscriberBusy,
     UnexpectedResponse,
 )
+from mpesa_stk.privacy import clean_text
 
 __all__ = [
     "Payload",
@@ -184,7 +185,7 @@ def _told_in_plain_text(response: HttpResponse) -> AuthenticationFailed | None:
     """The error for a refused token, told in plain text without JSON around it."""
     if response.status not in _TOKEN_STATUSES:
         return None
-    text = wire.clean_text(response.body.decode("utf-8", "replace"))
+    text = clean_text(response.body.decode("utf-8", "replace"))
     error = wire.ErrorAnswer(code=None, message=text, request_id=None, from_gateway=True)
     return _token_refused(response, error)
 

@@ -59,7 +59,7 @@ from mpesa_stk.daraja.connections import NO_CERTIFICATES, Limits, NeverLeft, poo
 from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse
 from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
 from mpesa_stk.forks import PerProcess
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 
 __all__ = ["RequestsTransport"]
 

@@ -21,6 +21,7 @@ from cattrs.errors import ClassValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.privacy import clean_text
 
 __all__ = [
     "CallbackBody",
@@ -34,7 +35,6 @@ __all__ = [
     "WireError",
     "Words",
     "clean_code",
-    "clean_text",
     "encode",
     "plain_code",
     "read",
@@ -54,13 +54,9 @@ _MAX_CODE = 40
 _USUAL_CODES = 10_000
 _MAX_ERROR_CODE = 64
 _MAX_ID = 128
-_MAX_TEXT = 200
 _UNSAFE = re.compile(r"[^ -~]+")
 _NOT_IN_CODES = re.compile(r"[^A-Za-z0-9_.-]+")
 _CHECKOUT_ID = re.compile(r"[!-~]{1,128}").fullmatch
-# Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more,
-# perhaps written in groups.
-_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9](?:[ ()-]{0,2}[0-9]){8,}")
 
 
 class WireError(Exception):
@@ -73,14 +69,6 @@ class WireError(Exception):
     def __init__(self, problems: tuple[str, ...], /) -> None:
         super().__init__(problems)
         self.problems = problems
-
-
-def clean_text(text: object, /) -> str | None:
-    """A text from outside, fit for errors and logs: one line, bounded, without long secrets."""
-    if not isinstance(text, str):
-        return None
-    # Cut last: a secret cut in two would no longer look like one.
-    return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text))[:_MAX_TEXT]
 
 
 def plain_code(value: object, /) -> str | None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mpesa_stk.environment import SANDBOX_HOST, Environment
+from mpesa_stk.config.environment import SANDBOX_HOST, Environment
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.forks import PerProcess
 

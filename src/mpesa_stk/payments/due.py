@@ -28,6 +28,7 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.budget import QueryBudget
+from mpesa_stk.payments.callback import CallbackIntake
 from mpesa_stk.payments.events import (
     Deferred,
     QuerySeen,
@@ -37,8 +38,7 @@ from mpesa_stk.payments.events import (
     TimeUp,
     WorkerDied,
 )
-from mpesa_stk.payments.intake import CallbackIntake
-from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.recorder import Ledger
 from mpesa_stk.payments.schedule import (
     KEEP_ASKING,
     LONGEST_RETRY_AFTER,

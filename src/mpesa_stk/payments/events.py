@@ -9,7 +9,7 @@ import attrs
 
 from mpesa_stk.daraja.models import CallbackResult, PushAccepted, QueryResult
 from mpesa_stk.payments.state import TransactionState
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.privacy import masked_id_repr
 
 __all__ = [
     "CallbackSeen",

@@ -7,8 +7,7 @@ from enum import Enum
 
 import attrs
 
-from mpesa_stk.phone import masked_phone_repr
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.privacy import masked_id_repr, masked_phone_repr
 
 __all__ = ["HistoryEntry", "Transaction", "TransactionState"]
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import attrs
 
 from mpesa_stk.payments.transaction import Transaction
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.privacy import masked_id_repr
 
 __all__ = ["KeptCallback", "TransactionStore"]
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from mpesa_stk.urls import host_of, is_loopback_url, names_this_machine
+from mpesa_stk.config.urls import host_of, is_loopback_url, names_this_machine
 from mpesa_stk.web.http import error_response
 
 JSON_HEADERS: Mapping[str, str] = {

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import banned_words, callback_url_fault, host_of
 from mpesa_stk.simulator.validation import (
     CLOCK_ERROR,
     PUSH_FIELDS,
@@ -19,7 +20,6 @@ from mpesa_stk.simulator.validation import (
     lateness_of,
     whole_of,
 )
-from mpesa_stk.urls import banned_words, callback_url_fault, host_of
 
 _LONGEST = {"AccountReference": 12, "TransactionDesc": 13}
 _MOST_NAMES = 5

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import attrs
 
 from mpesa_stk.clock import Clock
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator import validation

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from mpesa_stk.clock import Clock
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.http import HttpResponse
 from mpesa_stk.simulator.api import Endpoints, Request, Step, TokenRegistry, request_id
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault

@@ -15,7 +15,7 @@ from typing import Literal
 
 import attrs
 
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.privacy import masked_id_repr
 
 Kind = Literal["token", "push", "query", "other", "answer", "callback"]
 

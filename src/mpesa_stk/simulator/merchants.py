@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 
-from mpesa_stk.account import PayBill
-from mpesa_stk.config import StkConfig
-from mpesa_stk.environment import Environment
+from mpesa_stk.config.account import PayBill
+from mpesa_stk.config.environment import Environment
+from mpesa_stk.config.settings import StkConfig
 
 # No server listens there: the address is replaced as soon as the simulator has a port.
 _NOWHERE = "http://127.0.0.1:9"

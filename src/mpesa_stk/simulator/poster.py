@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from mpesa_stk.urls import host_of
+from mpesa_stk.config.urls import host_of
 
 CALLBACK_TIMEOUT = 5.0
 """Seconds that a receiver has to answer (facts, section 6)."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 import attrs
 
 from mpesa_stk.clock import Clock
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.privacy import masked_id_repr
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt, callback_body, checkout_id
 from mpesa_stk.simulator.scenarios import OUTCOMES, PROMPT_LIFE
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 
 import attrs
 
-from mpesa_stk.secrecy import masked_id_repr
+from mpesa_stk.privacy import masked_id_repr
 from mpesa_stk.simulator.scenarios import OUTCOMES, Outcome, Scenario, Shape
 
 # Not the client's constant: a mistake there must show here.

@@ -10,8 +10,8 @@ from importlib.resources import files
 from threading import Thread
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.config import StkConfig
-from mpesa_stk.environment import Environment
+from mpesa_stk.config.environment import Environment
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.simulator.access import FOREIGN_PAGE, callback_may_go, is_foreign_page
 from mpesa_stk.simulator.control import Control
 from mpesa_stk.simulator.delivery import FaultyDelivery

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from mpesa_stk.clock import Clock
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.simulator.api import Step
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine

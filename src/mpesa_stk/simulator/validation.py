@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
 
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import host_of
 from mpesa_stk.simulator.prompts import EAT
-from mpesa_stk.urls import host_of
 
 Rule = Callable[[object], bool]
 

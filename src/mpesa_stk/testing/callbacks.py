@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from urllib.parse import urlsplit
 
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.models import PushAccepted
 from mpesa_stk.daraja.results import explain
 from mpesa_stk.payments.signing import signed_url

@@ -9,23 +9,23 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mpesa_stk.account import PayBill
 from mpesa_stk.client import StkClient
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.account import PayBill
+from mpesa_stk.config.environment import Environment
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.http import HttpRequest, HttpResponse
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import TokenStore
-from mpesa_stk.environment import Environment
 from mpesa_stk.errors import OutcomeUnknown
 from mpesa_stk.hooks import Hook
-from mpesa_stk.payments.flow import Payments
-from mpesa_stk.payments.memory import MemoryTransactionStore
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.simulator.engine import SLOW_SECONDS
 from mpesa_stk.simulator.faults import DeliveryFault
 from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.simulation import FURTHEST, Simulation
+from mpesa_stk.stores.memory import MemoryTransactionStore
 from mpesa_stk.testing.clock import ManualClock
 
 if TYPE_CHECKING:

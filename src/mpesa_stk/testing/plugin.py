@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from mpesa_stk.client import StkClient
-from mpesa_stk.payments.flow import Payments
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.testing.clock import ManualClock
 from mpesa_stk.testing.daraja import SimulatedDaraja
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.secrecy import clear_locals
+from mpesa_stk.privacy import clear_locals
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.http import MAX_FIELDS, TOO_BUSY, TOO_MANY_FIELDS, WebRequest, WebResponse
 

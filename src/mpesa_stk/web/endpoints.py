@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from mpesa_stk.daraja.models import QueryResult
 from mpesa_stk.errors import CallbackRefused, MpesaError
 from mpesa_stk.hooks import Event
-from mpesa_stk.payments.flow import Payments
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.transaction import Transaction
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web import bodies
 from mpesa_stk.web.addresses import address_of
 from mpesa_stk.web.capacity import Capacity

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mpesa_stk.config import StkConfig
+from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.urls import host_of, is_host, names_this_machine
 from mpesa_stk.errors import CallbackRefused
-from mpesa_stk.urls import host_of, is_host, names_this_machine
 from mpesa_stk.web.addresses import (
     SAFARICOM_NETWORKS,
     Address,

@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, cast
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.urls import origin_of
+from mpesa_stk.config.urls import origin_of
 from mpesa_stk.web.answers import Answer, Delivery, Response
 from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.open_connections import OpenConnections, Phase

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web.http import WebRequest, WebResponse
 
 __all__ = ["WsgiApp"]

@@ -1,18 +1,41 @@
-"""What values and calls that hold secrets have in common. A leaf: imports nothing of the package."""
+"""Keeps secrets and personal data out of reprs, logs, pickles and tracebacks (I5). A leaf.
+
+Masks for phone numbers and CheckoutRequestIDs, cleaners for texts from outside, the base of values that
+are not pickled, and the decorator of calls whose errors show no locals.
+"""
 
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-__all__ = ["HoldsSecrets", "clear_locals", "hides_locals", "mask_checkout_id"]
+__all__ = [
+    "Unpicklable",
+    "clean_text",
+    "clear_locals",
+    "hides_locals",
+    "mask_checkout_id",
+    "mask_phone",
+    "masked_id_repr",
+    "masked_phone_repr",
+    "visible",
+]
 
-Kept = TypeVar("Kept", bound="HoldsSecrets")
+Kept = TypeVar("Kept", bound="Unpicklable")
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_MAX_TEXT = 200
+_UNSAFE = re.compile(r"[^ -~]+")
+# Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more,
+# perhaps written in groups.
+_SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9](?:[ ()-]{0,2}[0-9]){8,}")
+_NOT_VISIBLE = re.compile(r"[^!-~]+")
+_LONGEST_WORD = 128
 
 
 # --- tracebacks -----------------------------------------------------------------------------------
@@ -57,7 +80,7 @@ def clear_locals(error: BaseException, handled: BaseException | None = None, /) 
 # --- values ---------------------------------------------------------------------------------------
 
 
-class HoldsSecrets:
+class Unpicklable:
     """Base of frozen values that may not be pickled; a copy of one is the value itself."""
 
     __slots__ = ()
@@ -74,6 +97,9 @@ class HoldsSecrets:
         return self
 
 
+# --- masks ----------------------------------------------------------------------------------------
+
+
 def mask_checkout_id(checkout_request_id: str | None, /) -> str | None:
     """Hide the end of a CheckoutRequestID, which is the payer's number (facts, section 0)."""
     if checkout_request_id is None:
@@ -84,3 +110,34 @@ def mask_checkout_id(checkout_request_id: str | None, /) -> str | None:
 def masked_id_repr(checkout_request_id: str | None, /) -> str:
     """Repr of a field that holds a CheckoutRequestID."""
     return repr(mask_checkout_id(checkout_request_id))
+
+
+def mask_phone(number: str | None, /) -> str | None:
+    """Hide the middle of a number: ``"254718643064"`` becomes ``"254718***064"``."""
+    if number is None:
+        return None
+    return f"{number[:-6]}***{number[-3:]}" if len(number) > len("712345678") else "***"
+
+
+def masked_phone_repr(number: str | None, /) -> str:
+    """Repr of a field that holds a phone number."""
+    return repr(mask_phone(number))
+
+
+# --- texts from outside ---------------------------------------------------------------------------
+
+
+def clean_text(text: object, /) -> str | None:
+    """A text from outside, fit for errors and logs: one line, bounded, without long secrets."""
+    if not isinstance(text, str):
+        return None
+    # Cut last: a secret cut in two would no longer look like one.
+    return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text))[:_MAX_TEXT]
+
+
+def visible(value: object, /) -> str:
+    """Return a value as one word of visible characters, for a log or a terminal.
+
+    Daraja's ids and codes may hold anything, line breaks and terminal escapes too.
+    """
+    return _NOT_VISIBLE.sub("_", str(value))[:_LONGEST_WORD]

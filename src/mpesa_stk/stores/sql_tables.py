@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mpesa_stk.payments.rows import LENGTHS, UNIQUE
-from mpesa_stk.payments.sql_database import ExactText, LongBytes, LongText, Moment, make_table
+from mpesa_stk.stores.rows import LENGTHS, UNIQUE
+from mpesa_stk.stores.sql_database import ExactText, LongBytes, LongText, Moment, make_table
 
 __all__ = ["callbacks_table", "due_statement", "old_callbacks", "payments_table"]
 

@@ -31,8 +31,8 @@ from mpesa_stk.errors import (
     StoreError,
 )
 from mpesa_stk.hooks import Hook, Notifier, log_trouble
-from mpesa_stk.payments.asking import PaymentQuery, PaymentStatus
 from mpesa_stk.payments.budget import QueryBudget, budget_for
+from mpesa_stk.payments.callback import CallbackIntake, CallbackReceipt
 from mpesa_stk.payments.due import DueReport, DueWork
 from mpesa_stk.payments.events import (
     OutcomeLost,
@@ -41,8 +41,8 @@ from mpesa_stk.payments.events import (
     PushTaken,
     TryAgain,
 )
-from mpesa_stk.payments.intake import CallbackIntake, CallbackReceipt
-from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.query import PaymentQuery, PaymentStatus
+from mpesa_stk.payments.recorder import Ledger
 from mpesa_stk.payments.schedule import (
     CALLBACK_RETENTION,
     EXPIRE_AFTER,
@@ -56,7 +56,7 @@ from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import apply
 from mpesa_stk.phone import PhoneNumber
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 
 __all__ = ["PaymentStatus", "Payments"]
 

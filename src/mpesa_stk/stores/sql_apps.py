@@ -1,6 +1,6 @@
 """What workers share for an app, in SQL tables: its token, the flight that fetches it, the query budget.
 
-One row an app in each table. Imported by hosts from ``payments/sql.py``.
+One row an app in each table. Imported by hosts from ``stores/sql.py``.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.budget import BudgetState, QueryPace, slowed, taken
-from mpesa_stk.payments.rows import LENGTHS, checked
-from mpesa_stk.payments.sql_database import Database, ExactText, Moment, make_table
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
+from mpesa_stk.stores.rows import LENGTHS, checked
+from mpesa_stk.stores.sql_database import Database, ExactText, Moment, make_table
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore"]
 

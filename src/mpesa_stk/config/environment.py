@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from mpesa_stk.urls import is_loopback_url
+from mpesa_stk.config.urls import is_loopback_url
 
 __all__ = [
     "PRODUCTION",

@@ -9,9 +9,9 @@ from mpesa_stk.daraja.models import QueryResult, QueryStatus, check_checkout_id
 from mpesa_stk.errors import MpesaError, RateLimited
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.budget import QueryBudget
+from mpesa_stk.payments.callback import CallbackIntake
 from mpesa_stk.payments.events import IdLearnt, QueryBegun, QuerySeen
-from mpesa_stk.payments.intake import CallbackIntake
-from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.recorder import Ledger
 from mpesa_stk.payments.schedule import ASK_AGAIN_AFTER
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.transaction import last_asked

@@ -11,10 +11,10 @@ from typing import Any
 
 import attrs
 
-from mpesa_stk.account import PayBill, Till
-from mpesa_stk.environment import PRODUCTION, PRODUCTION_HOST, SANDBOX, Environment
+from mpesa_stk.config.account import PayBill, Till
+from mpesa_stk.config.environment import PRODUCTION, PRODUCTION_HOST, SANDBOX, Environment
+from mpesa_stk.config.urls import host_of
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.urls import host_of
 
 __all__ = ["REQUIRED", "VARIABLES", "settings_from"]
 

@@ -13,11 +13,11 @@ from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallb
 from mpesa_stk.hooks import Event, log_trouble
 from mpesa_stk.payments.events import CallbackSeen, Doubted, Signal
 from mpesa_stk.payments.evidence import contradiction
-from mpesa_stk.payments.ledger import Ledger
+from mpesa_stk.payments.recorder import Ledger
 from mpesa_stk.payments.signing import is_genuine, transaction_no_of
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.payments.transaction import Transaction, signal_of
-from mpesa_stk.secrecy import mask_checkout_id
+from mpesa_stk.privacy import mask_checkout_id
 
 __all__ = ["CallbackIntake", "CallbackOutcome", "CallbackReceipt"]
 

@@ -1,6 +1,6 @@
 """`SqlTransactionStore`: payments in PostgreSQL, MySQL, MariaDB or SQLite (extra ``sql``).
 
-Hosts import all three SQL stores from here. SQLAlchemy is imported in the files ``payments/sql*.py`` only.
+Hosts import all three SQL stores from here. SQLAlchemy is imported in the files ``stores/sql*.py`` only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ except ImportError as missing:
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.rows import (
+from mpesa_stk.payments.store import KeptCallback
+from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.privacy import hides_locals
+from mpesa_stk.stores.rows import (
     UNIQUE,
     kept_of,
     row_of,
@@ -28,17 +31,14 @@ from mpesa_stk.payments.rows import (
     storable,
     transaction_of,
 )
-from mpesa_stk.payments.sql_apps import SqlQueryBudget, SqlTokenStore
-from mpesa_stk.payments.sql_database import Database
-from mpesa_stk.payments.sql_tables import (
+from mpesa_stk.stores.sql_apps import SqlQueryBudget, SqlTokenStore
+from mpesa_stk.stores.sql_database import Database
+from mpesa_stk.stores.sql_tables import (
     callbacks_table,
     due_statement,
     old_callbacks,
     payments_table,
 )
-from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import Transaction
-from mpesa_stk.secrecy import hides_locals
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore"]
 

@@ -16,7 +16,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
-from mpesa_stk.secrecy import hides_locals
+from mpesa_stk.privacy import hides_locals
 
 try:
     from redis.exceptions import RedisError

@@ -23,7 +23,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from mpesa_stk.clock import Clock
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.sql_errors import code_of, meaning_of
+from mpesa_stk.stores.sql_errors import code_of, meaning_of
 
 __all__ = ["Database", "ExactText", "LongBytes", "LongText", "Moment", "make_table"]
 

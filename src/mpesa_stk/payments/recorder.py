@@ -18,7 +18,7 @@ from mpesa_stk.payments.events import PaymentEvent
 from mpesa_stk.payments.schedule import REPORT_LEASE, pause_before_query
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction, apply
-from mpesa_stk.secrecy import mask_checkout_id
+from mpesa_stk.privacy import mask_checkout_id
 
 __all__ = ["Ledger"]
 

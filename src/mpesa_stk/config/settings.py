@@ -20,9 +20,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from mpesa_stk.account import PayBill, Till
-from mpesa_stk.environ import VARIABLES, settings_from
-from mpesa_stk.environment import (
+from mpesa_stk.config.account import PayBill, Till
+from mpesa_stk.config.environment import (
     PRODUCTION_HOST,
     SANDBOX,
     SANDBOX_HOST,
@@ -30,16 +29,17 @@ from mpesa_stk.environment import (
     SANDBOX_SHORTCODE,
     Environment,
 )
-from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.secrecy import HoldsSecrets, hides_locals
-from mpesa_stk.strength import MIN_SECRET, is_too_wide, secret_fault
-from mpesa_stk.urls import (
+from mpesa_stk.config.from_env import VARIABLES, settings_from
+from mpesa_stk.config.strength import MIN_SECRET, is_too_wide, secret_fault
+from mpesa_stk.config.urls import (
     banned_words,
     callback_url_fault,
     daraja_url_fault,
     host_of,
     is_host,
 )
+from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.privacy import Unpicklable, hides_locals
 
 __all__ = ["CallbackUrlWarning", "StkConfig"]
 
@@ -55,7 +55,7 @@ class CallbackUrlWarning(UserWarning):
 
 
 @attrs.frozen(kw_only=True, init=False)
-class StkConfig(HoldsSecrets):
+class StkConfig(Unpicklable):
     """All settings of a client. Frozen, checked when made, and silent about its secrets.
 
     Attributes:

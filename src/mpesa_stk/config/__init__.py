@@ -1,0 +1,1 @@
+"""Settings: who is paid, where Daraja is, what is allowed, and how all that is read."""
