@@ -1,6 +1,6 @@
 """Signed callback URLs: the token of a callback proves to which payment it belongs. Pure.
 
-Safaricom does not sign callbacks, so each push has a callback URL of its own:
+Safaricom does not sign callbacks, so each push has its own callback URL:
 ``<callback_url>/<transaction_no>.<tag>/``. The tag is the first 128 bits of an HMAC-SHA256 over
 transaction_no, amount and account, in hex. Hex digits cannot form a word that Safaricom bans.
 """
