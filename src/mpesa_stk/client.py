@@ -45,12 +45,13 @@ __all__ = ["StkClient"]
 
 T = TypeVar("T")
 
-# When to ask for a result (facts, sections 0 and 4): first after about 15 s, then every 15 to 20 s,
-# since the sandbox allows about five queries a minute.
+# When to ask for a result (docs/daraja.md, sections 0 and 4): first after about 15 s, then every 15
+# to 20 s, since the sandbox allows about five queries a minute.
 _POLL_EVERY = 15.0
 _POLL_SPREAD = 5.0
 _LEAST_TIMEOUT = 1.0
-# A product that is not enabled yet refuses every token in the words of a dead one (facts, section 1).
+# A product that is not enabled yet refuses every token in the words of a dead one (docs/daraja.md,
+# section 1).
 _SPARE_TOKENS = 300.0
 
 
@@ -344,7 +345,7 @@ class StkClient:
         """Ask once; return the answer, and how many seconds Daraja asks to wait.
 
         One attempt: with those of the retry policy, a minute of HTTP 500 would use up more than the five
-        queries a minute that the sandbox allows (facts, section 4).
+        queries a minute that the sandbox allows (docs/daraja.md, section 4).
         """
         left = max(deadline - self._clock.monotonic(), 0.0)
         try:

@@ -1,7 +1,7 @@
 """Kenyan mobile numbers, from what people type to the MSISDN Daraja wants. A leaf.
 
 Safaricom documents ``2547XXXXXXXX`` only; ``2541XXXXXXXX`` is live too. Numbers can be ported
-between operators, so the operator's prefix is not checked (facts, section 2).
+between operators, so the operator's prefix is not checked (docs/daraja.md, section 2).
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class Unpicklable:
 
 
 def mask_checkout_id(checkout_request_id: str | None, /) -> str | None:
-    """Hide the end of a CheckoutRequestID, which is the payer's number (facts, section 0)."""
+    """Hide the end of a CheckoutRequestID, which is the payer's number (docs/daraja.md, section 0)."""
     if checkout_request_id is None:
         return None
     return checkout_request_id[: -len("712345678")] + "***"

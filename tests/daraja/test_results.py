@@ -15,7 +15,7 @@ from support import samples
 YES, NO, CONFIRM = RetryAdvice.YES, RetryAdvice.NO, RetryAdvice.CONFIRM
 OTHER_AMOUNT, FIX_SETUP = RetryAdvice.OTHER_AMOUNT, RetryAdvice.FIX_SETUP
 
-# The collected facts, section 5: code, stated by Safaricom's own portal, final, what may follow.
+# docs/daraja.md, section 5: code, stated by Safaricom's own portal, final, what may follow.
 FACTS: list[tuple[str, str, bool, RetryAdvice]] = [
     ("0", "official", True, NO),
     ("1", "official", True, YES),
@@ -59,7 +59,7 @@ def test_each_entry_says_what_the_facts_say(
     final: bool,  # noqa: FBT001 - a column of the table
     retry: RetryAdvice,
 ) -> None:
-    """Evidence, finality and advice are those of the collected facts."""
+    """Evidence, finality and advice are those of docs/daraja.md."""
     entry = CATALOGUE[code]
     assert (entry.code, entry.evidence, entry.final, entry.retry) == (code, evidence, final, retry)
 

@@ -120,7 +120,7 @@ EXPECTED = {
 }
 
 # Sample -> fields that we write as JSON numbers where its source writes strings: every source takes
-# numbers, and one reports that strings are ignored in silence (facts, section 2).
+# numbers, and one reports that strings are ignored in silence (docs/daraja.md, section 2).
 REQUESTS = {
     "token-request": set[str](),
     "stk-request-paybill": {"Amount", "PartyA", "PartyB", "PhoneNumber"},

@@ -138,7 +138,7 @@ def test_query_never_overrides_a_callbacks_failure() -> None:
 
 
 def test_query_failure_after_a_callbacks_success_changes_nothing() -> None:
-    """The sandbox has been reported to deny payments that callbacks proved (facts, section 4)."""
+    """The sandbox has been reported to deny payments that callbacks proved (docs/daraja.md, section 4)."""
     paid = apply(make_transaction(state=State.PENDING), seen(), LATER)
     assert apply(paid, FAILED_QUERY, LATER) is paid
 

@@ -115,3 +115,12 @@ def test_the_addresses_are_those_that_may_call() -> None:
     """The page names the addresses from which callbacks are taken, and no others."""
     shown = set(re.findall(r"`(196[0-9.]+)`", _section(6)))
     assert shown == {str(network).removesuffix("/32") for network in SAFARICOM_NETWORKS}
+
+
+def test_no_file_cites_facts_that_are_not_here() -> None:
+    """A comment cites the page, which a reader has."""
+    cited = re.compile(r"\bfacts,\s+(?:#\s+)?sections? [0-9]")
+    this = Path(__file__).name
+    for path in ROOT.glob("**/*"):
+        if path.suffix in (".py", ".md") and path.name != this and ".venv" not in path.parts:
+            assert not cited.search(path.read_text(encoding="utf-8")), path

@@ -37,7 +37,7 @@ from mpesa_stk.errors import (
 _LONGEST_WAIT = 86_400.0
 _WAIT_FOR_PUSH = 120.0
 _ID_START = "ws_CO_"
-# Ids that people mistake for a CheckoutRequestID (facts, sections 3 and 6).
+# Ids that people mistake for a CheckoutRequestID (docs/daraja.md, sections 3 and 6).
 _OTHER_IDS = (
     (re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE), "a transaction_no"),
     (re.compile(r"[0-9a-f]+(?:-[0-9a-f]+)+", re.IGNORECASE), "a MerchantRequestID"),

@@ -1,6 +1,6 @@
 """Who is paid: a paybill or a till. A leaf, pure.
 
-They differ on the wire and cannot be mixed: Daraja answers a mix with 2028 or SFC_IC0003 (facts,
+They differ on the wire and cannot be mixed: Daraja answers a mix with 2028 or SFC_IC0003 (docs/daraja.md,
 section 7).
 """
 

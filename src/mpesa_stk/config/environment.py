@@ -16,7 +16,7 @@ __all__ = [
     "Environment",
 ]
 
-# Safaricom prints these in its public documentation (facts, section 2).
+# Safaricom prints these in its public documentation (docs/daraja.md, section 2).
 SANDBOX_SHORTCODE = "174379"
 SANDBOX_PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"
 SANDBOX_HOST = "sandbox.safaricom.co.ke"

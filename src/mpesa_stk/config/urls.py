@@ -1,6 +1,6 @@
 """Which addresses can work, for Daraja's own endpoints and for callbacks. A leaf, pure.
 
-Safaricom's rules for callback URLs are in its FAQ (facts, section 2): https in production, a
+Safaricom's rules for callback URLs are in its FAQ (docs/daraja.md, section 2): https in production, a
 public host, certain words avoided.
 """
 

@@ -1,8 +1,8 @@
 """Reads the callback that Daraja posts. Pure and total: a typed result or `InvalidCallback`.
 
 Items are found by name, not by position. Paid means proof: exactly one readable receipt and
-amount. A success code without that is `PaymentUnproven`, never an exception (facts, section 6). So is
-a result code that cannot be read: it may have been a success, so it is neither that nor a failure.
+amount. A success code without that is `PaymentUnproven`, never an exception (docs/daraja.md, section 6). So
+is a result code that cannot be read: it may have been a success, so it is neither that nor a failure.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _receipt(value: object) -> str | None:
 
 
 def _amount(value: object) -> Decimal | None:
-    """An amount from a JSON number, or from the string that one test claims (facts, section 6)."""
+    """An amount from a JSON number, or from the string that one test claims (docs/daraja.md, section 6)."""
     if type(value) is int or (type(value) is str and _AMOUNT(value)):
         value = Decimal(value)
     if type(value) is Decimal and value.is_finite() and _LEAST <= value < _TOO_MUCH:

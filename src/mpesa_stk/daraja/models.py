@@ -32,7 +32,7 @@ __all__ = [
 MAX_REFERENCE = 12
 MAX_DESCRIPTION = 13
 _MOST_WORDS = 255
-# Characters such as @ # & are reported to fail in silence (facts, section 2).
+# Characters such as @ # & are reported to fail in silence (docs/daraja.md, section 2).
 _SAFE_TEXT = re.compile(r"[A-Za-z0-9 _./-]*")
 CHECKOUT_ID = re.compile(r"[!-~]{1,128}")
 
@@ -145,7 +145,7 @@ class PushRequest:
 
 @attrs.frozen(kw_only=True)
 class PushAccepted:
-    """Daraja took the push. It does not prove that a prompt appeared (facts, section 3).
+    """Daraja took the push. It does not prove that a prompt appeared (docs/daraja.md, section 3).
 
     Attributes:
         merchant_request_id: Daraja's id of the request.
@@ -184,7 +184,7 @@ class QueryResult:
         result_code: Result of the payment, or None where Daraja named none.
         result_desc: Daraja's words on that.
         not_found: Whether Daraja says that it does not know the id. It says so of a valid id too, if
-            it is asked early, so the status is UNKNOWN and never FAILED (facts, section 4).
+            it is asked early, so the status is UNKNOWN and never FAILED (docs/daraja.md, section 4).
     """
 
     status: QueryStatus

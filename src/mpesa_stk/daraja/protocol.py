@@ -1,9 +1,9 @@
 """Sans-I/O: builds each HTTP request to Daraja, reads each HTTP answer. Pure.
 
 Answers are classified by endpoint, status, code and text together, because the same code means
-different things: ``500.001.1001`` is "pending" on the query and may be a refusal on the push (facts,
-sections 0 and 3). Texts are compared in lower case by what they contain. What a refusal means, and
-which of them prove that no prompt was sent, is in `refusals`.
+different things: ``500.001.1001`` is "pending" on the query and may be a refusal on the push
+(docs/daraja.md, sections 0 and 3). Texts are compared in lower case by what they contain. What a refusal
+means, and which of them prove that no prompt was sent, is in `refusals`.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ NAIROBI = timezone(timedelta(hours=3), "EAT")
 """East Africa Time: +03:00 all year, so no time-zone database is needed."""
 
 DEFAULT_DESCRIPTION = "Payment"
-"""Sent where the caller gave none: one source wants 1 to 13 characters (facts, section 2)."""
+"""Sent where the caller gave none: one source wants 1 to 13 characters (docs/daraja.md, section 2)."""
 
 _DEFAULT_LIFETIME = 3599.0
 _LONGEST_LIFETIME = 86_400.0
 _RENEW_EARLY = 60.0
 _BAD_CREDENTIALS = (400, 401)
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
-# Two answers about an id that Daraja does not know, or does not know yet (facts, section 4).
+# Two answers about an id that Daraja does not know, or does not know yet (docs/daraja.md, section 4).
 _NOT_FOUND = ("invalid checkoutrequestid", "transaction does not exist")
 _PROCESSING = "500.001.1001"
 
@@ -84,7 +84,7 @@ def stk_password(shortcode: str, passkey: str, timestamp: str, /) -> str:
 
 
 def build_token(config: StkConfig, /) -> HttpRequest:
-    """The request for a token: GET with HTTP Basic, v1 only (facts, section 1)."""
+    """The request for a token: GET with HTTP Basic, v1 only (docs/daraja.md, section 1)."""
     credentials = f"{config.consumer_key}:{config.consumer_secret}".encode()
     url = config.environment.token_url
     if "grant_type=" not in url:
@@ -187,7 +187,7 @@ def read_token(response: HttpResponse, /, *, sent_at: float) -> Token:
 
 
 def _lifetime(value: object) -> float:
-    """``expires_in`` is ``"3599"`` or ``3599``; anything unusable counts as 3599 (facts, section 1)."""
+    """Read ``expires_in``: ``"3599"`` or ``3599``, and 3599 if unusable (docs/daraja.md, section 1)."""
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         value = int(value)
     if type(value) is int and value > 0:

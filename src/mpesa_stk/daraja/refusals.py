@@ -42,7 +42,7 @@ __all__ = [
 
 TOO_MANY = 429
 
-# --- the closed list (facts, sections 0, 3 and 8b) -------------------------------------------------
+# --- the closed list (docs/daraja.md, sections 0 and 3) -------------------------------------------------
 
 REFUSING_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 415, 422, TOO_MANY})
 """An error body or a gateway's page refuses under these. Under HTTP 200 a code that begins so does."""
@@ -122,7 +122,7 @@ def payload_of(response: HttpResponse, /) -> Payload:
     """The answer as a JSON object.
 
     Raises:
-        AuthenticationFailed: It is plain text that refuses the token (facts, section 8b).
+        AuthenticationFailed: It is plain text that refuses the token (docs/daraja.md, section 1).
         RateLimited: It asks to slow down.
         GatewayBlocked: It is the page of a firewall or gateway.
         UnexpectedResponse: It is anything else.
@@ -199,7 +199,7 @@ def _retry_after(response: HttpResponse) -> float | None:
 
 
 def refusal(step: str, response: HttpResponse, error: wire.ErrorAnswer, /) -> DarajaError:
-    """The typed error for an error answer (facts, sections 1 and 3).
+    """The typed error for an error answer (docs/daraja.md, sections 1 and 3).
 
     Args:
         step: ``token``, ``push`` or ``query``.
@@ -248,7 +248,7 @@ def wrong_key(
     """The error for refused app credentials, of which Daraja says nothing at all at times.
 
     An empty HTTP 400 is what the token endpoint answers to a wrong key or secret, and to those of the
-    other environment (facts, section 1).
+    other environment (docs/daraja.md, section 1).
     """
     nothing = wire.ErrorAnswer(code=None, message=None, request_id=None)
     return AuthenticationFailed(

@@ -1,6 +1,6 @@
 """The result-code catalogue, as data: what each code means and what may be done about it.
 
-Pure. Source: the collected wire facts, section 5. Evidence is ``official`` where Safaricom's own
+Pure. Source: docs/daraja.md, section 5. Evidence is ``official`` where Safaricom's own
 portal states the code, ``reported`` where only integrators do, ``unknown`` for any other code.
 """
 

@@ -1,7 +1,7 @@
 """The token cache: one token an app, one fetch at a time, for a whole fleet of workers.
 
-A new token may kill the old one (facts, section 1). So workers share a `TokenStore`, one of them fetches
-while the others wait, and a refused token is dropped only if it is still the one that failed.
+A new token may kill the old one (docs/daraja.md, section 1). So workers share a `TokenStore`, one of them
+fetches while the others wait, and a refused token is dropped only if it is still the one that failed.
 """
 
 from __future__ import annotations

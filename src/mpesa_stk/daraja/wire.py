@@ -198,7 +198,7 @@ class QueryBody:
 
 @attrs.frozen(kw_only=True)
 class TokenAnswer:
-    """What the token endpoint answers; `expires_in` is a number or a string (facts, section 1)."""
+    """What the token endpoint answers; `expires_in` is a number or a string (docs/daraja.md, section 1)."""
 
     access_token: str = _wire("access_token", repr=False)
     expires_in: Any = _wire("expires_in", default=None)
@@ -232,7 +232,7 @@ class CallbackBody:
     """``Body.stkCallback``; its code and its metadata are read in `callbacks`.
 
     Of the fields, only the CheckoutRequestID must be there: a callback may be the only evidence of a
-    payment, so what nothing depends on does not spoil it (facts, section 8b).
+    payment, so what nothing depends on does not spoil it (docs/daraja.md, section 6).
     """
 
     checkout_request_id: str = attrs.field(repr=False)
@@ -400,7 +400,7 @@ class ErrorAnswer:
 
 
 def read_error(payload: Mapping[str, Any], /) -> ErrorAnswer | None:
-    """The error in an answer, in any of the four shapes seen (facts, section 3), or None."""
+    """The error in an answer, in any of the four shapes seen (docs/daraja.md, section 3), or None."""
     for code, message, request_id in (
         ("errorCode", "errorMessage", "requestId"),
         ("ErrorCode", "ErrorMessage", "RequestID"),

@@ -230,8 +230,9 @@ class UnlimitedQueryBudget:
 def pace_for(environment: Environment, /) -> QueryPace | None:
     """How fast an environment may be asked, or None where there is no limit.
 
-    The sandbox allows about five queries a minute, one at a time (facts, sections 0 and 4). The limit of
-    production is not known (facts, section 9): begin with one a second, and learn from refusals.
+    The sandbox allows about five queries a minute, one at a time (docs/daraja.md, sections 0 and 4). The
+    limit of production is not known (docs/daraja.md, section 9): begin with one a second, and learn from
+    refusals.
     """
     if environment.is_loopback:
         return None

@@ -184,8 +184,8 @@ class CallbackIntake:
     def _keep_unread(self, body: bytes, claimed: Transaction) -> CallbackReceipt:
         """Keep a genuine body that cannot be read, and have the payment asked about and looked at.
 
-        Daraja was seen to post a callback once and never again (facts, section 8b), so that this may be
-        all that is ever heard.
+        Daraja was seen to post a callback once and never again (docs/daraja.md, section 6), so that this
+        may be all that is ever heard.
         """
         self._keep(body, None, claimed.transaction_no, _UNREADABLE)
         after = self._ledger.advance(claimed, Doubted(reason=_UNREADABLE))

@@ -21,11 +21,11 @@ __all__ = [
 ]
 
 EXPIRE_AFTER = timedelta(minutes=15)
-"""How long an open payment is followed. A prompt lives about a minute (facts, section 6)."""
+"""How long an open payment is followed. A prompt lives about a minute (docs/daraja.md, section 6)."""
 PROMPT_LIVES = timedelta(minutes=5)
-"""No prompt lives longer: the longest that is reported is three minutes (facts, section 6)."""
+"""No prompt lives longer: the longest that is reported is three minutes (docs/daraja.md, section 6)."""
 FIRST_QUERY = 20.0
-"""Seconds after which an open payment is asked about for the first time (facts, section 0)."""
+"""Seconds after which an open payment is asked about for the first time (docs/daraja.md, section 0)."""
 SLOWEST_QUERY = 300.0
 """Most seconds between two looks at an open payment that has not expired."""
 _SLOWEST_LATE_QUERY = 3600.0

@@ -1,7 +1,7 @@
 """Differences between a request and Daraja's own pages. Pure.
 
-Advice does not change the answer: clients in production send such bodies, and Daraja takes them (facts,
-sections 2 and 8b). The journal and the page show the advice.
+Advice does not change the answer: clients in production send such bodies, and Daraja takes them
+(docs/daraja.md, section 2). The journal and the page show the advice.
 """
 
 from __future__ import annotations

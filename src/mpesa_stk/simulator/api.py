@@ -1,6 +1,6 @@
 """The three endpoints of the simulated Daraja: token, push and status query. Pure.
 
-Codes, texts and statuses are Daraja's own (facts, sections 1 to 4 and 8b).
+Codes, texts and statuses are Daraja's own (docs/daraja.md, sections 1 to 4).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _ACCEPTED = "Success. Request accepted for processing"
 _QUERY_ACCEPTED = "The service request has been accepted successsfully"
 _BEING_PROCESSED = "The transaction is being processed"
 _STILL_PROCESSING = "The transaction is still under processing"
-# A push that does not fit the merchant's account is accepted, and then fails (facts, sections 5 and 7).
+# A push that does not fit the merchant's account is accepted, and then fails (docs/daraja.md, sections 5
+# and 7).
 _MISDIRECTED = Scenario(outcome=NOT_PERMITTED)
 _TOKEN_LETTERS = string.ascii_letters + string.digits
 _HEX = "0123456789abcdef"
@@ -50,7 +51,7 @@ _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
 class TokenRegistry:
     """Keep the issued tokens.
 
-    A new token makes the older ones invalid, as Daraja's own pages say (facts, section 1).
+    A new token makes the older ones invalid, as Daraja's own pages say (docs/daraja.md, section 1).
     """
 
     def __init__(self, *, lifetime: int, one_at_a_time: bool) -> None:
@@ -271,7 +272,7 @@ class Endpoints:
         return self._refuse(200 if pending is Pending.NO_TEXT_200 else 500, LOCKED_CODE, "")
 
     def _is_too_soon(self, scenario: Scenario) -> bool:
-        """Whether a query exceeds the limit. Two in quick succession do (facts, section 4)."""
+        """Whether a query exceeds the limit. Two in quick succession do (docs/daraja.md, section 4)."""
         now = self._clock.monotonic()
         limit = scenario.queries_a_minute
         last = self._last_query

@@ -1,7 +1,7 @@
 """Faults of Daraja, its gateway and the network, as data. Pure.
 
-A fault takes the place of one answer. Codes, texts and statuses are Daraja's own (facts, sections 1, 3, 4
-and 8b).
+A fault takes the place of one answer. Codes, texts and statuses are Daraja's own (docs/daraja.md,
+sections 1, 3 and 4).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MOST_SECONDS = 3600.0
 """Longest delay of a slow answer."""
 LOCKED_CODE = "500.001.1001"
 LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
-# For an id that Daraja does not know, or does not know yet (facts, section 4).
+# For an id that Daraja does not know, or does not know yet (docs/daraja.md, section 4).
 NO_SUCH_ID = "The transaction does not Exist"
 _JSON = {"content-type": "application/json"}
 

@@ -1,4 +1,4 @@
-"""Post one callback as Daraja does: once, and without following a redirect (facts, sections 6 and 8b)."""
+"""Post one callback as Daraja does: once, and without following a redirect (docs/daraja.md, section 6)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import attrs
 from mpesa_stk.config.urls import host_of
 
 CALLBACK_TIMEOUT = 5.0
-"""Seconds that a receiver has to answer (facts, section 6)."""
+"""Seconds that a receiver has to answer (docs/daraja.md, section 6)."""
 _MOST_READ = 8192
 
 # Words for each error. The first match counts. An address is a secret of the payment, so it is left out.

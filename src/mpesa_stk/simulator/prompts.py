@@ -1,6 +1,6 @@
 """Prompts on phones and their callbacks, as values. Pure.
 
-The callback of a paid prompt has the form of Safaricom's own sample (facts, section 6).
+The callback of a paid prompt has the form of Safaricom's own sample (docs/daraja.md, section 6).
 """
 
 from __future__ import annotations

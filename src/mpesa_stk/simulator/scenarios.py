@@ -1,7 +1,8 @@
 """Scenarios: what happens after a push, as data. Pure.
 
 An `Outcome` is the way in which a prompt ends. A `Scenario` is an outcome with its delays, its callbacks
-and its faults. Each ready scenario has a test phone. Codes and texts are Daraja's own (facts, section 5).
+and its faults. Each ready scenario has a test phone. Codes and texts are Daraja's own (docs/daraja.md,
+section 5).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import attrs
 from mpesa_stk.simulator.faults import FAULTS
 
 PROMPT_LIFE = 60.0
-"""Seconds for which a prompt waits for its customer (facts, section 6)."""
+"""Seconds for which a prompt waits for its customer (docs/daraja.md, section 6)."""
 
 PIN = "1234"
 """The PIN of every simulated customer."""
@@ -87,7 +88,7 @@ OUTCOMES: Mapping[str, Outcome] = MappingProxyType(
 
 
 class Shape(Enum):
-    """The form of a payment's callback (facts, section 6)."""
+    """The form of a payment's callback (docs/daraja.md, section 6)."""
 
     PLAIN = "plain"
     MASKED_PHONE = "masked-phone"
@@ -97,7 +98,7 @@ class Shape(Enum):
 
 
 class Pending(Enum):
-    """The answer of a status query while the prompt is open (facts, section 4)."""
+    """The answer of a status query while the prompt is open (docs/daraja.md, section 4)."""
 
     ERROR_500 = "500"
     CODE_4999 = "4999"

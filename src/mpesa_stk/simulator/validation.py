@@ -1,8 +1,8 @@
 """The rules for the fields and headers of a request. Pure.
 
-A request is refused only for a reason for which Daraja is known to refuse it (facts, sections 1 to 4 and
-8b). Other differences are in `advice`. The client has its own rules, except for addresses: so a mistake
-in the client shows here.
+A request is refused only for a reason for which Daraja is known to refuse it (docs/daraja.md,
+sections 1 to 4). Other differences are in `advice`. The client has its own rules, except for addresses: so
+a mistake in the client shows here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Rule = Callable[[object], bool]
 
 _MAX_AMOUNT = 250_000
 # The limit of the description is not known: clients in production send 20 characters. Daraja's refusal
-# calls it Remarks (facts, section 8b), and Daraja's other APIs limit Remarks to 100 characters.
+# calls it Remarks (docs/daraja.md, section 2), and Daraja's other APIs limit Remarks to 100 characters.
 _MAX_REMARKS = 100
 _MAX_SHORT = 1024
 _MOST_DIGITS = 20
@@ -127,7 +127,7 @@ QUERY_FIELDS: Mapping[str, Rule] = MappingProxyType(
 )
 """The fields of a status query and their rules."""
 
-# Name of the description in Daraja's refusal (facts, section 8b).
+# Name of the description in Daraja's refusal (docs/daraja.md, section 2).
 _CALLED = {"TransactionDesc": "Remarks"}
 
 

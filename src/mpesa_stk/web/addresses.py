@@ -22,7 +22,7 @@ __all__ = [
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Safaricom's going-live page, as re-checked by integrators on 2026-08-08 (facts, section 6).
+# Safaricom's going-live page, as re-checked by integrators on 2026-08-08 (docs/daraja.md, section 6).
 _OFFICIAL = (
     "196.201.214.200",
     "196.201.214.206",
