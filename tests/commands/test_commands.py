@@ -19,7 +19,7 @@ from mpesa_stk.commands import explain
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.explain import explain_transaction
 from mpesa_stk.daraja.results import CATALOGUE
-from mpesa_stk.payments.events import Signal
+from mpesa_stk.payments.events import Meaning
 from mpesa_stk.payments.state import HistoryEntry
 from mpesa_stk.simulator import Scenario, SimulatorServer
 from mpesa_stk.stores.sql import SqlTransactionStore
@@ -546,7 +546,7 @@ def test_a_code_that_cannot_be_one(capsys: pytest.CaptureFixture[str], code: str
 # --- explain a stored payment -----------------------------------------------------------------------------
 
 
-def past(event: Signal, state: TransactionState, code: str | None = None) -> HistoryEntry:
+def past(event: Meaning, state: TransactionState, code: str | None = None) -> HistoryEntry:
     """A line of a history."""
     return HistoryEntry(at=START, event=event.value, code=code, state=state)
 
@@ -583,9 +583,9 @@ DECLINED = make_transaction(
     result_code="1037",
     needs_review="query says paid after a callback's failure",
     history=(
-        past(Signal.ACCEPTED, TransactionState.PENDING),
-        past(Signal.NOTHING_NEW, TransactionState.PENDING, "NotSent"),
-        past(Signal.NOT_PAID, TransactionState.FAILED, "1037"),
+        past(Meaning.ACCEPTED, TransactionState.PENDING),
+        past(Meaning.NOTHING_NEW, TransactionState.PENDING, "NotSent"),
+        past(Meaning.NOT_PAID, TransactionState.FAILED, "1037"),
     ),
 )
 
@@ -740,7 +740,7 @@ def test_a_database_without_tables(capsys: pytest.CaptureFixture[str], tmp_path:
         ),
         ({"state": TransactionState.REJECTED}, "refusal       no code: no reason"),
         (
-            {"history": (past(Signal.REFUSED, TransactionState.REJECTED, "500.001.1001"),)},
+            {"history": (past(Meaning.REFUSED, TransactionState.REJECTED, "500.001.1001"),)},
             (
                 "2026-11-23 09:00:00 EAT  the push was refused and reached no phone (500.001.1001) "
                 "-> REJECTED"
@@ -769,7 +769,7 @@ def test_the_explanation_of_a_payment(changes: dict[str, Any], line: str) -> Non
 
 def test_every_event_has_words() -> None:
     """No line of a history has to be read as a constant."""
-    assert explain._EVENTS.keys() == {signal.value for signal in Signal}
+    assert explain._EVENTS.keys() == {signal.value for signal in Meaning}
     assert explain._MEANINGS.keys() == explain._NEXT_STEPS.keys() == set(TransactionState)
 
 

@@ -28,7 +28,7 @@ from mpesa_stk import (
     WebRequest,
     parse_callback,
 )
-from mpesa_stk.payments.events import Signal
+from mpesa_stk.payments.events import Meaning
 from mpesa_stk.simulator import Scenario
 from support import ACCOUNTS
 
@@ -337,7 +337,7 @@ class Scene:
             if isinstance(said, PaymentConfirmed):
                 noted = payment.receipt_number == said.receipt_number
             else:
-                noted = (Signal.NOT_PAID.value, said.result.code) in written
+                noted = (Meaning.NOT_PAID.value, said.result.code) in written
                 noted = noted and not isinstance(said, PaymentUnproven)
             if not noted and body not in [one.body for one in kept]:
                 yield "I4: an acknowledged callback is lost"

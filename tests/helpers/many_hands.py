@@ -211,7 +211,9 @@ class World:
 
     def answer_push(self, account: str, body: dict[str, Any]) -> HttpResponse:
         """Prompt a customer, or refuse; answer, or do not."""
-        ways = ["taken"] * 6 + ["refused"] * 3 + ["lost", "not there", "overtaken", "503", "slow"]
+        ways = (
+            ["take_slot"] * 6 + ["refused"] * 3 + ["lost", "not there", "overtaken", "503", "slow"]
+        )
         way = self.chance.choice(ways)
         if way == "refused":
             return refusal("400.002.02", "Bad Request - Invalid Amount", 400)

@@ -25,8 +25,8 @@ from mpesa_stk.payments.budget import (
     UnlimitedQueryBudget,
     budget_for,
     pace_for,
-    slowed,
-    taken,
+    slow_down,
+    take_slot,
 )
 from support import START
 
@@ -41,7 +41,7 @@ def after(seconds: float) -> datetime:
 
 def wait_after(state: BudgetState, now: datetime, pace: QueryPace = FIVE) -> float:
     """How long to wait for the next query."""
-    return taken(state, pace, now)[1]
+    return take_slot(state, pace, now)[1]
 
 
 def test_one_query_then_a_pause() -> None:
@@ -64,9 +64,9 @@ def test_idleness_saves_nothing_up() -> None:
 
 def test_a_refused_query_changes_nothing() -> None:
     """Asking often does not move the moment away, and gives nothing to store."""
-    state, wait = taken(None, FIVE, START)
+    state, wait = take_slot(None, FIVE, START)
     assert (state, wait) == (BudgetState(next_at=after(12), interval=12.0), 0.0)
-    again, wait = taken(state, FIVE, after(3))
+    again, wait = take_slot(state, FIVE, after(3))
     assert again is state
     assert wait == 9.0
 
@@ -101,7 +101,7 @@ def test_complaints_halve_the_pace_down_to_its_floor() -> None:
     state: BudgetState | None = None
     intervals = []
     for number in range(8):
-        state = slowed(state, pace, after(100 * number), 0.0)
+        state = slow_down(state, pace, after(100 * number), 0.0)
         intervals.append(round(state.interval, 3))
     assert intervals == [2, 4, 8, 16, 32, 60, 60, 60]
 
@@ -109,11 +109,11 @@ def test_complaints_halve_the_pace_down_to_its_floor() -> None:
 def test_complaints_of_queries_under_way_together_count_once() -> None:
     """Five workers that are refused at once do not slow the app by a factor of thirty-two."""
     pace = QueryPace(per_minute=60)
-    first = slowed(None, pace, START, 0.0)
-    second = slowed(first, pace, after(9), 30.0)
+    first = slow_down(None, pace, START, 0.0)
+    second = slow_down(first, pace, after(9), 30.0)
     assert (second.interval, second.slowed_at) == (first.interval, first.slowed_at)
     assert second.next_at == after(39)
-    third = slowed(second, pace, after(10), 0.0)
+    third = slow_down(second, pace, after(10), 0.0)
     assert third.interval == pytest.approx(4.0, rel=0.05)
     assert third.next_at == after(39)
 
@@ -133,10 +133,10 @@ def test_complaints_without_end_do_not_stop_the_queries() -> None:
 def test_the_pace_recovers_by_the_clock() -> None:
     """What was halved twice is itself again after two recoveries, and never faster."""
     pace = QueryPace(per_minute=60, recovery=300)
-    state = slowed(slowed(None, pace, START, 0.0), pace, after(10), 0.0)
+    state = slow_down(slow_down(None, pace, START, 0.0), pace, after(10), 0.0)
     steps = []
     for seconds in (310, 610, 10_000):
-        asked, wait = taken(state, pace, after(seconds))
+        asked, wait = take_slot(state, pace, after(seconds))
         assert wait == 0.0
         steps.append(round((asked.next_at - after(seconds)).total_seconds(), 1))
     assert steps == [2.0, 1.0, 1.0]
@@ -144,16 +144,16 @@ def test_the_pace_recovers_by_the_clock() -> None:
 
 def test_a_clock_that_was_wrong_blocks_nobody() -> None:
     """A moment that no rule can have set does not count."""
-    state, _ = taken(None, FIVE, after(86_400))
+    state, _ = take_slot(None, FIVE, after(86_400))
     assert wait_after(state, START) == 0.0
-    behind = slowed(slowed(None, FIVE, after(100), 0.0), FIVE, START, 0.0)
+    behind = slow_down(slow_down(None, FIVE, after(100), 0.0), FIVE, START, 0.0)
     assert behind.next_at <= after(3600)
     assert wait_after(behind, START) > 0.0
 
 
 def test_daraja_cannot_stop_the_queries_for_longer_than_an_hour() -> None:
     """A Retry-After of eleven days is cut down."""
-    assert wait_after(slowed(None, FIVE, START, 999_999.0), START) == 3600.0
+    assert wait_after(slow_down(None, FIVE, START, 999_999.0), START) == 3600.0
 
 
 @given(
@@ -172,14 +172,14 @@ def test_no_two_queries_are_closer_than_the_pace(
     for pause, complains, retry_after in steps:
         seconds += pause
         if complains:
-            state = slowed(state, pace, after(seconds), retry_after)
+            state = slow_down(state, pace, after(seconds), retry_after)
             assert state.interval <= 60 / pace.slowest
             # Complaints that come together make one pause, or as long a one as they ask for.
             first = state.slowed_at == after(seconds)
             pause_of_it = max(retry_after, 60 / per_minute if first else 0.0)
             free_at = max(free_at, seconds + pause_of_it)
             continue
-        state, wait = taken(state, pace, after(seconds))
+        state, wait = take_slot(state, pace, after(seconds))
         assert 0 <= wait <= 3600
         if wait == 0:
             assert seconds >= free_at - 1e-5

@@ -1,4 +1,4 @@
-"""`process_due`: orphans, queries, expiry, delivery; and the ledger's races.
+"""`process_due`: orphans, queries, expiry, delivery; and the recorder's races.
 
 How it shares a budget of queries, and what many workers do to each other, is in `test_due_workers`.
 """

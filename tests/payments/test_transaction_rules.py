@@ -26,15 +26,15 @@ from mpesa_stk.payments.transaction import (
     MAX_HISTORY,
     TRANSITIONS,
     apply,
+    meaning_of,
     news_of,
-    signal_of,
 )
 from support import CHECKOUT_ID, MERCHANT_ID, START, accepted, callback, make_transaction
 
 State = TransactionState
 LATER = START + timedelta(seconds=30)
 OVER = START + timedelta(minutes=15)
-TIME_UP = events.TimeUp(answered=True)
+TIME_UP = events.Expired(answered=True)
 REFUSED = events.PushRefused(
     code="400.002.02", reason="DarajaError", expires_at=make_transaction().expires_at
 )
@@ -342,7 +342,7 @@ def test_payment_that_expires_without_an_answer_needs_review(
 ) -> None:
     """That it is still being processed is no answer, and neither is a refusal of the query."""
     before = make_transaction(state=State.PENDING)
-    after = apply(before, events.TimeUp(answered=answered), OVER)
+    after = apply(before, events.Expired(answered=answered), OVER)
     assert (after.state, after.needs_review) == (State.EXPIRED, review)
     assert apply(after, PAID_QUERY, OVER).needs_review is None
 
@@ -405,7 +405,7 @@ def test_late_answer_of_a_slow_worker_still_counts() -> None:
 def test_refusal_of_an_earlier_try_is_not_of_this_one() -> None:
     """Not even if the clock stood still, so that both tries began at the same moment."""
     refused = apply(make_transaction(), REFUSED, START)
-    again = events.TryAgain(expires_at=refused.expires_at, due_at=LATER)
+    again = events.KeyReused(expires_at=refused.expires_at, due_at=LATER)
     anew = apply(refused, again, START)
     assert (refused.state, anew.state) == (State.REJECTED, State.CREATED)
     assert apply(anew, REFUSED, LATER) is anew
@@ -422,7 +422,7 @@ def test_push_answer_after_an_early_callback_adds_darajas_words_only() -> None:
 
 def test_same_key_starts_only_a_rejected_payment_again() -> None:
     """Every other state ignores it."""
-    again = events.TryAgain(expires_at=LATER, due_at=LATER)
+    again = events.KeyReused(expires_at=LATER, due_at=LATER)
     for state in set(State) - {State.REJECTED}:
         before = make_transaction(state=state)
         assert apply(before, again, START) is before
@@ -470,7 +470,7 @@ def test_failed_report_comes_again_unless_another_worker_made_it() -> None:
 
 def test_table_names_every_signal_and_leaves_success_alone() -> None:
     """No row leads out of SUCCEEDED, and no signal is missing."""
-    assert set(TRANSITIONS) == set(events.Signal)
+    assert set(TRANSITIONS) == set(events.Meaning)
     assert all(State.SUCCEEDED not in row for row in TRANSITIONS.values())
 
 
@@ -501,9 +501,9 @@ EVENTS = st.one_of(
             taken(),
             taken("ws_CO_other"),
             REFUSED,
-            events.OutcomeLost(reason="time-out", next_due=LATER),
+            events.PushOutcomeLost(reason="time-out", next_due=LATER),
             events.WorkerDied(next_due=LATER),
-            events.TryAgain(expires_at=LATER, due_at=LATER),
+            events.KeyReused(expires_at=LATER, due_at=LATER),
             seen(),
             seen(amount=99),
             seen(receipt="OTHER12345"),
@@ -515,7 +515,7 @@ EVENTS = st.one_of(
             FAILED_QUERY,
             events.Doubted(reason="callback has the receipt_number of another payment"),
             TIME_UP,
-            events.TimeUp(answered=False),
+            events.Expired(answered=False),
             events.IdLearnt(checkout_request_id=CHECKOUT_ID),
             events.IdLearnt(checkout_request_id="ws_CO_other"),
             seen(MerchantRequestID="1-2-3"),
@@ -555,7 +555,7 @@ class AnyLife(RuleBasedStateMachine):
         self.now += timedelta(seconds=pause)
         before = self.payment
         self.payment = apply(before, event, self.now)
-        signal = signal_of(before, event, self.now)
+        signal = meaning_of(before, event, self.now)
         expected = TRANSITIONS[signal].get(before.state, before.state)
         assert self.payment.state is expected
         assert apply(self.payment, event, self.now) is self.payment or isinstance(event, REPEATED)

@@ -16,7 +16,7 @@ from mpesa_stk.commands.payment import query_report
 from mpesa_stk.commands.report import advice
 from mpesa_stk.daraja.protocol import NAIROBI
 from mpesa_stk.daraja.results import CATALOGUE, Language, Result, explain
-from mpesa_stk.payments.events import Signal
+from mpesa_stk.payments.events import Meaning
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.privacy import clean_text, mask_phone
@@ -238,21 +238,21 @@ _NEXT_STEPS: Mapping[TransactionState, str] = {
 }
 
 _EVENTS: Mapping[str, str] = {
-    Signal.ACCEPTED.value: "Daraja took the push and asks the customer",
-    Signal.REFUSED.value: "the push was refused and reached no phone",
-    Signal.LOST.value: "the push was sent, and its answer was lost",
-    Signal.ORPHANED.value: "the worker that was to push it died",
-    Signal.AGAIN.value: "the same payment was asked for again",
-    Signal.LINKED.value: "the caller proved which prompt is its own",
-    Signal.ASKING.value: "a page wanted to know, so Daraja was asked",
-    Signal.PAID.value: "the callback brought the receipt",
-    Signal.NOT_PAID.value: "the callback says that it was not paid",
-    Signal.UNPROVEN.value: "a callback claims success and proves nothing",
-    Signal.CONTRADICTED.value: "Daraja contradicts what was known, so it settled nothing",
-    Signal.QUERY_PAID.value: "the status query says that it was paid",
-    Signal.QUERY_NOT_PAID.value: "the status query says that it was not paid",
-    Signal.NOTHING_NEW.value: "nothing new could be learnt",
-    Signal.TIME_UP.value: "nobody could tell in time, so it was given up",
-    Signal.REPORTED.value: "your code was told of the outcome",
-    Signal.REPORT_FAILED.value: "your code could not be told of the outcome",
+    Meaning.ACCEPTED.value: "Daraja took the push and asks the customer",
+    Meaning.REFUSED.value: "the push was refused and reached no phone",
+    Meaning.LOST.value: "the push was sent, and its answer was lost",
+    Meaning.ORPHANED.value: "the worker that was to push it died",
+    Meaning.AGAIN.value: "the same payment was asked for again",
+    Meaning.LINKED.value: "the caller proved which prompt is its own",
+    Meaning.ASKING.value: "a page wanted to know, so Daraja was asked",
+    Meaning.PAID.value: "the callback brought the receipt",
+    Meaning.NOT_PAID.value: "the callback says that it was not paid",
+    Meaning.UNPROVEN.value: "a callback claims success and proves nothing",
+    Meaning.CONTRADICTED.value: "Daraja contradicts what was known, so it settled nothing",
+    Meaning.QUERY_PAID.value: "the status query says that it was paid",
+    Meaning.QUERY_NOT_PAID.value: "the status query says that it was not paid",
+    Meaning.NOTHING_NEW.value: "nothing new could be learnt",
+    Meaning.TIME_UP.value: "nobody could tell in time, so it was given up",
+    Meaning.REPORTED.value: "your code was told of the outcome",
+    Meaning.REPORT_FAILED.value: "your code could not be told of the outcome",
 }

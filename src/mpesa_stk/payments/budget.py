@@ -26,8 +26,8 @@ __all__ = [
     "UnlimitedQueryBudget",
     "budget_for",
     "pace_for",
-    "slowed",
-    "taken",
+    "slow_down",
+    "take_slot",
 ]
 
 _LONGEST_WAIT = 3600.0
@@ -85,7 +85,7 @@ class BudgetState:
     slowed_at: datetime | None = None
 
 
-def taken(
+def take_slot(
     state: BudgetState | None, pace: QueryPace, now: datetime, /
 ) -> tuple[BudgetState, float]:
     """Ask for one query.
@@ -108,7 +108,7 @@ def taken(
     return attrs.evolve(state, next_at=now + timedelta(seconds=interval)), 0.0
 
 
-def slowed(
+def slow_down(
     state: BudgetState | None, pace: QueryPace, now: datetime, retry_after: float, /
 ) -> BudgetState:
     """Daraja complained: nobody asks until it allows it, and the pace is halved.
@@ -207,13 +207,13 @@ class MemoryQueryBudget:
     def take(self, app: str, now: datetime, /) -> float:
         """Ask for one status query."""
         with self._lock():
-            self._states[app], wait = taken(self._states.get(app), self._pace, now)
+            self._states[app], wait = take_slot(self._states.get(app), self._pace, now)
             return wait
 
     def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
         """Daraja refused a query because of too many."""
         with self._lock():
-            self._states[app] = slowed(self._states.get(app), self._pace, now, retry_after)
+            self._states[app] = slow_down(self._states.get(app), self._pace, now, retry_after)
 
 
 class UnlimitedQueryBudget:

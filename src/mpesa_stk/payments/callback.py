@@ -11,19 +11,19 @@ from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.models import CallbackResult
 from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallback, StoreError
 from mpesa_stk.hooks import Event, log_trouble
-from mpesa_stk.payments.events import CallbackSeen, Doubted, Signal
+from mpesa_stk.payments.events import CallbackSeen, Doubted, Meaning
 from mpesa_stk.payments.evidence import contradiction
-from mpesa_stk.payments.recorder import Ledger
+from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.signing import is_genuine, transaction_no_of
 from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import Transaction, signal_of
+from mpesa_stk.payments.transaction import Transaction, meaning_of
 from mpesa_stk.privacy import mask_checkout_id
 
-__all__ = ["CallbackIntake", "CallbackOutcome", "CallbackReceipt"]
+__all__ = ["CallbackHandler", "CallbackOutcome", "CallbackReceipt"]
 
 MOST_KEPT = 20
 """Most callbacks that are kept for one payment, and for one CheckoutRequestID."""
-_DOUBTFUL = (Signal.CONTRADICTED, Signal.UNPROVEN)
+_DOUBTFUL = (Meaning.CONTRADICTED, Meaning.UNPROVEN)
 _UNREADABLE = "callback cannot be read"
 
 
@@ -76,21 +76,21 @@ class _Judgement:
         return CallbackOutcome.NOTED
 
 
-class CallbackIntake:
-    """Takes callbacks into a ledger."""
+class CallbackHandler:
+    """Handles callbacks: proves whose they are, keeps the evidence, settles the payment."""
 
-    def __init__(self, ledger: Ledger, secrets: tuple[str, ...]) -> None:
-        self._ledger = ledger
-        self._store = ledger.store
+    def __init__(self, recorder: Recorder, secrets: tuple[str, ...]) -> None:
+        self._recorder = recorder
+        self._store = recorder.store
         self._secrets = secrets
 
-    def take(self, body: bytes, token: str | None) -> CallbackReceipt:
+    def handle(self, body: bytes, token: str | None) -> CallbackReceipt:
         """Take one callback; see `Payments.handle_callback`."""
         try:
             claimed = self.payment_of(token) if self._secrets else None
             receipt, result = self._received(body, claimed)
         except (CallbackRefused, InvalidCallback) as error:
-            self._ledger.notify(
+            self._recorder.notify(
                 Event(kind="callback", outcome="refused", error=type(error).__name__)
             )
             raise
@@ -136,7 +136,7 @@ class CallbackIntake:
 
     def _notify(self, receipt: CallbackReceipt, result: CallbackResult | None) -> None:
         known = receipt.transaction
-        self._ledger.notify(
+        self._recorder.notify(
             Event(
                 kind="callback",
                 outcome=receipt.outcome.value,
@@ -188,7 +188,7 @@ class CallbackIntake:
         may be all that is ever heard.
         """
         self._keep(body, None, claimed.transaction_no, _UNREADABLE)
-        after = self._ledger.advance(claimed, Doubted(reason=_UNREADABLE))
+        after = self._recorder.record(claimed, Doubted(reason=_UNREADABLE))
         return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=after)
 
     def _place(
@@ -214,26 +214,26 @@ class CallbackIntake:
         `body` is None if it is kept already.
         """
         event: CallbackSeen | Doubted = CallbackSeen(result=result)
-        now = self._ledger.clock.now()
+        now = self._recorder.clock.now()
         reason = contradiction(known, result, now) or "success without proof"
-        if signal_of(known, event, now) not in _DOUBTFUL:
+        if meaning_of(known, event, now) not in _DOUBTFUL:
             try:
-                before, after = self._ledger.step(known, event)
+                before, after = self._recorder.change(known, event)
             except DuplicateTransaction as error:
                 reason = f"callback has the {error.field} of another payment"
                 event = Doubted(reason=reason)
             else:
                 # Doubtful all the same if another callback was faster and they disagree, or by the time
                 # of day at which it was applied.
-                now = self._ledger.clock.now() if after is before else after.updated
-                doubtful = signal_of(before, event, now) in _DOUBTFUL
+                now = self._recorder.clock.now() if after is before else after.updated
+                doubtful = meaning_of(before, event, now) in _DOUBTFUL
                 if doubtful and body is not None:
                     reason = contradiction(before, result, now) or reason
                     self._keep(body, result.checkout_request_id, known.transaction_no, reason)
                 return _Judgement(before=before, after=after, doubtful=doubtful)
         if body is not None:
             self._keep(body, result.checkout_request_id, known.transaction_no, reason)
-        before, after = self._ledger.step(known, event)
+        before, after = self._recorder.change(known, event)
         return _Judgement(before=before, after=after, doubtful=True)
 
     def _keep(
@@ -253,7 +253,7 @@ class CallbackIntake:
             callback_id=_callback_id(body, checkout_request_id or transaction_no or ""),
             body=body,
             reason=reason,
-            received=self._ledger.clock.now(),
+            received=self._recorder.clock.now(),
             checkout_request_id=checkout_request_id,
             transaction_no=transaction_no,
         )

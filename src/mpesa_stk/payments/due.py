@@ -28,17 +28,17 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.budget import QueryBudget
-from mpesa_stk.payments.callback import CallbackIntake
+from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.events import (
     Deferred,
+    Expired,
+    Meaning,
     QuerySeen,
     Reported,
     ReportFailed,
-    Signal,
-    TimeUp,
     WorkerDied,
 )
-from mpesa_stk.payments.recorder import Ledger
+from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import (
     KEEP_ASKING,
     LONGEST_RETRY_AFTER,
@@ -129,14 +129,14 @@ class DueWork:
     def __init__(
         self,
         *,
-        ledger: Ledger,
-        intake: CallbackIntake,
+        recorder: Recorder,
+        callbacks: CallbackHandler,
         client: StkClient,
         budget: QueryBudget,
         callback_retention: timedelta,
     ) -> None:
-        self._ledger = ledger
-        self._intake = intake
+        self._recorder = recorder
+        self._callbacks = callbacks
         self._client = client
         self._budget = budget
         self._app = client.app
@@ -153,12 +153,12 @@ class DueWork:
         stop: Callable[[], bool],
     ) -> DueReport:
         """Do one batch; see `Payments.process_due`."""
-        clock = self._ledger.clock
+        clock = self._recorder.clock
         # No payment of the batch may be taken by another worker before this one is through.
         lease = timedelta(seconds=deadline + self._client.config.total_timeout + _LEASE_MARGIN)
         batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally
-        store = self._ledger.store
+        store = self._recorder.store
         rest = _in_order(store.claim_due(clock.now(), limit, lease, self._accounts))
         tally["claimed"] = len(rest)
         try:
@@ -179,12 +179,12 @@ class DueWork:
 
     def _purge(self) -> int:
         """Forget kept callbacks that are too old: few at once, and seldom."""
-        clock = self._ledger.clock
+        clock = self._recorder.clock
         if clock.monotonic() < self._purge_at:
             return 0
         before = clock.now() - self._callback_retention
         try:
-            purged = self._ledger.store.purge_callbacks(before, _PURGED_AT_ONCE)
+            purged = self._recorder.store.purge_callbacks(before, _PURGED_AT_ONCE)
         except StoreError as error:
             log_trouble("purge_failed", error=type(error).__name__)
             purged = 0
@@ -193,10 +193,10 @@ class DueWork:
         return purged
 
     def _release(self, transactions: list[Transaction]) -> None:
-        now = self._ledger.clock.now()
+        now = self._recorder.clock.now()
         for transaction in transactions:
             with contextlib.suppress(StoreError):  # its lease brings it back
-                self._ledger.put_back(transaction, now)
+                self._recorder.release(transaction, now)
 
     def _do(self, transaction: Transaction, batch: _Batch) -> None:
         """Do what is due for one payment; whatever fails, the others are done."""
@@ -217,28 +217,28 @@ class DueWork:
     def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
         """Bring a payment forward: kept callbacks, which may prove more than is stored, then the query."""
         if transaction.state.settled:
-            return self._intake.apply_kept(transaction)
-        ledger = self._ledger
+            return self._callbacks.apply_kept(transaction)
+        recorder = self._recorder
         if transaction.state is TransactionState.CREATED:
-            died = WorkerDied(next_due=ledger.next_query(transaction))
-            transaction = ledger.advance(transaction, died)
-        transaction = self._intake.apply_kept(transaction)
+            died = WorkerDied(next_due=recorder.next_query(transaction))
+            transaction = recorder.record(transaction, died)
+        transaction = self._callbacks.apply_kept(transaction)
         if not transaction.state.settled:
-            overdue = ledger.clock.now() >= transaction.expires_at
+            overdue = recorder.clock.now() >= transaction.expires_at
             transaction, heard = self._look(transaction, batch)
             if overdue and heard is not _Heard.NOTHING and not transaction.state.settled:
-                over = TimeUp(answered=heard is _Heard.ANSWER)
-                transaction = ledger.advance(transaction, over)
+                over = Expired(answered=heard is _Heard.ANSWER)
+                transaction = recorder.record(transaction, over)
                 batch.tally["expired"] += transaction.state is TransactionState.EXPIRED
         batch.tally["settled"] += transaction.state.settled
         return transaction
 
     def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, _Heard]:
         """Ask Daraja if that is possible and the budget allows it; say when to look again."""
-        ledger = self._ledger
+        recorder = self._recorder
         if transaction.checkout_request_id is None:
-            nothing = Deferred(reason="no id to ask by", next_due=ledger.next_query(transaction))
-            return ledger.advance(transaction, nothing), _Heard.ANSWER
+            nothing = Deferred(reason="no id to ask by", next_due=recorder.next_query(transaction))
+            return recorder.record(transaction, nothing), _Heard.ANSWER
         wait = self._wait_for_budget(batch)
         if wait > 0:
             # Those behind it wait longer, or all would come back for each single query: half of their
@@ -246,7 +246,7 @@ class DueWork:
             place = 1 + batch.tally["deferred"] / 2
             batch.tally["deferred"] += 1
             seconds = min(wait * place, max(wait, SLOWEST_QUERY))
-            ledger.put_back(transaction, ledger.clock.now() + timedelta(seconds=seconds))
+            recorder.release(transaction, recorder.clock.now() + timedelta(seconds=seconds))
             return transaction, _Heard.NOTHING
         return self._ask(transaction, transaction.checkout_request_id, batch)
 
@@ -257,7 +257,7 @@ class DueWork:
         not before the first, for which an older payment may be waiting elsewhere, and not so long that
         there is no time left to defer the rest.
         """
-        clock = self._ledger.clock
+        clock = self._recorder.clock
         if batch.closed_until is not None and clock.now() < batch.closed_until:
             return (batch.closed_until - clock.now()).total_seconds()
         wait = self._budget.take(self._app, clock.now())
@@ -272,9 +272,9 @@ class DueWork:
         self, transaction: Transaction, checkout_request_id: str, batch: _Batch
     ) -> tuple[Transaction, _Heard]:
         """Ask Daraja; returns as `_look` does."""
-        ledger = self._ledger
+        recorder = self._recorder
         batch.tally["queried"] += 1
-        left = batch.ends - ledger.clock.monotonic()
+        left = batch.ends - recorder.clock.monotonic()
         try:
             # One try: the budget counts questions that are sent, and the schedule asks again.
             result = self._client.query(
@@ -283,22 +283,22 @@ class DueWork:
         except MpesaError as error:
             batch.tally["failed"] += 1
             asked = timedelta(seconds=self._pause_after(error, batch))
-            next_due = max(ledger.next_query(transaction), ledger.clock.now() + asked)
+            next_due = max(recorder.next_query(transaction), recorder.clock.now() + asked)
             deferred = Deferred(reason=type(error).__name__, next_due=next_due)
-            transaction = ledger.advance(transaction, deferred)
-            long_over = ledger.clock.now() >= transaction.expires_at + KEEP_ASKING
+            transaction = recorder.record(transaction, deferred)
+            long_over = recorder.clock.now() >= transaction.expires_at + KEEP_ASKING
             spoken = long_over or _is_about_the_payment(error)
             return transaction, _Heard.WORDS if spoken else _Heard.NOTHING
-        seen = QuerySeen(result=result, next_due=ledger.next_query(transaction))
+        seen = QuerySeen(result=result, next_due=recorder.next_query(transaction))
         heard = _Heard.ANSWER if result.not_found else _Heard.WORDS
-        return ledger.advance(transaction, seen), heard
+        return recorder.record(transaction, seen), heard
 
     def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
         """Seconds that Daraja asks for; where it says that we ask too much, all workers hear of it."""
         seconds: float = getattr(error, "retry_after", None) or 0.0
         if isinstance(error, RateLimited):
             batch.tally["throttled"] += 1
-            self._budget.throttled(self._app, self._ledger.clock.now(), seconds)
+            self._budget.throttled(self._app, self._recorder.clock.now(), seconds)
         return min(seconds, LONGEST_RETRY_AFTER)
 
     # --- settled payments -----------------------------------------------------------------------
@@ -313,9 +313,9 @@ class DueWork:
             batch.tally["unreported"] += 1
             batch.untold.append(transaction)
             return
-        ledger = self._ledger
-        due = transaction.due_at is not None and transaction.due_at <= ledger.clock.now()
-        held = ledger.hold(transaction) if ours or due else None
+        recorder = self._recorder
+        due = transaction.due_at is not None and transaction.due_at <= recorder.clock.now()
+        held = recorder.take_for_report(transaction) if ours or due else None
         if held is None:
             batch.tally["left"] += 1
             return
@@ -329,7 +329,7 @@ class DueWork:
                 self._tell_again(held, error, batch)
             raise
         else:
-            ledger.advance(held, Reported(news=news_of(held)))
+            recorder.record(held, Reported(news=news_of(held)))
             batch.tally["reported"] += 1
 
     def _tell_again(self, transaction: Transaction, error: BaseException, batch: _Batch) -> None:
@@ -342,8 +342,8 @@ class DueWork:
             error=type(error).__name__,
         )
         pause = pause_before_report(_failures(transaction))
-        again = ReportFailed(news=news_of(transaction), next_due=self._ledger.spread(pause))
-        self._ledger.advance(transaction, again)
+        again = ReportFailed(news=news_of(transaction), next_due=self._recorder.with_jitter(pause))
+        self._recorder.record(transaction, again)
 
 
 def _refuse_unrun(returned: object) -> None:
@@ -373,4 +373,4 @@ def _is_about_the_payment(error: MpesaError) -> bool:
 def _failures(transaction: Transaction) -> int:
     """How many reports failed in a row."""
     events = [entry.event for entry in reversed(transaction.history)]
-    return sum(1 for _ in itertools.takewhile(Signal.REPORT_FAILED.value.__eq__, events))
+    return sum(1 for _ in itertools.takewhile(Meaning.REPORT_FAILED.value.__eq__, events))

@@ -15,19 +15,19 @@ __all__ = [
     "CallbackSeen",
     "Deferred",
     "Doubted",
+    "Expired",
     "IdLearnt",
+    "KeyReused",
+    "Meaning",
     "News",
-    "OutcomeLost",
     "PaymentEvent",
+    "PushOutcomeLost",
     "PushRefused",
     "PushTaken",
     "QueryBegun",
     "QuerySeen",
     "ReportFailed",
     "Reported",
-    "Signal",
-    "TimeUp",
-    "TryAgain",
     "WorkerDied",
 ]
 
@@ -71,7 +71,7 @@ class PushRefused:
 
 
 @attrs.frozen(kw_only=True)
-class OutcomeLost:
+class PushOutcomeLost:
     """The push was sent and no answer tells what became of it.
 
     Attributes:
@@ -91,7 +91,7 @@ class WorkerDied:
 
 
 @attrs.frozen(kw_only=True)
-class TryAgain:
+class KeyReused:
     """The same idempotency key again after REJECTED: no prompt ever appeared, so push anew."""
 
     expires_at: datetime
@@ -145,7 +145,7 @@ class Doubted:
 
 
 @attrs.frozen(kw_only=True)
-class TimeUp:
+class Expired:
     """An open payment outlived its `expires_at`.
 
     Attributes:
@@ -183,21 +183,21 @@ PaymentEvent = (
     PushTaken
     | IdLearnt
     | PushRefused
-    | OutcomeLost
+    | PushOutcomeLost
     | WorkerDied
-    | TryAgain
+    | KeyReused
     | CallbackSeen
     | QueryBegun
     | QuerySeen
     | Deferred
     | Doubted
-    | TimeUp
+    | Expired
     | Reported
     | ReportFailed
 )
 
 
-class Signal(str, Enum):
+class Meaning(str, Enum):
     """What an event means for one transaction: the columns of the table."""
 
     ACCEPTED = "push accepted"

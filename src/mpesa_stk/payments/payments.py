@@ -32,17 +32,17 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import Hook, Notifier, log_trouble
 from mpesa_stk.payments.budget import QueryBudget, budget_for
-from mpesa_stk.payments.callback import CallbackIntake, CallbackReceipt
+from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
 from mpesa_stk.payments.due import DueReport, DueWork
 from mpesa_stk.payments.events import (
-    OutcomeLost,
+    KeyReused,
     PaymentEvent,
+    PushOutcomeLost,
     PushRefused,
     PushTaken,
-    TryAgain,
 )
 from mpesa_stk.payments.query import PaymentQuery, PaymentStatus
-from mpesa_stk.payments.recorder import Ledger
+from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import (
     CALLBACK_RETENTION,
     EXPIRE_AFTER,
@@ -114,15 +114,15 @@ class Payments:
         self.clock = clock or SystemClock()
         self.account = str(client.config.account)
         self.notify = Notifier(tuple(hooks))
-        self._ledger = Ledger(store=store, clock=self.clock, notify=self.notify, jitter=jitter)
-        self._intake = CallbackIntake(self._ledger, client.config.callback_secrets)
+        self._recorder = Recorder(store=store, clock=self.clock, notify=self.notify, jitter=jitter)
+        self._callbacks = CallbackHandler(self._recorder, client.config.callback_secrets)
         budget = query_budget if query_budget is not None else budget_for(client.config.environment)
         self._query = PaymentQuery(
-            ledger=self._ledger, intake=self._intake, client=client, budget=budget
+            recorder=self._recorder, callbacks=self._callbacks, client=client, budget=budget
         )
         self._due = DueWork(
-            ledger=self._ledger,
-            intake=self._intake,
+            recorder=self._recorder,
+            callbacks=self._callbacks,
             client=client,
             budget=budget,
             callback_retention=callback_retention,
@@ -194,7 +194,7 @@ class Payments:
         except OutcomeUnknown as error:
             # Not the reason's own text, which a transport of the host's may have written.
             reason = f"HTTP {error.http_status}" if error.http_status else "no answer"
-            lost = OutcomeLost(reason=reason, next_due=self._ledger.next_query(transaction))
+            lost = PushOutcomeLost(reason=reason, next_due=self._recorder.next_query(transaction))
             return self._after_push(transaction, lost, write_until)
         except MpesaError as error:
             error.transaction_no = transaction.transaction_no
@@ -280,13 +280,13 @@ class Payments:
 
     def _start_again(self, rejected: Transaction, intent: Transaction) -> tuple[Transaction, bool]:
         """Take a REJECTED payment for a new push, unless another worker takes it first."""
-        again = TryAgain(
+        again = KeyReused(
             expires_at=intent.expires_at, due_at=self.clock.now() + self._longest_push()
         )
         after = apply(rejected, again, self.clock.now())
         if self.store.replace(after):
             return attrs.evolve(after, version=after.version + 1), True
-        return self._ledger.stored(rejected.transaction_no), False
+        return self._recorder.stored(rejected.transaction_no), False
 
     def _after_push(
         self, transaction: Transaction, event: PaymentEvent, write_until: float
@@ -299,7 +299,7 @@ class Payments:
         pauses = iter(WRITE_AGAIN_AFTER)
         while True:
             try:
-                return self._ledger.advance(transaction, event)
+                return self._recorder.record(transaction, event)
             except DuplicateTransaction:
                 break
             except StoreError as error:
@@ -319,12 +319,12 @@ class Payments:
     ) -> Transaction:
         taken = PushTaken(
             answer=answer,
-            next_due=self._ledger.next_query(transaction),
+            next_due=self._recorder.next_query(transaction),
             lives_until=self.clock.now() + PROMPT_LIVES,
         )
         transaction = self._after_push(transaction, taken, write_until)
         try:
-            return self._intake.apply_kept(transaction)
+            return self._callbacks.apply_kept(transaction)
         except StoreError:
             return transaction  # they stay kept; process_due applies them
 
@@ -397,7 +397,7 @@ class Payments:
                 was stored.
             StoreError: It could not be stored: answer 5xx, never 200.
         """
-        return self._intake.take(body, token)
+        return self._callbacks.handle(body, token)
 
     # --- the work that is due --------------------------------------------------------------------
 

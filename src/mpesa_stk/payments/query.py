@@ -9,9 +9,9 @@ from mpesa_stk.daraja.models import QueryResult, QueryStatus, check_checkout_id
 from mpesa_stk.errors import MpesaError, RateLimited
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.budget import QueryBudget
-from mpesa_stk.payments.callback import CallbackIntake
+from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.events import IdLearnt, QueryBegun, QuerySeen
-from mpesa_stk.payments.recorder import Ledger
+from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import ASK_AGAIN_AFTER
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.transaction import last_asked
@@ -39,10 +39,10 @@ class PaymentQuery:
     """Answers from the store, or from Daraja within the budget."""
 
     def __init__(
-        self, *, ledger: Ledger, intake: CallbackIntake, client: StkClient, budget: QueryBudget
+        self, *, recorder: Recorder, callbacks: CallbackHandler, client: StkClient, budget: QueryBudget
     ) -> None:
-        self._ledger = ledger
-        self._intake = intake
+        self._recorder = recorder
+        self._callbacks = callbacks
         self._client = client
         self._budget = budget
         self._account = str(client.config.account)
@@ -50,27 +50,27 @@ class PaymentQuery:
     def ask(self, checkout_request_id: str, *, token: str | None, key: str | None) -> PaymentStatus:
         """See `Payments.query`."""
         check_checkout_id(checkout_request_id)
-        claimed = self._intake.payment_of(token) if token is not None else None
-        local = self._ledger.store.find(checkout_request_id=checkout_request_id)
+        claimed = self._callbacks.payment_of(token) if token is not None else None
+        local = self._recorder.store.find(checkout_request_id=checkout_request_id)
         if local is None:
             return self._unknown_here(checkout_request_id, claimed, key)
         if not self._is_ours(local):
             return PaymentStatus()
-        local = self._intake.apply_kept(local)
+        local = self._callbacks.apply_kept(local)
         if local.state.settled or not self._may_ask(local):
             return PaymentStatus(local_transaction=local)
-        ledger = self._ledger
+        recorder = self._recorder
         # The last look is a worker's: a page that put it off could keep the payment from its expiry.
-        overdue = ledger.clock.now() >= local.expires_at
-        next_due = None if overdue else ledger.next_query(local)
-        begun = ledger.try_once(local, QueryBegun(next_due=next_due))
+        overdue = recorder.clock.now() >= local.expires_at
+        next_due = None if overdue else recorder.next_query(local)
+        begun = recorder.try_once(local, QueryBegun(next_due=next_due))
         if begun is None:  # another caller was first, and asks, or has settled it
-            return PaymentStatus(local_transaction=ledger.stored(local.transaction_no))
+            return PaymentStatus(local_transaction=recorder.stored(local.transaction_no))
         return self._asked(checkout_request_id, begun)
 
     def _may_ask(self, local: Transaction) -> bool:
         """Whether Daraja was not asked about this payment a moment ago, and the budget allows it now."""
-        asked, now = last_asked(local), self._ledger.clock.now()
+        asked, now = last_asked(local), self._recorder.clock.now()
         if asked is not None and abs(now - asked) < ASK_AGAIN_AFTER:
             return False
         return self._budget.take(self._client.app, now) <= 0
@@ -80,26 +80,26 @@ class PaymentQuery:
         remote = self._remote(checkout_request_id)
         if isinstance(remote, MpesaError):
             return PaymentStatus(remote_error=remote, local_transaction=local)
-        local = self._ledger.advance(local, QuerySeen(result=remote))
+        local = self._recorder.record(local, QuerySeen(result=remote))
         return PaymentStatus(remote=remote, local_transaction=local)
 
     def _unknown_here(
         self, checkout_request_id: str, claimed: Transaction | None, key: str | None
     ) -> PaymentStatus:
         """Ask about an id that no payment has. A payment that the caller proves it is of gets it."""
-        ledger = self._ledger
+        recorder = self._recorder
         if claimed is not None and not self._is_ours(claimed):
             return PaymentStatus()
-        if self._budget.take(self._client.app, ledger.clock.now()) > 0:
+        if self._budget.take(self._client.app, recorder.clock.now()) > 0:
             return PaymentStatus()
         remote = self._remote(checkout_request_id)
         if isinstance(remote, MpesaError):
             return PaymentStatus(remote_error=remote)
-        local = ledger.store.find(checkout_request_id=checkout_request_id)
+        local = recorder.store.find(checkout_request_id=checkout_request_id)
         if local is None and claimed is None and key is not None:
-            claimed = ledger.store.find(idempotency_key=key, account=self._account)
+            claimed = recorder.store.find(idempotency_key=key, account=self._account)
         if local is None and claimed is not None and _is_known(remote):
-            local = ledger.advance(claimed, IdLearnt(checkout_request_id=checkout_request_id))
+            local = recorder.record(claimed, IdLearnt(checkout_request_id=checkout_request_id))
         if (
             local is None
             or local.checkout_request_id != checkout_request_id
@@ -107,8 +107,8 @@ class PaymentQuery:
         ):
             log_trouble("payment_of_query_unknown", status=remote.status.value)
             return PaymentStatus(remote=remote)
-        local = self._intake.apply_kept(local)
-        local = ledger.advance(local, QuerySeen(result=remote))
+        local = self._callbacks.apply_kept(local)
+        local = recorder.record(local, QuerySeen(result=remote))
         return PaymentStatus(remote=remote, local_transaction=local)
 
     def _is_ours(self, transaction: Transaction) -> bool:
@@ -120,7 +120,7 @@ class PaymentQuery:
         try:
             return self._client.query(checkout_request_id, attempts=1)
         except RateLimited as error:
-            now = self._ledger.clock.now()
+            now = self._recorder.clock.now()
             self._budget.throttled(self._client.app, now, error.retry_after or 0.0)
             return error
         except MpesaError as error:

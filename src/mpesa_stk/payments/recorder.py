@@ -20,12 +20,12 @@ from mpesa_stk.payments.store import TransactionStore
 from mpesa_stk.payments.transaction import Transaction, apply
 from mpesa_stk.privacy import mask_checkout_id
 
-__all__ = ["Ledger"]
+__all__ = ["Recorder"]
 
 _MOST_RACES = 20
 
 
-class Ledger:
+class Recorder:
     """A store, the time, and the rules between them."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Ledger:
         self.notify = notify
         self._jitter = jitter
 
-    def advance(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction:
+    def record(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction:
         """Apply an event to the stored payment, whoever else changes it meanwhile.
 
         Returns:
@@ -51,12 +51,12 @@ class Ledger:
             StoreError: The store failed, or others were first too many times.
             DuplicateTransaction: The event brings an id or receipt of another payment.
         """
-        return self.step(transaction, event)[1]
+        return self.change(transaction, event)[1]
 
-    def step(
+    def change(
         self, transaction: Transaction, event: PaymentEvent, /
     ) -> tuple[Transaction, Transaction]:
-        """Apply an event as `advance` does.
+        """Apply an event as `record` does.
 
         Returns:
             The stored payment that the event met, and the payment after it; the very same object where
@@ -102,16 +102,16 @@ class Ledger:
     def next_query(self, transaction: Transaction, /) -> datetime:
         """When to ask about an open payment again: ever more slowly, spread, and when it expires."""
         now, expires_at = self.clock.now(), transaction.expires_at
-        next_due = self.spread(pause_before_query(now, expires_at))
+        next_due = self.with_jitter(pause_before_query(now, expires_at))
         return next_due if now >= expires_at else min(next_due, expires_at)
 
-    def spread(self, seconds: float, /) -> datetime:
+    def with_jitter(self, seconds: float, /) -> datetime:
         """That many seconds from now, give or take a tenth by chance."""
         return self.clock.now() + timedelta(seconds=seconds * (0.9 + 0.2 * self._jitter()))
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def put_back(self, transaction: Transaction, due_at: datetime, /) -> None:
+    def release(self, transaction: Transaction, due_at: datetime, /) -> None:
         """End our lease of a claimed payment: it is due at `due_at`, and nothing else changes.
 
         Where another writer was first, what he wrote stands.
@@ -121,7 +121,7 @@ class Ledger:
         """
         self.store.replace(attrs.evolve(transaction, due_at=due_at))
 
-    def hold(self, transaction: Transaction, /) -> Transaction | None:
+    def take_for_report(self, transaction: Transaction, /) -> Transaction | None:
         """Take a settled payment for its report, so that what is reported is what is stored.
 
         Args:

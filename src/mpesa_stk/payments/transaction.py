@@ -30,19 +30,19 @@ from mpesa_stk.payments.events import (
     CallbackSeen,
     Deferred,
     Doubted,
+    Expired,
     IdLearnt,
+    KeyReused,
+    Meaning,
     News,
-    OutcomeLost,
     PaymentEvent,
+    PushOutcomeLost,
     PushRefused,
     PushTaken,
     QueryBegun,
     QuerySeen,
     Reported,
     ReportFailed,
-    Signal,
-    TimeUp,
-    TryAgain,
     WorkerDied,
 )
 from mpesa_stk.payments.evidence import contradiction, with_review, without_reviews
@@ -56,8 +56,8 @@ __all__ = [
     "TransactionState",
     "apply",
     "last_asked",
+    "meaning_of",
     "news_of",
-    "signal_of",
 ]
 
 _UNPROVEN = "callback reports success without proof"
@@ -79,66 +79,66 @@ _TO_PAID: _Row = dict.fromkeys(
 )
 _TO_FAILED: _Row = dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.PENDING), _S.FAILED)
 
-TRANSITIONS: Mapping[Signal, Mapping[TransactionState, TransactionState]] = MappingProxyType(
+TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = MappingProxyType(
     {
         # A late acceptance tells of a live prompt, so that an EXPIRED payment is followed again.
-        Signal.ACCEPTED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
-        Signal.REFUSED: {_S.CREATED: _S.REJECTED, _S.UNCERTAIN: _S.REJECTED},
-        Signal.LOST: {_S.CREATED: _S.UNCERTAIN},
-        Signal.ORPHANED: {_S.CREATED: _S.UNCERTAIN},
-        Signal.AGAIN: {_S.REJECTED: _S.CREATED},
-        Signal.LINKED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
-        Signal.PAID: _TO_PAID,
-        Signal.NOT_PAID: _TO_FAILED,
-        Signal.UNPROVEN: {},
-        Signal.CONTRADICTED: {},
-        Signal.ASKING: {},
-        Signal.QUERY_PAID: _TO_PAID,
-        Signal.QUERY_NOT_PAID: _TO_FAILED,
-        Signal.NOTHING_NEW: {},
-        Signal.TIME_UP: {_S.UNCERTAIN: _S.EXPIRED, _S.PENDING: _S.EXPIRED},
-        Signal.REPORTED: {},
-        Signal.REPORT_FAILED: {},
+        Meaning.ACCEPTED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
+        Meaning.REFUSED: {_S.CREATED: _S.REJECTED, _S.UNCERTAIN: _S.REJECTED},
+        Meaning.LOST: {_S.CREATED: _S.UNCERTAIN},
+        Meaning.ORPHANED: {_S.CREATED: _S.UNCERTAIN},
+        Meaning.AGAIN: {_S.REJECTED: _S.CREATED},
+        Meaning.LINKED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
+        Meaning.PAID: _TO_PAID,
+        Meaning.NOT_PAID: _TO_FAILED,
+        Meaning.UNPROVEN: {},
+        Meaning.CONTRADICTED: {},
+        Meaning.ASKING: {},
+        Meaning.QUERY_PAID: _TO_PAID,
+        Meaning.QUERY_NOT_PAID: _TO_FAILED,
+        Meaning.NOTHING_NEW: {},
+        Meaning.TIME_UP: {_S.UNCERTAIN: _S.EXPIRED, _S.PENDING: _S.EXPIRED},
+        Meaning.REPORTED: {},
+        Meaning.REPORT_FAILED: {},
     }
 )
-"""Signal -> state -> next state. Where a state is missing, the payment stays where it is."""
+"""Meaning -> state -> next state. Where a state is missing, the payment stays where it is."""
 
-_PLAIN: Mapping[type, Signal] = MappingProxyType(
+_PLAIN: Mapping[type, Meaning] = MappingProxyType(
     {
-        PushTaken: Signal.ACCEPTED,
-        PushRefused: Signal.REFUSED,
-        OutcomeLost: Signal.LOST,
-        WorkerDied: Signal.ORPHANED,
-        TryAgain: Signal.AGAIN,
-        IdLearnt: Signal.LINKED,
-        QueryBegun: Signal.ASKING,
-        Deferred: Signal.NOTHING_NEW,
-        Doubted: Signal.CONTRADICTED,
-        TimeUp: Signal.TIME_UP,
-        Reported: Signal.REPORTED,
-        ReportFailed: Signal.REPORT_FAILED,
+        PushTaken: Meaning.ACCEPTED,
+        PushRefused: Meaning.REFUSED,
+        PushOutcomeLost: Meaning.LOST,
+        WorkerDied: Meaning.ORPHANED,
+        KeyReused: Meaning.AGAIN,
+        IdLearnt: Meaning.LINKED,
+        QueryBegun: Meaning.ASKING,
+        Deferred: Meaning.NOTHING_NEW,
+        Doubted: Meaning.CONTRADICTED,
+        Expired: Meaning.TIME_UP,
+        Reported: Meaning.REPORTED,
+        ReportFailed: Meaning.REPORT_FAILED,
     }
 )
 _BEING_REPORTED = "while it is reported"
-_ASKED = {Signal.ASKING.value, Signal.NOTHING_NEW.value}
+_ASKED = {Meaning.ASKING.value, Meaning.NOTHING_NEW.value}
 
 
-def signal_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Signal:
+def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Meaning:
     """What an event means for this transaction."""
     if isinstance(event, CallbackSeen):
         if contradiction(transaction, event.result, now):
-            return Signal.CONTRADICTED
+            return Meaning.CONTRADICTED
         if isinstance(event.result, PaymentConfirmed):
-            return Signal.PAID
-        return Signal.UNPROVEN if isinstance(event.result, PaymentUnproven) else Signal.NOT_PAID
+            return Meaning.PAID
+        return Meaning.UNPROVEN if isinstance(event.result, PaymentUnproven) else Meaning.NOT_PAID
     if isinstance(event, QuerySeen):
         if event.result.status is QueryStatus.PAID:
             overrides = transaction.state is _S.FAILED and transaction.settled_by == "callback"
-            return Signal.CONTRADICTED if overrides else Signal.QUERY_PAID
+            return Meaning.CONTRADICTED if overrides else Meaning.QUERY_PAID
         failed = event.result.status is QueryStatus.FAILED
-        return Signal.QUERY_NOT_PAID if failed else Signal.NOTHING_NEW
+        return Meaning.QUERY_NOT_PAID if failed else Meaning.NOTHING_NEW
     if _is_of_an_earlier_try(transaction, event, now) or _is_of_another_prompt(transaction, event):
-        return Signal.NOTHING_NEW
+        return Meaning.NOTHING_NEW
     return _PLAIN[type(event)]
 
 
@@ -146,7 +146,7 @@ def _is_of_an_earlier_try(transaction: Transaction, event: PaymentEvent, now: da
     """Whether the payment was started anew since that happened which the event tells of."""
     if isinstance(event, PushRefused):
         return event.expires_at != transaction.expires_at
-    return isinstance(event, TimeUp) and now < transaction.expires_at
+    return isinstance(event, Expired) and now < transaction.expires_at
 
 
 def _is_of_another_prompt(transaction: Transaction, event: PaymentEvent) -> bool:
@@ -163,16 +163,16 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
         event: What happened.
         now: When, aware.
     """
-    signal = signal_of(transaction, event, now)
-    state = TRANSITIONS[signal].get(transaction.state, transaction.state)
-    facts = _learnt(transaction, event, signal, state, now)
+    meaning = meaning_of(transaction, event, now)
+    state = TRANSITIONS[meaning].get(transaction.state, transaction.state)
+    facts = _learnt(transaction, event, meaning, state, now)
     facts = {name: value for name, value in facts.items() if getattr(transaction, name) != value}
     if state.settled and _NEWS & facts.keys():
         facts |= {"reported": False, "due_at": _due_for_report(transaction, now)}
     code = _code_of(event)
     if transaction.state.settled and not state.settled and _report_until(transaction, now) > now:
         code = _BEING_REPORTED
-    entry = HistoryEntry(at=now, event=signal.value, code=code, state=state)
+    entry = HistoryEntry(at=now, event=meaning.value, code=code, state=state)
     if not facts and not _is_noted_always(transaction, event, entry):
         return transaction
     history = transaction.history
@@ -238,7 +238,7 @@ def _code_of(event: PaymentEvent) -> str | None:
         return event.result.result.code
     if isinstance(event, QuerySeen):
         return event.result.result_code
-    if isinstance(event, (OutcomeLost, Deferred)):
+    if isinstance(event, (PushOutcomeLost, Deferred)):
         return event.reason
     if isinstance(event, (Reported, ReportFailed)):
         return event.news.state.value
@@ -249,21 +249,25 @@ def _code_of(event: PaymentEvent) -> str | None:
 
 
 def _learnt(
-    before: Transaction, event: PaymentEvent, signal: Signal, state: TransactionState, now: datetime
+    before: Transaction,
+    event: PaymentEvent,
+    meaning: Meaning,
+    state: TransactionState,
+    now: datetime,
 ) -> dict[str, Any]:
     """The fields that an event sets; those that already have the value are dropped later."""
     moved = state is not before.state
     facts: dict[str, Any] = {"state": state} | _schedule(event, state, now)
     if moved:
-        facts |= _settlement(before, signal, state)
+        facts |= _settlement(before, meaning, state)
     if isinstance(event, PushTaken):
         facts |= _from_push(before, event, state)
     elif isinstance(event, IdLearnt) and moved:
         facts |= {"checkout_request_id": event.checkout_request_id, "due_at": now}
     elif isinstance(event, CallbackSeen):
-        facts |= _from_callback(before, event.result, signal, moved=moved, now=now)
+        facts |= _from_callback(before, event.result, meaning, moved=moved, now=now)
     elif isinstance(event, QuerySeen):
-        facts |= _from_query(before, event.result, signal, moved=moved)
+        facts |= _from_query(before, event.result, meaning, moved=moved)
     elif isinstance(event, Doubted):
         facts |= _doubt(before, event.reason, now)
     elif isinstance(event, (Reported, ReportFailed)):
@@ -277,9 +281,9 @@ def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:
     """What a refusal, an expiry and a new beginning leave behind."""
     if isinstance(event, PushRefused):
         return {"result_code": event.code, "result_desc": event.reason}
-    if isinstance(event, TimeUp):
+    if isinstance(event, Expired):
         return {"needs_review": _review_of_expiry(before, answered=event.answered)}
-    return _fresh_start(before, event) if isinstance(event, TryAgain) else {}
+    return _fresh_start(before, event) if isinstance(event, KeyReused) else {}
 
 
 def _schedule(event: PaymentEvent, state: TransactionState, now: datetime) -> dict[str, Any]:
@@ -323,23 +327,23 @@ def _after_report(
     return {"reported": True, "due_at": None}
 
 
-def _settlement(before: Transaction, signal: Signal, state: TransactionState) -> dict[str, Any]:
+def _settlement(before: Transaction, meaning: Meaning, state: TransactionState) -> dict[str, Any]:
     """Who settled it; an open payment is settled by none."""
-    facts: dict[str, Any] = {"settled_by": _SETTLERS.get(signal), "reported": False}
+    facts: dict[str, Any] = {"settled_by": _SETTLERS.get(meaning), "reported": False}
     if state in (_S.PENDING, _S.SUCCEEDED):
         moot = _DOUBTS if state is _S.SUCCEEDED else _DOUBTS - {_UNPROVEN}
         facts["needs_review"] = without_reviews(before.needs_review, moot)
     return facts
 
 
-_SETTLERS: Mapping[Signal, str] = MappingProxyType(
+_SETTLERS: Mapping[Meaning, str] = MappingProxyType(
     {
-        Signal.REFUSED: "push",
-        Signal.PAID: "callback",
-        Signal.NOT_PAID: "callback",
-        Signal.QUERY_PAID: "query",
-        Signal.QUERY_NOT_PAID: "query",
-        Signal.TIME_UP: "time",
+        Meaning.REFUSED: "push",
+        Meaning.PAID: "callback",
+        Meaning.NOT_PAID: "callback",
+        Meaning.QUERY_PAID: "query",
+        Meaning.QUERY_NOT_PAID: "query",
+        Meaning.TIME_UP: "time",
     }
 )
 
@@ -359,9 +363,9 @@ def _from_push(before: Transaction, event: PushTaken, state: TransactionState) -
 
 
 def _from_query(
-    before: Transaction, result: QueryResult, signal: Signal, *, moved: bool
+    before: Transaction, result: QueryResult, meaning: Meaning, *, moved: bool
 ) -> dict[str, Any]:
-    if signal is Signal.CONTRADICTED:
+    if meaning is Meaning.CONTRADICTED:
         return {
             "needs_review": with_review(
                 before.needs_review, "query says paid after a callback's failure"
@@ -373,15 +377,15 @@ def _from_query(
 
 
 def _from_callback(
-    before: Transaction, result: CallbackResult, signal: Signal, *, moved: bool, now: datetime
+    before: Transaction, result: CallbackResult, meaning: Meaning, *, moved: bool, now: datetime
 ) -> dict[str, Any]:
-    if signal is Signal.CONTRADICTED:
+    if meaning is Meaning.CONTRADICTED:
         return _doubt(before, str(contradiction(before, result, now)), now)
     facts: dict[str, Any] = {
         "merchant_request_id": before.merchant_request_id or result.merchant_request_id,
         "checkout_request_id": before.checkout_request_id or result.checkout_request_id,
     }
-    if signal is Signal.UNPROVEN:
+    if meaning is Meaning.UNPROVEN:
         return facts if before.state is _S.SUCCEEDED else facts | _doubt(before, _UNPROVEN, now)
     if moved or before.result_code is None or isinstance(result, PaymentConfirmed):
         facts |= {"result_code": result.result.code, "result_desc": result.result_desc}
@@ -412,7 +416,7 @@ def _review_of_expiry(before: Transaction, *, answered: bool) -> str | None:
     return before.needs_review if answered else with_review(before.needs_review, _NEVER_SAID)
 
 
-def _fresh_start(before: Transaction, event: TryAgain) -> dict[str, Any]:
+def _fresh_start(before: Transaction, event: KeyReused) -> dict[str, Any]:
     """A new try, with an expiry of its own: that is how tries are told apart."""
     same = event.expires_at == before.expires_at
     return {

@@ -18,7 +18,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.errors import ConfigurationError, StoreError
-from mpesa_stk.payments.budget import BudgetState, QueryPace, slowed, taken
+from mpesa_stk.payments.budget import BudgetState, QueryPace, slow_down, take_slot
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.stores.rows import LENGTHS, checked
 from mpesa_stk.stores.sql_database import Database, ExactText, Moment, make_table
@@ -287,7 +287,7 @@ class SqlQueryBudget:
 
         def decide(row: _Row | None) -> tuple[_Row | None, float]:
             before = _state_of(row)
-            after, wait = taken(before, self._pace, now)
+            after, wait = take_slot(before, self._pace, now)
             return (None if after is before else _row_of(after)), wait
 
         return self._states.change(app, decide)
@@ -296,7 +296,7 @@ class SqlQueryBudget:
         """Daraja refused a query because of too many."""
         self._states.change(
             app,
-            lambda row: (_row_of(slowed(_state_of(row), self._pace, now, retry_after)), None),
+            lambda row: (_row_of(slow_down(_state_of(row), self._pace, now, retry_after)), None),
         )
 
 
