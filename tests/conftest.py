@@ -5,6 +5,7 @@ A run of ``-m "not slow"`` says at its end what it left out.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -30,6 +31,10 @@ for _number, _usual in (
 ):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+# Coverage measures the workers of pytest-xdist by this variable, and needs none of what they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 settings.register_profile(
     "mpesa-stk",

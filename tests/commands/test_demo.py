@@ -29,7 +29,7 @@ from mpesa_stk.simulator import SCENARIOS, TEST_PHONES, Scenario
 from processes import command
 from support import callback
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 BY_HAND = SCENARIOS["by-hand"]
 WRONG_CREDENTIALS = (
     "wrong credentials: shortcode and passkey do not belong together in this environment"

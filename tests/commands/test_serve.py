@@ -46,7 +46,7 @@ from support import (
 
 LOCAL = "127.0.0.1"
 CONTEXT = Context(command="serve")
-PATIENCE = 10.0
+PATIENCE = 60.0
 DOCTOR = "mpesa-stk serve: `mpesa-stk doctor` says what to do about each setting"
 CHECKOUT = {
     "phone_number": "0718643064",

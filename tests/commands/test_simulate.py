@@ -35,7 +35,7 @@ from mpesa_stk.web.http_server import HttpServer
 from processes import command
 from support import CALLBACK_SECRET, CANARIES, DATA, ROOT
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 PAGE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
 OWN = {
     "CONSUMER_KEY": CANARIES[0],

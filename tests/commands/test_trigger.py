@@ -54,7 +54,7 @@ SIGNING = {"callback_secret": CALLBACK_SECRET, "shortcode": "600000"}
 CALLBACK = "/payments/callback"
 SHOP = "http://127.0.0.1:8000"
 NAMES = tuple(SCENARIOS)
-PATIENCE = 20.0
+PATIENCE = 60.0
 NOT_SIGNED = (
     "transaction_no: is needed to sign, since callback_secret is set; "
     "--unsigned sends without a token"

@@ -45,7 +45,7 @@ from mpesa_stk.stores.sql import SqlTransactionStore
 from processes import VARIABLES, command
 from support import ACCOUNTS, ManualClock, callback, make_config, make_transaction
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 CONTEXT = Context(command="worker")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows ends a process otherwise")
 
