@@ -531,7 +531,7 @@ def test_what_fails_after_the_handshake_is_unknown(
 ) -> None:
     """TLS proves nothing once the request was written."""
     with Server(act, tls=tls.server()) as server:
-        error = failure(trusting, post(server.origin, total_timeout=0.3))
+        error = failure(trusting, post(server.origin, total_timeout=1.5))
 
         assert server.count("POST") == 1
     assert (type(error), error.reason) == (OutcomeUnknown, reason)
