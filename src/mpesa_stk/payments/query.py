@@ -39,7 +39,12 @@ class PaymentQuery:
     """Answers from the store, or from Daraja within the budget."""
 
     def __init__(
-        self, *, recorder: Recorder, callbacks: CallbackHandler, client: StkClient, budget: QueryBudget
+        self,
+        *,
+        recorder: Recorder,
+        callbacks: CallbackHandler,
+        client: StkClient,
+        budget: QueryBudget,
     ) -> None:
         self._recorder = recorder
         self._callbacks = callbacks
