@@ -12,7 +12,7 @@ from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.environment import PRODUCTION, SANDBOX, Environment
 from mpesa_stk.config.settings import CallbackUrlWarning, StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
-from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
+from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.models import (
     CallbackResult,
     PaymentConfirmed,
@@ -60,17 +60,18 @@ from mpesa_stk.payments.store import KeptCallback, TransactionStore
 from mpesa_stk.payments.transaction import HistoryEntry, Transaction
 from mpesa_stk.phone import PhoneNumber, normalize_phone
 from mpesa_stk.stores.memory import MemoryTransactionStore
+from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
+from mpesa_stk.web.endpoints import PaymentEndpoints
+from mpesa_stk.web.guard import CallbackGuard
+from mpesa_stk.web.http import WebRequest, WebResponse, json_response
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.transport import RequestsTransport
-    from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
-    from mpesa_stk.web.endpoints import PaymentEndpoints
-    from mpesa_stk.web.guard import CallbackGuard
-    from mpesa_stk.web.http import WebRequest, WebResponse
 
     __version__: str
 
 __all__ = [
+    "MAX_BODY",
     "PRODUCTION",
     "SAFARICOM_NETWORKS",
     "SANDBOX",
@@ -141,6 +142,7 @@ __all__ = [
     "WebRequest",
     "WebResponse",
     "explain",
+    "json_response",
     "normalize_phone",
     "parse_callback",
     "stk_password",
@@ -150,20 +152,15 @@ __all__ = [
 logging.getLogger("mpesa_stk").addHandler(logging.NullHandler())
 
 
-# Imported on first use: requests costs more than all the rest, and not every host serves the endpoints.
-_LAZY = {
-    "SAFARICOM_NETWORKS": "mpesa_stk.web.addresses",
-    "CallbackGuard": "mpesa_stk.web.guard",
-    "PaymentEndpoints": "mpesa_stk.web.endpoints",
-    "RequestsTransport": "mpesa_stk.daraja.transport",
-    "WebRequest": "mpesa_stk.web.http",
-    "WebResponse": "mpesa_stk.web.http",
-}
-
-
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as Python has it
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+    if (
+        name == "RequestsTransport"
+    ):  # on first use, since requests takes longer to import than all the rest
+        return importlib.import_module("mpesa_stk.daraja.transport").RequestsTransport
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("mpesa-stk-client")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from measure import Line, Scoreboard, in_words, ratio, take_turns
 
@@ -18,6 +21,15 @@ def _run(code: str) -> str:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile both packages, as an installation does. A checkout may be told to write no bytecode."""
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    _run("import mpesa_stk, requests")
+    assert any(tmp_path.iterdir())
 
 
 def test_import(benchmark: Any, scoreboard: Scoreboard) -> None:

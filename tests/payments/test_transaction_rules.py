@@ -478,7 +478,9 @@ def test_table_names_every_signal_and_leaves_success_alone() -> None:
 def test_status_code_is_zero_for_success_alone(state: State) -> None:
     """The two status codes of the payment endpoints."""
     expected = "0" if state is State.SUCCEEDED else "1"
-    assert make_transaction(state=state).status_code == expected
+    payment = make_transaction(state=state)
+    assert payment.status_code == expected
+    assert (payment.paid, payment.settled) == (state is State.SUCCEEDED, state not in OPEN)
 
 
 def test_repr_of_a_transaction_hides_the_payer() -> None:

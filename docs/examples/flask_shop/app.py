@@ -3,7 +3,6 @@
 from flask import Flask, Response, request
 
 import mpesa_stk as stk
-from mpesa_stk.daraja.http import MAX_BODY
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -24,7 +23,7 @@ def create_app(endpoints: stk.PaymentEndpoints | None = None) -> Flask:
             method=request.method,
             path=request.path,
             headers=dict(request.headers),
-            body=request.stream.read(MAX_BODY + 1),
+            body=request.stream.read(stk.MAX_BODY + 1),
             remote_addr=request.remote_addr,
         )
         answer = handle(web_request)

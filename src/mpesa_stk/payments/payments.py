@@ -74,6 +74,9 @@ class Payments:
     are taken, and beside that they are left to the `Payments` of their own account.
 
     Attributes:
+        client: Talks to Daraja.
+        store: Keeps the payments.
+        clock: Gives the time.
         account: Whose payments these are, such as ``"paybill 600000"``.
         notify: Hands an `Event` to the hooks and the log.
     """

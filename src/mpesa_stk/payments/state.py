@@ -117,6 +117,16 @@ class Transaction:
     version: int = 0
 
     @property
+    def paid(self) -> bool:
+        """Whether the customer paid."""
+        return self.state is TransactionState.SUCCEEDED
+
+    @property
+    def settled(self) -> bool:
+        """Whether the payment has an outcome."""
+        return self.state.settled
+
+    @property
     def status_code(self) -> str:
         """``"0"`` for paid, ``"1"`` for everything else."""
-        return "0" if self.state is TransactionState.SUCCEEDED else "1"
+        return "0" if self.paid else "1"

@@ -4,9 +4,7 @@ from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import ensure_csrf_cookie
 
-from mpesa_stk import WebRequest, WebResponse
-from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.web.http import json_response
+from mpesa_stk import MAX_BODY, WebRequest, WebResponse, json_response
 from shop import payments as shop
 
 OTHER_SITE = {"code": "cross_site", "message": "Requests from other sites are refused."}
