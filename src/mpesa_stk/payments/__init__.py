@@ -1,1 +1,1 @@
-"""Remembers payments: the transaction's life, the stores, and the flow over them."""
+"""Holds the rules of stored payments: states, callbacks, queries and reports."""
