@@ -1,7 +1,8 @@
-"""How often Daraja may be asked about payments: the pure rule, its protocol, and one in memory.
+"""Limit how often Daraja is asked: the rule, the protocol, a budget in memory.
 
-The rule is a value and two functions from (state, pace, now) to the next state, so that a store needs one
-compare-and-set row an app. Nothing here waits, and nothing here sends.
+The rule consists of two pure functions. Each takes (state, pace, now) and returns the next state. A store
+therefore needs only one row for each app, which it changes by compare-and-set. This file neither waits
+nor sends.
 """
 
 from __future__ import annotations
@@ -39,15 +40,17 @@ _TOGETHER = 10.0
 
 @attrs.frozen(kw_only=True)
 class QueryPace:
-    """How fast an app may ask Daraja about payments. No two queries come at once: the burst is 1.
+    """How fast an app may ask Daraja about payments.
+
+    Queries are spaced evenly. The app never sends two at once (a burst of 1).
 
     Attributes:
         per_minute: Queries a minute while Daraja does not complain.
-        slowest: Queries a minute that are left however often it complains; one by default.
+        slowest: The lowest pace, in queries a minute, however often Daraja complains. One by default.
         recovery: Seconds in which a pace that was halved doubles again.
 
     Raises:
-        ConfigurationError: A number cannot be a pace.
+        ConfigurationError: A number is out of its range.
     """
 
     per_minute: float
@@ -71,13 +74,13 @@ class QueryPace:
 
 @attrs.frozen(kw_only=True)
 class BudgetState:
-    """What is remembered for one app. A store keeps these three values in one row.
+    """The state of the budget of one app. A store keeps these three values in one row.
 
     Attributes:
-        next_at: When the next query may be asked, aware UTC.
-        interval: Seconds between two queries, as set by the last complaint of Daraja's.
-        slowed_at: When that was; from then on the interval shrinks with time. None where it never
-            complained.
+        next_at: When the app may ask the next query, aware UTC.
+        interval: Seconds between two queries, as set when Daraja last complained.
+        slowed_at: When Daraja last complained, or None if it never did. From then on the interval
+            shrinks with time.
     """
 
     next_at: datetime
@@ -88,16 +91,16 @@ class BudgetState:
 def take_slot(
     state: BudgetState | None, pace: QueryPace, now: datetime, /
 ) -> tuple[BudgetState, float]:
-    """Ask for one query.
+    """Take the slot of one query, if it is free.
 
     Args:
-        state: As stored; None for an app that is not known yet.
-        pace: How fast may be asked.
+        state: The stored state, or None for an app that is not known yet.
+        pace: How fast the app may ask.
         now: The time, aware UTC.
 
     Returns:
-        The state to store, and 0.0; or the very state that was given, which need not be stored, and
-        the seconds until a query may be asked.
+        If the slot is free: the state to store, and 0.0. If not: the same state object, which need not
+        be stored again, and the seconds until a slot is free.
     """
     wait = _wait(state, now)
     if state is not None and wait > 0:
@@ -111,16 +114,17 @@ def take_slot(
 def slow_down(
     state: BudgetState | None, pace: QueryPace, now: datetime, retry_after: float, /
 ) -> BudgetState:
-    """Daraja complained: nobody asks until it allows it, and the pace is halved.
+    """Slow the queries down, because Daraja complained of too many.
 
-    Complaints within two intervals, or within ten seconds, count as one: queries that were under way
-    together halve the pace once, and a page that asks all the time does not stop all others.
+    Each complaint halves the pace and closes the budget for a while. Complaints within two intervals, or
+    within ten seconds, count as one. So several queries that were
+    under way together halve the pace only once. A page that asks all the time cannot stop all others.
 
     Args:
-        state: As stored; None for an app that is not known yet.
-        pace: How fast may be asked.
+        state: The stored state, or None for an app that is not known yet.
+        pace: How fast the app may ask.
         now: The time, aware UTC.
-        retry_after: Seconds that Daraja asked for, or 0.0; an hour counts at most.
+        retry_after: Seconds that Daraja asked to wait, or 0.0. More than an hour counts as an hour.
 
     Returns:
         The state to store.
@@ -145,16 +149,16 @@ def _just_slowed(state: BudgetState, now: datetime, interval: float) -> bool:
 
 
 def _wait(state: BudgetState | None, now: datetime) -> float:
-    """Seconds until the next query.
+    """Return the seconds until the next query.
 
-    A moment further away than any wait was written by a clock that was wrong: it does not count.
+    If `next_at` is further away than the longest wait, a wrong clock wrote it. Then it is ignored.
     """
     wait = 0.0 if state is None else (state.next_at - now).total_seconds()
     return wait if 0 < wait <= _LONGEST_WAIT else 0.0
 
 
 def _interval(state: BudgetState | None, pace: QueryPace, now: datetime) -> float:
-    """Seconds between two queries by now: the pace, or slower after a complaint."""
+    """Return the seconds between two queries at `now`: more after a complaint."""
     fastest = 60.0 / pace.per_minute
     if state is None or state.slowed_at is None:
         return fastest
@@ -162,37 +166,37 @@ def _interval(state: BudgetState | None, pace: QueryPace, now: datetime) -> floa
     return max(fastest, state.interval * math.pow(0.5, halvings))
 
 
-# --- the protocol, and two that keep it -----------------------------------------------------------------
+# --- the protocol, and two implementations --------------------------------------------------------------
 
 
 class QueryBudget(Protocol):
-    """Shares the allowance of status queries between all that ask for an app.
+    """Shares the allowance of status queries between all workers and pages of an app.
 
-    Each verb is atomic: of two callers at the same moment at most one may ask. `app` names the app, as
-    in a `TokenStore`; one budget may serve several. `now` comes from the caller's clock. Whatever fails
-    in a database comes out as `StoreError`.
+    Each method is atomic: if two callers come at the same moment, at most one of them may ask. `app`
+    names the app, as in a `TokenStore`. One budget may serve several apps. `now` comes from the caller's
+    clock. A failure of the database is raised as `StoreError`.
     """
 
     def take(self, app: str, now: datetime, /) -> float:
-        """Ask for one status query.
+        """Take the slot of one status query, if it is free.
 
         Returns:
-            0.0 where one query may be asked now; it is counted. Otherwise the seconds until one may;
-            nothing is counted, and no place is kept.
+            0.0 if the caller may ask now. This query is counted. Otherwise the seconds until a slot is
+            free. Such a call is not counted, and it reserves no slot.
         """
         ...
 
     def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
-        """Daraja refused a query because of too many.
+        """Slow down, because Daraja refused a query as one too many.
 
-        Nobody asks for `retry_after` seconds (0.0 where it did not say), and the pace is halved down
-        to a floor. It recovers slowly, by the clock.
+        No query is allowed for `retry_after` seconds (0.0 if Daraja named no time). The pace is halved,
+        but not below a floor. It recovers slowly, by the clock.
         """
         ...
 
 
 class MemoryQueryBudget:
-    """A `QueryBudget` in this process: thread-safe, and not shared with other processes."""
+    """A `QueryBudget` in this process: thread-safe, not shared with other processes."""
 
     def __init__(self, pace: QueryPace, /) -> None:
         """Make a budget.
@@ -205,13 +209,13 @@ class MemoryQueryBudget:
         self._states: dict[str, BudgetState] = {}
 
     def take(self, app: str, now: datetime, /) -> float:
-        """Ask for one status query."""
+        """Take the slot of one status query, if it is free."""
         with self._lock():
             self._states[app], wait = take_slot(self._states.get(app), self._pace, now)
             return wait
 
     def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
-        """Daraja refused a query because of too many."""
+        """Slow down, because Daraja refused a query as one too many."""
         with self._lock():
             self._states[app] = slow_down(self._states.get(app), self._pace, now, retry_after)
 
@@ -220,19 +224,19 @@ class UnlimitedQueryBudget:
     """A `QueryBudget` without a limit, for a Daraja on this machine."""
 
     def take(self, _app: str, _now: datetime, /) -> float:
-        """Ask for one status query: always granted."""
+        """Allow the query."""
         return 0.0
 
     def throttled(self, _app: str, _now: datetime, _retry_after: float, /) -> None:
-        """Daraja refused a query: that changes nothing."""
+        """Ignore that Daraja refused a query."""
 
 
 def pace_for(environment: Environment, /) -> QueryPace | None:
-    """How fast an environment may be asked, or None where there is no limit.
+    """Return how fast an environment may be asked, or None if it has no limit.
 
     The sandbox allows about five queries a minute, one at a time (docs/daraja.md, sections 0 and 4). The
-    limit of production is not known (docs/daraja.md, section 9): begin with one a second, and learn from
-    refusals.
+    limit of production is not known (docs/daraja.md, section 9). So the pace begins at one query a
+    second, and refusals slow it down.
     """
     if environment.is_loopback:
         return None
@@ -242,6 +246,6 @@ def pace_for(environment: Environment, /) -> QueryPace | None:
 
 
 def budget_for(environment: Environment, /) -> QueryBudget:
-    """The budget of a host that brings none: in this process, at the environment's pace."""
+    """Make the default budget: in this process, at the pace of the environment."""
     pace = pace_for(environment)
     return UnlimitedQueryBudget() if pace is None else MemoryQueryBudget(pace)
