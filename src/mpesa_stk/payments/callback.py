@@ -1,4 +1,4 @@
-"""Takes callbacks: proves whose they are, keeps the evidence, settles the payment."""
+"""Handle callbacks: prove their payment, keep the evidence, settle the payment."""
 
 from __future__ import annotations
 
@@ -22,31 +22,33 @@ from mpesa_stk.privacy import mask_checkout_id
 __all__ = ["CallbackHandler", "CallbackOutcome", "CallbackReceipt"]
 
 MOST_KEPT = 20
-"""Most callbacks that are kept for one payment, and for one CheckoutRequestID."""
+"""The most callbacks that are kept for one payment, and for one CheckoutRequestID."""
 _DOUBTFUL = (Meaning.CONTRADICTED, Meaning.UNPROVEN)
 _UNREADABLE = "callback cannot be read"
 
 
 class CallbackOutcome(str, Enum):
-    """What a callback did."""
+    """The effect of a callback."""
 
     SETTLED = "settled"
     """It settled the payment."""
     NOTED = "noted"
     """It changed the payment without settling it: a doubt, a contradiction, a receipt."""
     REPEATED = "repeated"
-    """It told nothing new."""
+    """It brought no news."""
     KEPT = "kept"
-    """It is kept as it came: its payment is not known yet, or its body cannot be read."""
+    """Its raw body is kept: its payment is not known yet, or the body cannot be read."""
 
 
 @attrs.frozen(kw_only=True)
 class CallbackReceipt:
-    """What became of a callback. Whatever it is, the callback was stored: acknowledge it.
+    """The effect of a callback.
+
+    The callback is stored, whichever outcome it has. Acknowledge it.
 
     Attributes:
         outcome: `CallbackOutcome`.
-        transaction: The payment after it, or None where it is not known yet.
+        transaction: The payment after the callback, or None if its payment is not known yet.
     """
 
     outcome: CallbackOutcome
@@ -55,12 +57,12 @@ class CallbackReceipt:
 
 @attrs.frozen(kw_only=True)
 class _Judgement:
-    """What one callback did to its payment.
+    """The effect of one callback on its payment.
 
     Attributes:
-        before: The stored payment that it met.
+        before: The stored payment before the callback.
         after: The payment after it.
-        doubtful: Whether the callback is kept because it proves nothing.
+        doubtful: Whether the callback must stay kept, because it is no proof.
     """
 
     before: Transaction
@@ -77,7 +79,7 @@ class _Judgement:
 
 
 class CallbackHandler:
-    """Handles callbacks: proves whose they are, keeps the evidence, settles the payment."""
+    """Proves the payment of a callback, keeps the evidence, settles the payment."""
 
     def __init__(self, recorder: Recorder, secrets: tuple[str, ...]) -> None:
         self._recorder = recorder
@@ -85,7 +87,7 @@ class CallbackHandler:
         self._secrets = secrets
 
     def handle(self, body: bytes, token: str | None) -> CallbackReceipt:
-        """Take one callback; see `Payments.handle_callback`."""
+        """Handle one callback, as `Payments.handle_callback` documents."""
         try:
             claimed = self.payment_of(token) if self._secrets else None
             receipt, result = self._received(body, claimed)
@@ -100,10 +102,10 @@ class CallbackHandler:
     def _received(
         self, body: bytes, claimed: Transaction | None
     ) -> tuple[CallbackReceipt, CallbackResult | None]:
-        """Read a callback and give it to its payment.
+        """Read a callback and apply it to its payment.
 
         Returns:
-            What became of it, and what it says; None if that cannot be read.
+            The receipt, and the parsed callback. The latter is None if the body cannot be read.
         """
         try:
             result = parse_callback(body)
@@ -114,10 +116,10 @@ class CallbackHandler:
         return self._place(body, result, claimed), result
 
     def payment_of(self, token: str | None, /) -> Transaction:
-        """The payment that a signed callback URL proves.
+        """Return the payment that the token of a signed callback URL proves.
 
         Raises:
-            CallbackRefused: The token is none of ours.
+            CallbackRefused: The token is missing or not ours.
             StoreError: The store failed.
         """
         number = transaction_no_of(token or "")
@@ -150,9 +152,12 @@ class CallbackHandler:
         )
 
     def apply_kept(self, transaction: Transaction, /) -> Transaction:
-        """Apply the callbacks that were kept for a payment, and drop those that are used up.
+        """Apply the kept callbacks of a payment, and delete those that are used up.
 
-        Those that prove nothing stay, as evidence; applying one twice changes nothing.
+        Callbacks that are no proof stay, as evidence. Applying one twice has no further effect.
+
+        Returns:
+            The payment after the callbacks.
         """
         kept_callbacks = self._store.kept_callbacks(
             checkout_request_id=transaction.checkout_request_id,
@@ -175,17 +180,20 @@ class CallbackHandler:
         return judgement
 
     def _drop(self, kept: KeptCallback) -> None:
-        """Forget a callback that is used up. If that fails, it goes at the next look, or by its age."""
+        """Delete a callback that is used up.
+
+        If the store fails, a later call of `apply_kept` or the purge of old callbacks deletes it.
+        """
         try:
             self._store.drop_callback(kept.callback_id)
         except StoreError as error:
             log_trouble("callback_not_dropped", error=type(error).__name__)
 
     def _keep_unread(self, body: bytes, claimed: Transaction) -> CallbackReceipt:
-        """Keep a genuine body that cannot be read, and have the payment asked about and looked at.
+        """Keep a genuine body that cannot be read.
 
-        Daraja was seen to post a callback once and never again (docs/daraja.md, section 6), so that this
-        may be all that is ever heard.
+        The payment becomes due for a query at once, and needs a review. Daraja was seen to post a
+        callback once and never again (docs/daraja.md, section 6), so this body may be the only evidence.
         """
         self._keep(body, None, claimed.transaction_no, _UNREADABLE)
         after = self._recorder.record(claimed, Doubted(reason=_UNREADABLE))
@@ -198,7 +206,7 @@ class CallbackHandler:
         if known is not None:
             judgement = self._judge(known, result, body)
             return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
-        # The push answer may not be stored yet: keep the evidence, then look once more.
+        # The answer to the push may not be stored yet. Keep the evidence, then search once more.
         kept = self._keep(
             body, result.checkout_request_id, None, "no payment has this checkout_request_id yet"
         )
@@ -209,9 +217,9 @@ class CallbackHandler:
         return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
 
     def _judge(self, known: Transaction, result: CallbackResult, body: bytes | None) -> _Judgement:
-        """Apply a callback to its payment; keep it first where it proves nothing.
+        """Apply a callback to its payment, and keep it first if it is no proof.
 
-        `body` is None if it is kept already.
+        `body` is None if the callback is kept already.
         """
         event: CallbackSeen | Doubted = CallbackSeen(result=result)
         now = self._recorder.clock.now()
@@ -223,8 +231,8 @@ class CallbackHandler:
                 reason = f"callback has the {error.field} of another payment"
                 event = Doubted(reason=reason)
             else:
-                # Doubtful all the same if another callback was faster and they disagree, or by the time
-                # of day at which it was applied.
+                # The stored payment or the time may differ from those of the first check: another
+                # callback may have been faster. So check again whether this one is doubtful.
                 now = self._recorder.clock.now() if after is before else after.updated
                 doubtful = meaning_of(before, event, now) in _DOUBTFUL
                 if doubtful and body is not None:
@@ -243,11 +251,14 @@ class CallbackHandler:
         transaction_no: str | None,
         reason: str,
     ) -> KeptCallback:
-        """Keep a callback as it came; the very same one is kept once.
+        """Keep a callback with its raw body. The same callback is kept only once.
+
+        Returns:
+            The kept callback.
 
         Raises:
-            CallbackRefused: So many are kept for this payment or prompt that no more are taken.
-            StoreError: It could not be kept.
+            CallbackRefused: `MOST_KEPT` callbacks are kept for this payment or prompt already.
+            StoreError: The store failed.
         """
         kept = KeptCallback(
             callback_id=_callback_id(body, checkout_request_id or transaction_no or ""),
@@ -268,5 +279,5 @@ class CallbackHandler:
 
 
 def _callback_id(body: bytes, owner: str) -> str:
-    """Names a callback by its content, so that a repeated one is known at once."""
+    """Return a hash of the callback, so that a repeated one has the same id."""
     return hashlib.sha256(owner.encode() + b"\n" + body).hexdigest()
