@@ -1,7 +1,8 @@
-"""The work that is due: orphaned intents, open payments to ask about, outcomes to report.
+"""Do the due work: orphaned intents, queries of open payments, and reports.
 
-`due_at` is the only schedule. One batch is bounded in number and time, and a payment that fails harms
-no other: its lease brings it back. Many workers may do batches at once.
+`due_at` is the only schedule. A batch is bounded in number and time. If one payment fails, the others
+still get their turn, and the failed one is due again when its lease ends. Many workers may run batches
+at the same time.
 """
 
 from __future__ import annotations
@@ -58,35 +59,35 @@ _PURGED_AT_ONCE = 100
 
 
 class _Heard(Enum):
-    """What the last look at an open payment brought."""
+    """What was learnt when a worker last looked at an open payment."""
 
     NOTHING = 0
-    """Daraja could not be asked: the payment does not expire."""
+    """Daraja could not be asked. The payment does not expire."""
     WORDS = 1
-    """Daraja answered, but not how it ended: it may expire, and a person must look at it."""
+    """Daraja answered without an outcome. The payment may expire, and then needs a review."""
     ANSWER = 2
-    """Daraja said how it ended, or that it does not know it; or there is no id to ask by."""
+    """Daraja named the outcome or does not know the payment, or there is no id to ask by."""
 
 
 @attrs.frozen(kw_only=True)
 class DueReport:
-    """What one batch did, in numbers of payments.
+    """The result of one batch, as numbers of payments.
 
     Attributes:
-        claimed: Taken from the store.
-        queried: Daraja was asked about.
-        deferred: Not asked about, since the budget of queries was used up; asked about later.
-        throttled: Of the queries, refused by Daraja because of too many.
-        settled: Got an outcome.
-        expired: Of those, given up as EXPIRED.
-        reported: The host was told.
-        report_failed: The host's handler raised; it is told again later.
-        unreported: Settled, but nobody to tell; due at once for whoever brings a handler.
-        failed: The store or Daraja failed; their time comes again.
-        left: Claimed but not handled: the deadline came, the batch was stopped, or another worker has
-            them by now.
-        purged: Of kept callbacks, forgotten because they are too old.
-        more: Whether the batch was full, so that more may be due now. False if all of it is unreported.
+        claimed: Payments taken from the store.
+        queried: Payments that Daraja was asked about.
+        deferred: Payments to ask about later, because the budget of queries was used up.
+        throttled: Queries that Daraja refused because there were too many.
+        settled: Payments that got an outcome.
+        expired: The settled ones that were given up as EXPIRED.
+        reported: Payments that the host's handler took.
+        report_failed: Payments for which the handler raised. They are reported again later.
+        unreported: Settled payments of a batch without a handler. They stay due for one with a handler.
+        failed: Payments for which the store or Daraja failed. They are due again later.
+        left: Payments that were claimed but not handled, because of the deadline, a stop, or another
+            worker that took them.
+        purged: Kept callbacks that were deleted because of their age.
+        more: Whether the batch was full and not all of it was unreported. Then more may be due now.
     """
 
     claimed: int = 0
@@ -106,14 +107,14 @@ class DueReport:
 
 @attrs.define(kw_only=True)
 class _Batch:
-    """One batch while it is done.
+    """The state of one running batch.
 
     Attributes:
         on_settled: The host's handler.
-        ends: Monotonic second after which no payment is begun.
-        tally: What was done.
-        untold: Settled payments that nobody can be told of.
-        closed_until: When the budget allows the next query, where it was used up.
+        ends: Monotonic second after which the batch begins no further payment.
+        tally: The counts of the `DueReport`.
+        untold: Settled payments that cannot be reported, because there is no handler.
+        closed_until: When the budget allows the next query, if it was used up.
     """
 
     on_settled: Callable[[Transaction], object] | None
@@ -124,7 +125,7 @@ class _Batch:
 
 
 class DueWork:
-    """Does what is due."""
+    """Runs batches of due payments."""
 
     def __init__(
         self,
@@ -152,9 +153,9 @@ class DueWork:
         deadline: float,
         stop: Callable[[], bool],
     ) -> DueReport:
-        """Do one batch; see `Payments.process_due`."""
+        """Do one batch, as `Payments.process_due` documents."""
         clock = self._recorder.clock
-        # No payment of the batch may be taken by another worker before this one is through.
+        # The lease outlasts the batch, so that other workers take none of its payments.
         lease = timedelta(seconds=deadline + self._client.config.total_timeout + _LEASE_MARGIN)
         batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally
@@ -169,16 +170,22 @@ class DueWork:
                 else:
                     self._do(transaction, batch)
         finally:
-            # Stopped, or taken down by the handler: nobody needs to wait until our leases end.
+            # If a stop or the handler ended the batch, other workers can take the rest at once.
             tally["left"] += len(rest)
             self._release([*rest, *batch.untold])
         tally["purged"] = self._purge()
-        # A batch that is due again as a whole would come for ever.
+        # If the whole batch is unreported it stays due, and another batch would only repeat it.
         more = tally["claimed"] >= limit and tally["claimed"] > tally["unreported"]
         return DueReport(more=more, **tally)
 
     def _purge(self) -> int:
-        """Forget kept callbacks that are too old: few at once, and seldom."""
+        """Delete kept callbacks that are too old, at most 100 at once.
+
+        After a call that found fewer, or failed, the next one is an hour later.
+
+        Returns:
+            How many were deleted.
+        """
         clock = self._recorder.clock
         if clock.monotonic() < self._purge_at:
             return 0
@@ -193,13 +200,17 @@ class DueWork:
         return purged
 
     def _release(self, transactions: list[Transaction]) -> None:
+        """Make payments due for other workers now."""
         now = self._recorder.clock.now()
         for transaction in transactions:
-            with contextlib.suppress(StoreError):  # its lease brings it back
+            with contextlib.suppress(StoreError):  # it is due again when its lease ends
                 self._recorder.release(transaction, now)
 
     def _do(self, transaction: Transaction, batch: _Batch) -> None:
-        """Do what is due for one payment; whatever fails, the others are done."""
+        """Do the due work of one payment.
+
+        A failure is counted and logged, and the batch goes on.
+        """
         try:
             after = self._follow(transaction, batch)
             if after.state.settled and not after.reported:
@@ -215,7 +226,14 @@ class DueWork:
     # --- open payments --------------------------------------------------------------------------
 
     def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
-        """Bring a payment forward: kept callbacks, which may prove more than is stored, then the query."""
+        """Apply a payment's kept callbacks and, if it is still open, ask Daraja about it.
+
+        An orphaned CREATED payment becomes UNCERTAIN first. An open payment whose time is over expires,
+        unless Daraja could not be asked.
+
+        Returns:
+            The payment as now stored.
+        """
         if transaction.state.settled:
             return self._callbacks.apply_kept(transaction)
         recorder = self._recorder
@@ -234,15 +252,21 @@ class DueWork:
         return transaction
 
     def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, _Heard]:
-        """Ask Daraja if that is possible and the budget allows it; say when to look again."""
+        """Ask Daraja if possible, and store the next due time.
+
+        Daraja is asked if the payment has an id and the budget allows it.
+
+        Returns:
+            The payment as now stored, and what was learnt.
+        """
         recorder = self._recorder
         if transaction.checkout_request_id is None:
             nothing = Deferred(reason="no id to ask by", next_due=recorder.next_query(transaction))
             return recorder.record(transaction, nothing), _Heard.ANSWER
         wait = self._wait_for_budget(batch)
         if wait > 0:
-            # Those behind it wait longer, or all would come back for each single query: half of their
-            # place in the line, since others may settle without a query.
+            # Spread deferred payments, or all would return for one query: the n-th (from 0) returns
+            # after wait * (1 + n/2). Half a slot is enough, since some settle by callback.
             place = 1 + batch.tally["deferred"] / 2
             batch.tally["deferred"] += 1
             seconds = min(wait * place, max(wait, SLOWEST_QUERY))
@@ -251,11 +275,14 @@ class DueWork:
         return self._ask(transaction, transaction.checkout_request_id, batch)
 
     def _wait_for_budget(self, batch: _Batch) -> float:
-        """Seconds until a query may be asked; 0.0 where one may be asked now, which is counted.
+        """Take the slot of one query, and sleep a little for it if needed.
 
-        Between two queries of a batch a short pause is waited for, or a batch could ask once and no more;
-        not before the first, for which an older payment may be waiting elsewhere, and not so long that
-        there is no time left to defer the rest.
+        The first query of a batch never waits, since another worker may hold an older payment. Later ones
+        sleep up to two seconds, or a batch could ask only once. They sleep only while enough time is left
+        to defer the rest.
+
+        Returns:
+            0.0 if the batch may ask now. Otherwise the seconds until it may.
         """
         clock = self._recorder.clock
         if batch.closed_until is not None and clock.now() < batch.closed_until:
@@ -271,12 +298,12 @@ class DueWork:
     def _ask(
         self, transaction: Transaction, checkout_request_id: str, batch: _Batch
     ) -> tuple[Transaction, _Heard]:
-        """Ask Daraja; returns as `_look` does."""
+        """Ask Daraja about one payment, and store the answer. Returns the same as `_look`."""
         recorder = self._recorder
         batch.tally["queried"] += 1
         left = batch.ends - recorder.clock.monotonic()
         try:
-            # One try: the budget counts questions that are sent, and the schedule asks again.
+            # One attempt: the budget counts each query that is sent, and the schedule asks again.
             result = self._client.query(
                 checkout_request_id, timeout=max(left, _LEAST_QUERY), attempts=1
             )
@@ -294,7 +321,10 @@ class DueWork:
         return recorder.record(transaction, seen), heard
 
     def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
-        """Seconds that Daraja asks for; where it says that we ask too much, all workers hear of it."""
+        """Return the seconds that Daraja asks to wait, at most an hour.
+
+        A rate limit slows all workers down.
+        """
         seconds: float = getattr(error, "retry_after", None) or 0.0
         if isinstance(error, RateLimited):
             batch.tally["throttled"] += 1
@@ -304,10 +334,11 @@ class DueWork:
     # --- settled payments -----------------------------------------------------------------------
 
     def _deliver(self, transaction: Transaction, batch: _Batch, *, ours: bool) -> None:
-        """Report a payment, then write that it was reported: at least once.
+        """Call the handler with a settled payment, then store that it was reported.
 
-        It is taken for the report first, so that what is reported is what is stored, and no other worker
-        reports it meanwhile. `ours` says that it was settled when this worker claimed it.
+        The handler is called at least once. The payment is taken for its report before, so that the
+        handler gets the stored payment, and other workers leave it alone meanwhile. `ours` is true if the
+        payment was already settled when this worker claimed it.
         """
         if batch.on_settled is None:
             batch.tally["unreported"] += 1
@@ -321,10 +352,10 @@ class DueWork:
             return
         try:
             _refuse_unrun(batch.on_settled(held))
-        except Exception as error:  # noqa: BLE001 - the host's handler may raise anything; no other payment may suffer
+        except Exception as error:  # noqa: BLE001 - the host's handler may raise anything; the others must not suffer
             self._tell_again(held, error, batch)
         except BaseException as error:
-            # The host wants to stop, so it does; but not at the same payment again and again.
+            # The host wants to stop, so raise. Defer this payment, or each restart would stop at it.
             with contextlib.suppress(StoreError):
                 self._tell_again(held, error, batch)
             raise
@@ -333,7 +364,10 @@ class DueWork:
             batch.tally["reported"] += 1
 
     def _tell_again(self, transaction: Transaction, error: BaseException, batch: _Batch) -> None:
-        """Write that the host could not be told, and when to try again: ever more slowly."""
+        """Store that the report failed, and when to try again.
+
+        Each pause is longer than the last.
+        """
         batch.tally["report_failed"] += 1
         log_trouble(
             "report_failed",
@@ -347,14 +381,21 @@ class DueWork:
 
 
 def _refuse_unrun(returned: object) -> None:
-    """What ``async def`` and generator functions return when they are called has done nothing yet."""
+    """Raise TypeError if the handler did not run.
+
+    A call of an ``async def`` or generator function only makes an object.
+    """
     if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
         returned.close()
         raise TypeError("the handler did not run: it must be a plain function")
 
 
 def _in_order(claimed: list[Transaction]) -> list[Transaction]:
-    """Settled payments as claimed, the longest due first; then open ones, the oldest and largest first."""
+    """Sort claimed payments: settled ones first, then open ones.
+
+    Settled payments keep their order, the longest due first. Open ones follow by age, the oldest first,
+    and by amount if they are of the same age, the largest first.
+    """
     settled = [transaction for transaction in claimed if transaction.state.settled]
     still_open = [transaction for transaction in claimed if not transaction.state.settled]
     still_open.sort(key=lambda transaction: (transaction.expires_at, -transaction.amount))
@@ -362,7 +403,10 @@ def _in_order(claimed: list[Transaction]) -> list[Transaction]:
 
 
 def _is_about_the_payment(error: MpesaError) -> bool:
-    """Whether an error is Daraja's answer to this very question, and no outage or lack of credentials."""
+    """Return whether an error is Daraja's answer to this query.
+
+    An outage, a rate limit and wrong credentials are not.
+    """
     if isinstance(error, DarajaError) and not isinstance(
         error, (AuthenticationFailed, RateLimited)
     ):
@@ -371,6 +415,6 @@ def _is_about_the_payment(error: MpesaError) -> bool:
 
 
 def _failures(transaction: Transaction) -> int:
-    """How many reports failed in a row."""
+    """Return how many reports failed in a row."""
     events = [entry.event for entry in reversed(transaction.history)]
     return sum(1 for _ in itertools.takewhile(Meaning.REPORT_FAILED.value.__eq__, events))
