@@ -1,4 +1,4 @@
-"""What can happen to a payment, as values; what it means is in `transaction`. Pure."""
+"""Define the events of a payment. `transaction` says how each changes it. Pure."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class PushTaken:
 
     Attributes:
         answer: Daraja's answer.
-        next_due: When to ask about it.
-        lives_until: Until when its prompt may be answered. The payment does not expire before.
+        next_due: When to ask Daraja about the payment.
+        lives_until: Until when the customer may answer the prompt. The payment does not expire before.
     """
 
     answer: PushAccepted
@@ -60,9 +60,9 @@ class PushRefused:
 
     Attributes:
         code: Daraja's error code.
-        reason: Constant words.
-        expires_at: Of the payment when it was pushed. A payment that was started anew since has another,
-            and its new push was not refused.
+        reason: The name of the error's class.
+        expires_at: The `expires_at` of the payment when it was pushed. If the payment was started anew
+            since, it has another one, and this event does not concern its new push.
     """
 
     code: str | None
@@ -72,11 +72,11 @@ class PushRefused:
 
 @attrs.frozen(kw_only=True)
 class PushOutcomeLost:
-    """The push was sent and no answer tells what became of it.
+    """The push was sent, and its answer does not say whether a prompt appeared.
 
     Attributes:
-        reason: Constant words, which the history shows: ``HTTP 503``, ``no answer``.
-        next_due: When to look at it.
+        reason: Constant words for the history: ``HTTP 503`` or ``no answer``.
+        next_due: When to look at the payment again.
     """
 
     reason: str
@@ -85,14 +85,17 @@ class PushOutcomeLost:
 
 @attrs.frozen(kw_only=True)
 class WorkerDied:
-    """A CREATED payment was found due: its worker died between the intent and the answer."""
+    """A CREATED payment is due: its worker died between the intent and the answer."""
 
     next_due: datetime
 
 
 @attrs.frozen(kw_only=True)
 class KeyReused:
-    """The same idempotency key again after REJECTED: no prompt ever appeared, so push anew."""
+    """The caller used the key of a REJECTED payment again.
+
+    No prompt appeared, so it is pushed anew.
+    """
 
     expires_at: datetime
     due_at: datetime
@@ -107,7 +110,12 @@ class CallbackSeen:
 
 @attrs.frozen(kw_only=True)
 class QuerySeen:
-    """Daraja answered a status query; `next_due` says when to ask again, if it does not settle."""
+    """Daraja answered a status query.
+
+    Attributes:
+        result: Daraja's answer.
+        next_due: When to ask again if the answer does not settle the payment. None changes no due time.
+    """
 
     result: QueryResult
     next_due: datetime | None = None
@@ -115,11 +123,11 @@ class QuerySeen:
 
 @attrs.frozen(kw_only=True)
 class Deferred:
-    """Nothing could be learnt now; look again at `next_due`.
+    """The worker could not learn anything about the payment now.
 
     Attributes:
-        reason: Constant words, which the history shows.
-        next_due: When to look at it.
+        reason: Constant words for the history.
+        next_due: When to look at the payment again.
     """
 
     reason: str
@@ -128,10 +136,10 @@ class Deferred:
 
 @attrs.frozen(kw_only=True)
 class QueryBegun:
-    """Daraja is about to be asked because a page wants to know.
+    """A query for a page or a person is about to be sent.
 
     Attributes:
-        next_due: When to look at it again. None leaves that as it is.
+        next_due: When to look at the payment again. None changes no due time.
     """
 
     next_due: datetime | None = None
@@ -139,7 +147,10 @@ class QueryBegun:
 
 @attrs.frozen(kw_only=True)
 class Doubted:
-    """A callback names this payment and cannot be believed; a person must look at it."""
+    """A callback names this payment but cannot be believed.
+
+    A person must look at the payment.
+    """
 
     reason: str
 
@@ -149,7 +160,7 @@ class Expired:
     """An open payment outlived its `expires_at`.
 
     Attributes:
-        answered: Whether Daraja said how it ended, or that it does not know the payment.
+        answered: Whether Daraja named the outcome, does not know the payment, or there is no id to ask by.
     """
 
     answered: bool
@@ -157,7 +168,10 @@ class Expired:
 
 @attrs.frozen(kw_only=True)
 class News:
-    """What a report tells the host. If any of it changes, the payment is reported again."""
+    """The facts that a report gives the host.
+
+    If one of them changes, the payment is reported again.
+    """
 
     state: TransactionState
     receipt_number: str | None = None
@@ -166,14 +180,20 @@ class News:
 
 @attrs.frozen(kw_only=True)
 class Reported:
-    """The host was told this; the stored payment may have moved on meanwhile."""
+    """The host's handler returned from a report with `news`.
+
+    The stored payment may have changed since.
+    """
 
     news: News
 
 
 @attrs.frozen(kw_only=True)
 class ReportFailed:
-    """The host could not be told this; tell it again at `next_due`."""
+    """The host's handler raised at a report with `news`.
+
+    The payment is reported again at `next_due`.
+    """
 
     news: News
     next_due: datetime
@@ -198,7 +218,7 @@ PaymentEvent = (
 
 
 class Meaning(str, Enum):
-    """What an event means for one transaction: the columns of the table."""
+    """The meaning of an event for one transaction. `TRANSITIONS` has a row for each."""
 
     ACCEPTED = "push accepted"
     REFUSED = "push refused"
