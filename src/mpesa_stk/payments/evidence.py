@@ -1,4 +1,4 @@
-"""How a callback can disagree with what is known, and the reasons for a review. Pure."""
+"""Compare a callback with its payment, and collect reasons for a review. Pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _SEPARATOR = "; "
 
 
 def contradiction(transaction: Transaction, result: CallbackResult, now: datetime, /) -> str | None:
-    """How a callback disagrees with what is known, or None.
+    """Return how a callback contradicts the stored payment, or None if it does not.
 
     Args:
-        transaction: The payment that it names.
-        result: What it says.
+        transaction: The payment that the callback names.
+        result: The parsed callback.
         now: The time, aware.
     """
     for field in ("checkout_request_id", "merchant_request_id"):
@@ -37,7 +37,7 @@ def contradiction(transaction: Transaction, result: CallbackResult, now: datetim
 def _unlike_the_payment(
     transaction: Transaction, result: PaymentConfirmed, now: datetime
 ) -> str | None:
-    """How a proven success differs from the payment that was asked for, or None."""
+    """Return how a proven success differs from the payment, or None."""
     if result.amount != transaction.amount:
         return "callback has another amount"
     if transaction.receipt_number not in (None, result.receipt_number):
@@ -53,19 +53,22 @@ def _unlike_the_payment(
 
 
 def _is_another_payer(ours: str, theirs: str | None) -> bool:
-    """Whether a callback names a payer, with all digits, who is not ours; a masked one may be ours."""
+    """Return whether a callback names another payer.
+
+    A masked number may be ours, so only a number with all digits counts.
+    """
     digits = (theirs or "").removeprefix("+")
     whole = digits.isdecimal() and len(digits) >= _NATIONAL
     return whole and digits[-_NATIONAL:] != ours[-_NATIONAL:]
 
 
 def with_review(reasons: str | None, reason: str, /) -> str:
-    """The reasons for a review, with one more; each stands there once."""
+    """Return the reasons for a review with one more, without repeating a reason."""
     known = reasons.split(_SEPARATOR) if reasons else []
     return _SEPARATOR.join(known if reason in known else [*known, reason])
 
 
 def without_reviews(reasons: str | None, settled: frozenset[str], /) -> str | None:
-    """The reasons for a review without those that are settled."""
+    """Return the reasons for a review without those in `settled`, or None."""
     known = reasons.split(_SEPARATOR) if reasons else []
     return _SEPARATOR.join(reason for reason in known if reason not in settled) or None
