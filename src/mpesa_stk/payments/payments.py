@@ -1,8 +1,8 @@
-"""`Payments`: checkout, status query, callback and the work that is due, over a client and a store.
+"""Define `Payments`: checkout, query, callback and due work over client and store.
 
-The order of writes is what keeps the promise: the intent is stored before the push, evidence before
-it is acknowledged, and an outcome before it is reported. Each change is a compare-and-set of a pure
-`apply`, tried again from the stored state when another worker was first.
+The order of writes protects the payments. The intent is stored before the push, evidence before it is
+acknowledged, and an outcome before it is reported. Each change is a compare-and-set of the pure `apply`.
+If another worker is first, `apply` runs again on the payment as now stored.
 """
 
 from __future__ import annotations
@@ -68,16 +68,16 @@ _TOO_LONG = (
 
 
 class Payments:
-    """Payments of one account that are remembered: asked for once, never lost, never invented.
+    """Payments of one account: asked for once, never lost, never invented.
 
-    Safe to share between threads. Payments of other accounts may lie in the same store: their callbacks
-    are taken, and beside that they are left to the `Payments` of their own account.
+    Threads may share it. The store may hold payments of other accounts too. `Payments` handles their
+    callbacks, and leaves all other work on them to the `Payments` of those accounts.
 
     Attributes:
         client: Talks to Daraja.
         store: Keeps the payments.
         clock: Gives the time.
-        account: Whose payments these are, such as ``"paybill 600000"``.
+        account: Who is paid, such as ``"paybill 600000"``.
         notify: Hands an `Event` to the hooks and the log.
     """
 
@@ -93,19 +93,20 @@ class Payments:
         query_budget: QueryBudget | None = None,
         callback_retention: timedelta = CALLBACK_RETENTION,
     ) -> None:
-        """Make the flow over a client and a store.
+        """Make payments over a client and a store.
 
         Args:
-            client: Talks to Daraja; its config says who is paid and how callbacks are signed.
-            store: Remembers the payments.
-            clock: Tells the time.
+            client: Sends requests to Daraja. Its config says who is paid and how callbacks are signed.
+            store: Stores the payments.
+            clock: Gives the time. By default the system's clock.
             hooks: Receive an `Event` for each callback and each settled payment.
-            jitter: Returns a random number from 0 to 1; spreads status queries and repeated reports.
-            query_budget: Limits the status queries. By default one in this process, at the environment's
-                pace: 5 a minute in the sandbox, 60 elsewhere, no limit for a Daraja on this machine.
-                Several processes need one that they share.
-            callback_retention: How long callbacks are kept that settled nothing; at least two days.
-                `process_due` forgets older ones.
+            jitter: Returns a random number from 0 to 1, which varies the times of queries and repeated
+                reports.
+            query_budget: Limits the status queries. By default it is a budget in this process, at the
+                pace of the environment: 5 a minute in the sandbox, 60 elsewhere, and no limit for a
+                Daraja on this machine. Several processes need one that they share.
+            callback_retention: How long to keep callbacks that settled no payment, at least two days.
+                `process_due` deletes older ones.
 
         Raises:
             ConfigurationError: `callback_retention` is too short.
@@ -147,32 +148,32 @@ class Payments:
     ) -> Transaction:
         """Ask a customer to pay, once.
 
-        The intent is stored before the push. The same `idempotency_key` with the same payload
-        returns its transaction and pushes nothing, except that a REJECTED one is tried again: it never
-        reached the phone, unless a callback says that it did.
+        The intent is stored before the push. If the same `idempotency_key` comes with the same payload
+        again, its transaction is returned and no push is sent. Only a REJECTED one is pushed again, since
+        it never reached the phone. If a callback says that it did, it is returned as it is.
 
         Args:
             phone_number: Who pays.
             amount: Whole shillings.
-            reference: Shown in the prompt, 1 to 12 characters, unless `prompt_reference` is given.
-            description: Up to 13 characters, unless `prompt_description` is given.
-            prompt_reference: What the prompt shows in place of `reference`, which may then have 1 to
+            reference: Your reference, which the prompt shows: 1 to 12 characters. If `prompt_reference`
+                is given: 1 to 255 printable characters.
+            description: Your description: up to 13 characters. If `prompt_description` is given: up to
                 255 printable characters.
-            prompt_description: What Daraja is sent in place of `description`, which may then have up to
-                255 printable characters.
+            prompt_reference: The reference that the prompt shows in place of `reference`.
+            prompt_description: The description that is sent to Daraja in place of `description`.
             idempotency_key: Your name for this payment, 1 to 255 visible ASCII characters.
 
         Returns:
-            The transaction, wherever a prompt may be live: PENDING, or UNCERTAIN where the push's
-            outcome is unknown (wait, do not check out again). With a key that was used before: the
-            payment of that key, in whatever state it is.
+            The transaction, if a prompt may be live: PENDING, or UNCERTAIN if the push's outcome is
+            unknown (wait, do not check out again). If the key was used before: the payment of that key,
+            in any state.
 
         Raises:
-            InvalidRequest: A field breaks a rule; nothing was stored or sent.
-            IdempotencyConflict: The key was used with another payload; nothing was sent.
-            StoreError: The intent could not be stored; nothing was sent.
-            MpesaError: No prompt appeared. The error carries `transaction_no`; the payment is
-                stored as REJECTED.
+            InvalidRequest: A field breaks a rule. No payment was stored, and no push was sent.
+            IdempotencyConflict: The key was used with another payload. No push was sent.
+            StoreError: The intent could not be stored. No push was sent.
+            MpesaError: No prompt appeared. The error carries `transaction_no`, and the payment is stored
+                as REJECTED.
         """
         if prompt_reference is None:
             _refuse_long(reference)
@@ -195,7 +196,7 @@ class Payments:
         try:
             answer = self._push(transaction, request)
         except OutcomeUnknown as error:
-            # Not the reason's own text, which a transport of the host's may have written.
+            # Do not store the error's text: the host's own transport may have written it.
             reason = f"HTTP {error.http_status}" if error.http_status else "no answer"
             lost = PushOutcomeLost(reason=reason, next_due=self._recorder.next_query(transaction))
             return self._after_push(transaction, lost, write_until)
@@ -210,7 +211,7 @@ class Payments:
         return self._accepted(transaction, answer, write_until)
 
     def _signed(self, request: PushRequest, transaction: Transaction) -> PushRequest:
-        """The request with a callback URL that proves which payment it belongs to."""
+        """Return the request with a callback URL that proves which payment it belongs to."""
         config = self.client.config
         if not config.callback_secrets:
             return request
@@ -226,7 +227,14 @@ class Payments:
         )
 
     def _push(self, transaction: Transaction, request: PushRequest) -> PushAccepted:
-        """Push, unless the push could still be under way when others give the payment up."""
+        """Send the push, unless it is too late.
+
+        It is too late if the push could still be under way when the payment counts as orphaned.
+
+        Raises:
+            NotSent: It is too late to send the push.
+            MpesaError: As `StkClient.send_push` raises.
+        """
         given_up = transaction.due_at or transaction.expires_at
         left = (given_up - self.clock.now()).total_seconds() - self.client.config.total_timeout
         if left <= 0:
@@ -252,14 +260,18 @@ class Payments:
         )
 
     def _longest_push(self) -> timedelta:
-        """After this long without a word, the worker that pushes must have died.
+        """Return the time after which a worker that still pushes counts as dead.
 
-        A push is at most two tokens and two exchanges long, each within the total time-out.
+        A push takes at most two tokens and two exchanges, each within the total time-out.
         """
         return timedelta(seconds=4 * self.client.config.total_timeout + FIRST_QUERY)
 
     def _store_intent(self, intent: Transaction) -> tuple[Transaction, bool]:
-        """Store the intent; the stored payment, and whether it is this call that pushes it."""
+        """Store the intent, or find the payment that has its idempotency key.
+
+        Returns:
+            The stored payment, and whether this call must push it.
+        """
         try:
             self.store.add(intent)
         except DuplicateTransaction:
@@ -275,14 +287,18 @@ class Payments:
         )
         if differing:
             raise IdempotencyConflict(differing)
-        # A callback came about the refused push: its prompt did appear, and may be paid.
+        # If a callback came about the refused push, its prompt did appear, and may be paid.
         reached = known.checkout_request_id is not None or known.needs_review is not None
         if known.state is TransactionState.REJECTED and not reached:
             return self._start_again(known, intent)
         return known, False
 
     def _start_again(self, rejected: Transaction, intent: Transaction) -> tuple[Transaction, bool]:
-        """Take a REJECTED payment for a new push, unless another worker takes it first."""
+        """Take a REJECTED payment for a new push, unless another worker takes it first.
+
+        Returns:
+            The payment as now stored, and whether this call must push it.
+        """
         again = KeyReused(
             expires_at=intent.expires_at, due_at=self.clock.now() + self._longest_push()
         )
@@ -294,10 +310,14 @@ class Payments:
     def _after_push(
         self, transaction: Transaction, event: PaymentEvent, write_until: float
     ) -> Transaction:
-        """Write what came of a push; while the store fails, try again in the time that is left.
+        """Store the outcome of a push.
 
-        If the store fails for longer, the prompt may be live all the same. The caller gets the truth,
-        and no reason to push again. The stored intent becomes UNCERTAIN when it is due.
+        While the store fails, this tries again until `write_until`.
+        If the store fails for longer, the caller still gets the payment with the outcome, and so has no
+        reason to push again: the prompt may be live. The stored intent becomes UNCERTAIN when it is due.
+
+        Returns:
+            The payment after the push, even if it could not be stored.
         """
         pauses = iter(WRITE_AGAIN_AFTER)
         while True:
@@ -329,13 +349,13 @@ class Payments:
         try:
             return self._callbacks.apply_kept(transaction)
         except StoreError:
-            return transaction  # they stay kept; process_due applies them
+            return transaction  # the callbacks stay kept, and process_due applies them
 
     # --- query ---------------------------------------------------------------------------------
 
     @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
-        """The payment of this account with that number, as stored.
+        """Return the payment of this account with that number as stored, or None.
 
         Raises:
             StoreError: The store failed.
@@ -344,7 +364,7 @@ class Payments:
 
     @hides_locals
     def find(self, *, checkout_request_id: str) -> Transaction | None:
-        """The payment of this account whose prompt has that id, as stored.
+        """Return the payment of this account whose prompt has that id as stored, or None.
 
         Raises:
             StoreError: The store failed.
@@ -363,21 +383,22 @@ class Payments:
         token: str | None = None,
         idempotency_key: str | None = None,
     ) -> PaymentStatus:
-        """What became of a payment: from the store if it is settled, else from Daraja.
+        """Return the status of a payment, from the store or from Daraja.
 
-        Daraja is asked about one open payment at most once in ten seconds, whoever asks, and only while
-        the budget of queries allows it. In between, the payment is returned as it is stored.
+        A settled payment is answered from the store. Daraja is asked about one open payment at most once
+        in ten seconds, however many callers ask, and only while the budget of queries allows it.
+        Otherwise the payment is returned as stored.
 
         Args:
             checkout_request_id: Daraja's id of the prompt.
-            token: The last path segment of the signed callback URL. It proves which payment an id belongs
-                to whose answer could not be stored.
-            idempotency_key: The key of the checkout, as another proof of that. Take it from your own
+            token: The last path segment of the signed callback URL. If Daraja's answer to the push could
+                not be stored, the token proves which payment the id belongs to.
+            idempotency_key: The key of the checkout, which proves the same. Take it from your own
                 records, never from a browser.
 
         Raises:
-            InvalidRequest: The id cannot be one.
-            CallbackRefused: The token is none of ours.
+            InvalidRequest: The id or the key breaks a rule.
+            CallbackRefused: The token is not ours.
             StoreError: The store failed.
         """
         return self._query.ask(checkout_request_id, token=token, key=_checked_key(idempotency_key))
@@ -386,19 +407,22 @@ class Payments:
 
     @hides_locals
     def handle_callback(self, body: bytes, /, *, token: str | None = None) -> CallbackReceipt:
-        """Take a callback that Daraja posted; it is stored when this returns.
+        """Handle a callback that Daraja posted. When this returns, the callback is stored.
 
         Args:
             body: The raw body.
-            token: The last path segment of the signed callback URL. Required where
-                ``callback_secrets`` are set.
+            token: The last path segment of the signed callback URL. Required if ``callback_secrets`` are
+                set.
+
+        Returns:
+            The effect of the callback, and its payment if that is known.
 
         Raises:
             CallbackRefused: The token is missing or not ours, or too many callbacks are kept for this
-                payment; nothing was stored.
-            InvalidCallback: The body is not a callback, and no token proves that it is Daraja's; nothing
-                was stored.
-            StoreError: It could not be stored: answer 5xx, never 200.
+                payment. The callback was not stored.
+            InvalidCallback: The body is not a callback, and no token proves that it is Daraja's. It was
+                not stored.
+            StoreError: The callback could not be stored. Answer 5xx, never 200.
         """
         return self._callbacks.handle(body, token)
 
@@ -413,27 +437,30 @@ class Payments:
         deadline: float = 25.0,
         stop: Callable[[], bool] | None = None,
     ) -> DueReport:
-        """Do one bounded batch of what is due: ask about open payments, report settled ones.
+        """Do one bounded batch of due work: ask about open payments, report settled ones.
 
-        Call it from cron, a task queue or a thread, by as many workers as you like. Settled payments come
-        first, the longest due before the others; then open ones, the oldest before the younger ones and,
-        of the same age, the larger amount before the smaller. Where the budget of status queries is
-        used up, the rest is deferred until it allows more.
+        Call it from cron, a task queue or a thread, with as many workers as you like. Settled payments
+        come first, the longest due before the others. Open ones follow, the oldest first. Of the same age,
+        the largest amount comes first. If the budget of status queries is used up, the other open payments
+        are deferred until it allows more.
 
         Args:
-            on_settled: Receives each settled payment at least once, and again when there is news of it:
-                a receipt, a review, a success. `transaction_no` is the stable id to deduplicate by.
-                What it raises is logged with its traceback, and the payment is reported again later.
-                Without it nothing is reported, and the payments stay due for a caller that brings one.
-            limit: Most payments to take.
-            deadline: Seconds after which no further payment is begun.
-            stop: Asked before each payment; once it says True, no further payment is begun, and those
-                not begun are due for other workers at once.
+            on_settled: Receives each settled payment at least once, and again when there is news of it: a
+                receipt, a review, a success. Deduplicate by `transaction_no`, which never changes. If it
+                raises an exception, that is logged with its traceback, and the payment is reported again
+                later. Without `on_settled`, settled payments stay due until a batch that has one.
+            limit: The most payments to take.
+            deadline: Seconds after which the batch begins no further payment.
+            stop: Called before each payment. If it returns True, the batch begins no further payment, and
+                the rest is due for other workers at once.
+
+        Returns:
+            The counts of the batch.
 
         Raises:
-            StoreError: The store failed when asked for what is due.
-            BaseException: What `on_settled` raised, if it is no `Exception`, such as `SystemExit`. The
-                payment is told again later all the same.
+            StoreError: The store failed when the batch claimed due payments.
+            BaseException: `on_settled` raised it, and it is no `Exception`, such as `SystemExit`. The
+                payment is still reported again later.
         """
         return self._due.process(
             on_settled=on_settled, limit=limit, deadline=deadline, stop=stop or _never
@@ -445,7 +472,10 @@ def _never() -> bool:
 
 
 def _refuse_long(reference: object) -> None:
-    """Say how a long reference can be kept; what else is wrong with it the push's check says."""
+    """Raise InvalidRequest if a reference is too long, and name the way to keep it.
+
+    The check of the push finds all other faults of a reference.
+    """
     if isinstance(reference, str) and len(reference) > MAX_REFERENCE:
         raise InvalidRequest("reference", _TOO_LONG)
 
