@@ -1,4 +1,4 @@
-"""Asks what became of a payment, for a page or a person: from the store if it is known there."""
+"""Answer pages and people about a payment, from the store or from Daraja."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["PaymentQuery", "PaymentStatus"]
 
 @attrs.frozen(kw_only=True)
 class PaymentStatus:
-    """Daraja's view and ours.
+    """The status of a payment, from Daraja and from the store.
 
     Attributes:
         remote: Daraja's answer. None if the payment is settled, if Daraja was asked a moment ago, or if
-            it could not be asked.
-        remote_error: Why it could not be asked.
-        local_transaction: The payment as stored, with the answer applied; None if it is not ours.
+            Daraja could not be asked.
+        remote_error: The error, if the query of Daraja failed.
+        local_transaction: The stored payment with Daraja's answer applied. None if it is not ours.
     """
 
     remote: QueryResult | None = None
@@ -36,7 +36,7 @@ class PaymentStatus:
 
 
 class PaymentQuery:
-    """Answers from the store, or from Daraja within the budget."""
+    """Answers queries of pages and people, within the budget of status queries."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class PaymentQuery:
         self._account = str(client.config.account)
 
     def ask(self, checkout_request_id: str, *, token: str | None, key: str | None) -> PaymentStatus:
-        """See `Payments.query`."""
+        """Return the status of a payment, as `Payments.query` documents."""
         check_checkout_id(checkout_request_id)
         claimed = self._callbacks.payment_of(token) if token is not None else None
         local = self._recorder.store.find(checkout_request_id=checkout_request_id)
@@ -65,16 +65,19 @@ class PaymentQuery:
         if local.state.settled or not self._may_ask(local):
             return PaymentStatus(local_transaction=local)
         recorder = self._recorder
-        # The last look is a worker's: a page that put it off could keep the payment from its expiry.
+        # Do not defer an overdue payment: a page that polls would keep it from its expiry.
         overdue = recorder.clock.now() >= local.expires_at
         next_due = None if overdue else recorder.next_query(local)
         begun = recorder.try_once(local, QueryBegun(next_due=next_due))
-        if begun is None:  # another caller was first, and asks, or has settled it
+        if begun is None:  # another caller was first: it asks Daraja, or has settled the payment
             return PaymentStatus(local_transaction=recorder.stored(local.transaction_no))
         return self._asked(checkout_request_id, begun)
 
     def _may_ask(self, local: Transaction) -> bool:
-        """Whether Daraja was not asked about this payment a moment ago, and the budget allows it now."""
+        """Return whether a query is allowed now.
+
+        The last one must be ten seconds ago or more, and the budget must allow the next.
+        """
         asked, now = last_asked(local), self._recorder.clock.now()
         if asked is not None and abs(now - asked) < ASK_AGAIN_AFTER:
             return False
@@ -91,7 +94,11 @@ class PaymentQuery:
     def _unknown_here(
         self, checkout_request_id: str, claimed: Transaction | None, key: str | None
     ) -> PaymentStatus:
-        """Ask about an id that no payment has. A payment that the caller proves it is of gets it."""
+        """Ask Daraja about an id that no stored payment has.
+
+        If the caller proved with a token or a key which payment the id belongs to, and Daraja knows the
+        id, that payment gets it.
+        """
         recorder = self._recorder
         if claimed is not None and not self._is_ours(claimed):
             return PaymentStatus()
@@ -117,11 +124,14 @@ class PaymentQuery:
         return PaymentStatus(remote=remote, local_transaction=local)
 
     def _is_ours(self, transaction: Transaction) -> bool:
-        """Whether it is of the account whose credentials are here."""
+        """Return whether the payment belongs to the account of this client."""
         return transaction.account == self._account
 
     def _remote(self, checkout_request_id: str) -> QueryResult | MpesaError:
-        """Daraja's answer, or why there is none. If Daraja asks to slow down, all workers do."""
+        """Ask Daraja once, and return its answer or the error.
+
+        A rate limit slows all workers down.
+        """
         try:
             return self._client.query(checkout_request_id, attempts=1)
         except RateLimited as error:
@@ -133,5 +143,5 @@ class PaymentQuery:
 
 
 def _is_known(remote: QueryResult) -> bool:
-    """Whether Daraja knows the prompt: it named an outcome, or says that it is being processed."""
+    """Return whether Daraja knows the prompt: ended, or still being processed."""
     return remote.status is not QueryStatus.UNKNOWN
