@@ -1,7 +1,7 @@
-"""Changes stored payments: every change is a compare-and-set of the pure `apply`.
+"""Change stored payments. Every change is a compare-and-set of the pure `apply`.
 
-Shared by the parts of the flow. Tells the hooks when a payment settles, says when an open payment is
-looked at again, and keeps the leases of claimed ones.
+All parts of `Payments` share the recorder. It also notifies the hooks when a payment settles, chooses
+when an open payment is due again, and manages leases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_RACES = 20
 
 
 class Recorder:
-    """A store, the time, and the rules between them."""
+    """Applies events to stored payments."""
 
     def __init__(
         self,
@@ -42,25 +42,27 @@ class Recorder:
         self._jitter = jitter
 
     def record(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction:
-        """Apply an event to the stored payment, whoever else changes it meanwhile.
+        """Apply an event to the stored payment.
+
+        If another writer is first, the event is applied to the payment as that writer stored it.
 
         Returns:
             The payment as now stored.
 
         Raises:
-            StoreError: The store failed, or others were first too many times.
-            DuplicateTransaction: The event brings an id or receipt of another payment.
+            StoreError: The store failed, or other writers were first too many times.
+            DuplicateTransaction: The event brings an id or receipt that another payment has.
         """
         return self.change(transaction, event)[1]
 
     def change(
         self, transaction: Transaction, event: PaymentEvent, /
     ) -> tuple[Transaction, Transaction]:
-        """Apply an event as `record` does.
+        """Apply an event as `record` does, and return the payment before and after it.
 
         Returns:
-            The stored payment that the event met, and the payment after it; the very same object where
-            the event changed nothing, be it because another worker was first.
+            The stored payment before the event, and the payment after it. Both are the same object if the
+            event had no effect, for example because another worker had already applied it.
         """
         for _ in range(_MOST_RACES):
             after = apply(transaction, event, self.clock.now())
@@ -75,7 +77,7 @@ class Recorder:
         raise StoreError("other writers were first too many times")
 
     def try_once(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction | None:
-        """Apply an event only if nobody changed the payment meanwhile.
+        """Apply an event, unless another writer changed the payment meanwhile.
 
         Returns:
             The payment as now stored, or None if another writer was first.
@@ -87,10 +89,10 @@ class Recorder:
         return attrs.evolve(after, version=after.version + 1) if self.store.replace(after) else None
 
     def stored(self, transaction_no: str, /) -> Transaction:
-        """The payment as now stored.
+        """Return the payment as now stored.
 
         Raises:
-            StoreError: It is gone.
+            StoreError: The store failed, or it no longer has the payment.
         """
         transaction = self.store.get(transaction_no)
         if transaction is None:
@@ -100,45 +102,49 @@ class Recorder:
     # --- the schedule ---------------------------------------------------------------------------
 
     def next_query(self, transaction: Transaction, /) -> datetime:
-        """When to ask about an open payment again: ever more slowly, spread, and when it expires."""
+        """Return when to ask about an open payment again.
+
+        The pauses grow with the payment's age and vary by 10 %. Before the expiry, the result is at most
+        `expires_at`, so that the payment is also looked at when it expires.
+        """
         now, expires_at = self.clock.now(), transaction.expires_at
         next_due = self.with_jitter(pause_before_query(now, expires_at))
         return next_due if now >= expires_at else min(next_due, expires_at)
 
     def with_jitter(self, seconds: float, /) -> datetime:
-        """That many seconds from now, give or take a tenth by chance."""
+        """Return the time that many seconds from now, varied at random by up to 10 %."""
         return self.clock.now() + timedelta(seconds=seconds * (0.9 + 0.2 * self._jitter()))
 
     # --- leases -----------------------------------------------------------------------------------
 
     def release(self, transaction: Transaction, due_at: datetime, /) -> None:
-        """End our lease of a claimed payment: it is due at `due_at`, and nothing else changes.
+        """End our lease of a claimed payment, so that it is due at `due_at`.
 
-        Where another writer was first, what he wrote stands.
+        If another writer was first, the payment stays as that writer stored it.
 
         Raises:
-            StoreError: The store failed; the lease runs out by itself.
+            StoreError: The store failed. The lease then ends at its own time.
         """
         self.store.replace(attrs.evolve(transaction, due_at=due_at))
 
     def take_for_report(self, transaction: Transaction, /) -> Transaction | None:
-        """Take a settled payment for its report, so that what is reported is what is stored.
+        """Take a settled payment for its report, so that it shows what is stored.
 
         Args:
-            transaction: The payment as this worker saw it last: just settled, or claimed by it.
+            transaction: The payment as this worker last saw it: just settled, or claimed.
 
         Returns:
-            The payment as now stored, or None if another worker has it, if it was reported, or if it
-            was started anew.
+            The payment as now stored. None if another worker has it, or if it was reported or started
+            anew meanwhile.
 
         Raises:
-            StoreError: The store failed, or others were first too many times.
+            StoreError: The store failed, or other writers were first too many times.
         """
         mine = transaction.due_at
         for _ in range(_MOST_RACES):
             until = self.clock.now() + REPORT_LEASE
             held = attrs.evolve(transaction, due_at=until)
-            # If the write itself outlasted the lease, others may have told more since.
+            # If the write took longer than the lease, another worker may have reported newer facts.
             if self.store.replace(held) and self.clock.now() < until:
                 return attrs.evolve(held, version=held.version + 1)
             transaction = self.stored(transaction.transaction_no)
