@@ -1,4 +1,4 @@
-"""When something happens next: every number of a payment's schedule, in one place. Pure."""
+"""Define when something happens next: all numbers of the schedule. Pure."""
 
 from __future__ import annotations
 
@@ -21,37 +21,40 @@ __all__ = [
 ]
 
 EXPIRE_AFTER = timedelta(minutes=15)
-"""How long an open payment is followed. A prompt lives about a minute (docs/daraja.md, section 6)."""
+"""How long after its push an open payment expires.
+
+A prompt lives about a minute (docs/daraja.md, section 6).
+"""
 PROMPT_LIVES = timedelta(minutes=5)
-"""No prompt lives longer: the longest that is reported is three minutes (docs/daraja.md, section 6)."""
+"""The longest life of a prompt. Reports say at most three minutes (docs/daraja.md, section 6)."""
 FIRST_QUERY = 20.0
-"""Seconds after which an open payment is asked about for the first time (docs/daraja.md, section 0)."""
+"""Seconds from the push to the first status query (docs/daraja.md, section 0)."""
 SLOWEST_QUERY = 300.0
-"""Most seconds between two looks at an open payment that has not expired."""
+"""The most seconds between two status queries before the payment's expiry."""
 _SLOWEST_LATE_QUERY = 3600.0
 ASK_AGAIN_AFTER = timedelta(seconds=10)
-"""A page asks Daraja about one payment no more often than this, however many pages ask."""
+"""The least time between two status queries of pages about one payment, however many pages ask."""
 KEEP_ASKING = timedelta(hours=24)
 """How long after its expiry a payment is kept open while every query about it fails."""
 LONGEST_RETRY_AFTER = 3600.0
-"""Most seconds that Daraja's own wish to be left alone is followed."""
+"""The most seconds that Daraja's ``Retry-After`` is obeyed."""
 REPORT_LEASE = timedelta(seconds=100)
 """How long a report may take before another worker may make it."""
 _FIRST_REDELIVERY = 30.0
 _SLOWEST_REDELIVERY = 3600.0
 WRITE_AGAIN_AFTER = (0.1, 0.5, 2.0, 5.0)
-"""Seconds between the tries to write what came of a push, while the store fails."""
+"""Seconds between the attempts to store the answer to a push, while the store fails."""
 CALLBACK_RETENTION = timedelta(days=90)
-"""How long kept callbacks are kept, unless the host says otherwise."""
+"""How long kept callbacks are stored, unless the host passes another `callback_retention`."""
 PURGE_EVERY = 3600.0
-"""Seconds between two looks for kept callbacks that are too old."""
+"""Seconds between two purges of kept callbacks that are too old."""
 
 
 def pause_before_query(now: datetime, expires_at: datetime, /) -> float:
-    """Seconds until an open payment is asked about again: half of its age.
+    """Return the seconds until the next query: half of the age, within limits.
 
-    The age counts from when it was pushed, which for a payment that was tried again is later than
-    `created`. If the clock was set back, the age is negative; its size counts, so that a payment from
+    The age counts from the last push. If a payment was pushed again, that is later than `created`. If
+    the clock was set back, the age is negative. Then its absolute value counts, so that a payment from
     the future is not asked about every few seconds.
     """
     age = abs((now - (expires_at - EXPIRE_AFTER)).total_seconds())
@@ -60,5 +63,9 @@ def pause_before_query(now: datetime, expires_at: datetime, /) -> float:
 
 
 def pause_before_report(failures: int, /) -> float:
-    """Seconds until a report is tried again that failed so many times in a row before."""
+    """Return the seconds until the next attempt at a report.
+
+    Args:
+        failures: How often the report failed in a row before the present failure.
+    """
     return float(min(_FIRST_REDELIVERY * 2.0**failures, _SLOWEST_REDELIVERY))
