@@ -1,4 +1,4 @@
-"""Signed callback URLs: the token of a callback proves to which payment it belongs. Pure.
+"""Sign callback URLs, so that a callback's token proves its payment. Pure.
 
 Safaricom does not sign callbacks, so each push has its own callback URL:
 ``<callback_url>/<transaction_no>.<tag>/``. The tag is the first 128 bits of an HMAC-SHA256 over
@@ -18,13 +18,16 @@ _TOKEN = re.compile(r"([0-9a-f-]{36})\.([0-9a-f]{32})")
 def signed_url(
     callback_url: str, secret: str, /, *, transaction_no: str, amount: int, account: str
 ) -> str:
-    """The callback URL of one payment."""
+    """Return the signed callback URL of one payment."""
     tag = _tag(transaction_no, amount, account, secret)
     return f"{callback_url.rstrip('/')}/{transaction_no}.{tag}/"
 
 
 def transaction_no_of(token: str, /) -> str | None:
-    """The transaction_no in a token, or None if it is malformed. The tag is not checked."""
+    """Return the transaction_no in a token, or None if it is malformed.
+
+    The tag is not checked.
+    """
     match = _TOKEN.fullmatch(token)
     return match[1] if match else None
 
@@ -32,7 +35,10 @@ def transaction_no_of(token: str, /) -> str | None:
 def is_genuine(
     token: str, secrets: tuple[str, ...], /, *, transaction_no: str, amount: int, account: str
 ) -> bool:
-    """Whether one of the secrets signed this token for this payment. Takes constant time."""
+    """Return whether one of the secrets signed this token for this payment.
+
+    The comparison takes constant time.
+    """
     given = token.rpartition(".")[2].encode()
     tags = [_tag(transaction_no, amount, account, secret).encode() for secret in secrets]
     verdicts = [hmac.compare_digest(given, tag) for tag in tags]
