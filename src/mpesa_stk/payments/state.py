@@ -1,4 +1,4 @@
-"""What is stored of a payment: its state, its history, and all that is known. Pure."""
+"""Define a stored payment: its state, its history, and all facts about it. Pure."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["HistoryEntry", "Transaction", "TransactionState"]
 
 
 class TransactionState(str, Enum):
-    """Where a payment stands."""
+    """The state of a payment."""
 
     CREATED = "CREATED"
-    """The intent is stored; nothing is known to be sent."""
+    """The intent is stored. Whether the push was sent is not known."""
     UNCERTAIN = "UNCERTAIN"
-    """The push was sent and its answer is unknown."""
+    """The push was sent, or may have been sent, and its answer is unknown."""
     PENDING = "PENDING"
-    """Daraja accepted; waiting for the customer."""
+    """Daraja accepted the push, and the customer has not answered yet."""
     SUCCEEDED = "SUCCEEDED"
     """Paid."""
     FAILED = "FAILED"
-    """Final refusal: cancelled, no funds, wrong PIN, unreachable ..."""
+    """Not paid, and final: cancelled, no funds, wrong PIN, unreachable ..."""
     REJECTED = "REJECTED"
-    """It never reached the phone."""
+    """The push never reached the phone."""
     EXPIRED = "EXPIRED"
-    """Nobody could tell in time; not a failure."""
+    """No outcome was known in time. The customer may have paid: this is not a failure."""
 
     @property
     def settled(self) -> bool:
@@ -44,12 +44,12 @@ class HistoryEntry:
     """One dated line of a payment's history, without personal data.
 
     Attributes:
-        at: When.
-        event: What happened, a constant word.
-        code: The result or error code, where there was one. In constant words: of a lost push, what
-            came instead of an answer; of a payment that was opened again, that its outcome was being
-            reported.
-        state: The state after it.
+        at: When it happened.
+        event: Constant words for the event.
+        code: The result code or error code, or None. For some events, constant words instead: a lost push
+            has ``HTTP 503`` or ``no answer``, and a payment that was opened again during its report has
+            ``while it is reported``.
+        state: The state after the event.
     """
 
     at: datetime
@@ -60,7 +60,9 @@ class HistoryEntry:
 
 @attrs.frozen(kw_only=True)
 class Transaction:
-    """Everything that is known about one payment. All times are aware and UTC.
+    """A stored payment: all facts that are known about it.
+
+    All times are aware and UTC.
 
     Attributes:
         transaction_no: UUID4, the payment's stable id.
@@ -68,25 +70,25 @@ class Transaction:
         account: Who is paid, for example ``"paybill 174379"``.
         phone_number: Who pays, E.164.
         amount: Whole shillings (KES).
-        reference: Shown in the prompt.
-        description: The caller's words.
+        reference: The caller's reference. The prompt shows it, unless `checkout` got a `prompt_reference`.
+        description: The caller's description.
         state: `TransactionState`.
         created: When the intent was stored.
         updated: When it last changed.
         expires_at: When an open payment is given up as EXPIRED.
-        due_at: When `process_due` must look at it again, or None.
+        due_at: When `process_due` must handle it next, or None.
         merchant_request_id: Daraja's id of the request.
         checkout_request_id: Daraja's id of the prompt.
         response_description: Daraja's answer to the push.
         customer_message: Daraja's words for the customer.
         result_code: The result's code, or the error code of a refused push.
         result_desc: Daraja's words on it.
-        receipt_number: M-Pesa's receipt; None until a callback brought it.
-        paid_at: When the customer paid, where the callback told.
-        settled_by: ``push``, ``callback``, ``query`` or ``time``; None while open.
+        receipt_number: M-Pesa's receipt, or None until a callback brings it.
+        paid_at: When the customer paid, if a callback named the time.
+        settled_by: ``push``, ``callback``, ``query`` or ``time``. None while the payment is open.
         needs_review: Why a person must look at it, or None. Several reasons are separated by "; ".
-        reported: Whether the host was told of the outcome as it is now.
-        history: What happened, oldest first, bounded.
+        reported: Whether the host's handler got the outcome as it is now.
+        history: The events, oldest first. Their number is bounded.
         version: Grows with every stored change.
     """
 
@@ -128,5 +130,5 @@ class Transaction:
 
     @property
     def status_code(self) -> str:
-        """``"0"`` for paid, ``"1"`` for everything else."""
+        """``"0"`` if the payment is paid, otherwise ``"1"``."""
         return "0" if self.paid else "1"
