@@ -1,7 +1,7 @@
-"""`TransactionStore`: what a host's database must do, in a few atomic verbs.
+"""Define `TransactionStore`: the few atomic methods that a host's database needs.
 
-Each verb is atomic on its own; no transaction spans two of them, so that any database can serve.
-Whatever fails in the database comes out as `StoreError`, never as None or False.
+Each method is atomic by itself. No database transaction spans two of them, so that any database can
+serve. If the database fails, a method raises `StoreError`. It never returns None or False for a failure.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ __all__ = ["KeptCallback", "TransactionStore"]
 
 @attrs.frozen(kw_only=True)
 class KeptCallback:
-    """A callback that could not settle anything yet, kept raw as evidence.
+    """A callback that could not settle a payment yet, kept raw as evidence.
 
     Attributes:
-        callback_id: 64 hexadecimal digits: a hash of what is kept, the same for the same callback.
-        body: The raw body; it may hold a phone number.
-        reason: Why it settled nothing, in a few constant words.
-        received: When it came, aware UTC.
-        checkout_request_id: The prompt that it names, or None if its body cannot be read.
-        transaction_no: The payment that its signed URL names, or None.
+        callback_id: A hash of the callback, 64 hexadecimal digits. The same callback has the same id.
+        body: The raw body. It may hold a phone number.
+        reason: Why it did not settle a payment, in a few constant words.
+        received: When the callback came, aware UTC.
+        checkout_request_id: The prompt that the callback names, or None if its body cannot be read.
+        transaction_no: The payment that the signed URL names, or None.
     """
 
     callback_id: str
@@ -39,7 +39,7 @@ class KeptCallback:
 
 
 class TransactionStore(Protocol):
-    """Remembers payments."""
+    """Stores payments and kept callbacks."""
 
     def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction.
@@ -51,7 +51,7 @@ class TransactionStore(Protocol):
         ...
 
     def get(self, transaction_no: str, /) -> Transaction | None:
-        """The transaction with that number, as last stored by anybody."""
+        """Return the transaction with that number as last stored by any process, or None."""
         ...
 
     def find(
@@ -63,20 +63,21 @@ class TransactionStore(Protocol):
         account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; exactly one value is given.
+        """Return the transaction with a given value, or None.
 
-        If `account` is given too, payments of other accounts are not found. References repeat, and
-        a key may exist once in each account: of several, the transaction created last is returned.
+        The caller gives exactly one value, and may give `account` too. Then payments of other accounts
+        are not found. Several payments may have the same reference, and a key may exist once in each
+        account. If several match, the one created last is returned.
         """
         ...
 
     def replace(self, transaction: Transaction, /) -> bool:
-        """Store a changed transaction if nobody changed it meanwhile.
+        """Store a changed transaction, unless another writer changed it meanwhile.
 
         Writes only if the stored `version` equals the given one, and stores ``version + 1``.
 
         Returns:
-            False if another writer won; nothing is written then.
+            True if the transaction was written, False if another writer was first.
 
         Raises:
             DuplicateTransaction: Another transaction has its checkout_request_id or receipt_number.
@@ -88,11 +89,11 @@ class TransactionStore(Protocol):
     ) -> list[Transaction]:
         """Take up to `limit` transactions with ``due_at <= now``, the longest due first.
 
-        Only transactions whose `account` is in `accounts` are taken; all others are left as they
-        are, and do not count towards the limit. An empty set takes none.
+        Only transactions whose `account` is in `accounts` are taken. All others stay as they are, and do
+        not count towards the limit. An empty set takes none.
 
-        In the same step each one's `due_at` moves to ``now + lease`` (and its version grows), so
-        that two workers never get the same one while the lease lasts.
+        The same atomic step moves the `due_at` of each to ``now + lease`` and raises its version. So two
+        workers never get the same transaction while its lease lasts.
 
         Returns:
             The transactions as now stored.
@@ -100,23 +101,26 @@ class TransactionStore(Protocol):
         ...
 
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback. If its `callback_id` is kept already, nothing changes."""
+        """Keep a callback.
+
+        If one with its `callback_id` is kept already, that one stays unchanged.
+        """
         ...
 
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
-        """The kept callbacks that name either value, oldest first."""
+        """Return the kept callbacks that name either value, oldest first."""
         ...
 
     def drop_callback(self, callback_id: str, /) -> None:
-        """Forget a kept callback; one that is not there is no error."""
+        """Delete a kept callback. If there is none with that id, this is no error."""
         ...
 
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
-        """Forget up to `limit` kept callbacks received before that moment, the oldest first.
+        """Delete up to `limit` kept callbacks received before a moment, oldest first.
 
         Returns:
-            How many were forgotten.
+            How many were deleted.
         """
         ...
