@@ -1,13 +1,14 @@
-"""A payment's life: the one table of rules. Pure.
+"""Define how events change a payment: the one table of rules. Pure.
 
 `apply` takes a transaction, an event and the time, and returns a transaction. The rules:
 
-- success is absorbing, and a proven success beats FAILED, EXPIRED, REJECTED and UNCERTAIN;
-- a failure settles only an open payment, a query only on the closed list of final codes;
-- a query never overrides a callback;
-- a callback that contradicts us (amount, id, receipt, payer or date) settles nothing: `needs_review`;
-- what a report told and what changed since makes the payment due for a report again;
-- the same event twice changes nothing.
+- Success is absorbing: no event leads out of SUCCEEDED.
+- A proven success beats FAILED, EXPIRED, REJECTED and UNCERTAIN.
+- A failure settles only an open payment. A query settles only on the closed list of final codes.
+- A query never overrides a callback.
+- A callback that contradicts us (amount, id, receipt, payer or date) does not settle: `needs_review`.
+- If a fact changes after it was reported, the payment is due for a report again.
+- An event that comes twice has no second effect.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ _UNPROVEN = "callback reports success without proof"
 _NEVER_LEARNT = "the push's outcome was never learnt"
 _NEVER_SAID = "Daraja never said how it ended"
 _DOUBTS = frozenset({_UNPROVEN, _NEVER_LEARNT, _NEVER_SAID})
-"""Reasons for a review that a success settles."""
+"""Reasons for a review that a success removes."""
 MAX_HISTORY = 40
 _FIRST_KEPT = 4
 _MOST_ALIKE = 8
@@ -81,7 +82,7 @@ _TO_FAILED: _Row = dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.PENDING), _S.FAIL
 
 TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = MappingProxyType(
     {
-        # A late acceptance tells of a live prompt, so that an EXPIRED payment is followed again.
+        # A late acceptance means that a prompt is live, so an EXPIRED payment is followed again.
         Meaning.ACCEPTED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
         Meaning.REFUSED: {_S.CREATED: _S.REJECTED, _S.UNCERTAIN: _S.REJECTED},
         Meaning.LOST: {_S.CREATED: _S.UNCERTAIN},
@@ -101,7 +102,7 @@ TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = Map
         Meaning.REPORT_FAILED: {},
     }
 )
-"""Meaning -> state -> next state. Where a state is missing, the payment stays where it is."""
+"""Meaning -> state -> next state. If a state is missing, the payment keeps its state."""
 
 _PLAIN: Mapping[type, Meaning] = MappingProxyType(
     {
@@ -124,7 +125,7 @@ _ASKED = {Meaning.ASKING.value, Meaning.NOTHING_NEW.value}
 
 
 def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Meaning:
-    """What an event means for this transaction."""
+    """Return the meaning of an event for this transaction."""
     if isinstance(event, CallbackSeen):
         if contradiction(transaction, event.result, now):
             return Meaning.CONTRADICTED
@@ -143,25 +144,28 @@ def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) 
 
 
 def _is_of_an_earlier_try(transaction: Transaction, event: PaymentEvent, now: datetime) -> bool:
-    """Whether the payment was started anew since that happened which the event tells of."""
+    """Return whether the event is about an earlier attempt at the payment."""
     if isinstance(event, PushRefused):
         return event.expires_at != transaction.expires_at
     return isinstance(event, Expired) and now < transaction.expires_at
 
 
 def _is_of_another_prompt(transaction: Transaction, event: PaymentEvent) -> bool:
-    """Whether a caller names a prompt, and the payment has another one."""
+    """Return whether a caller names a prompt, and the payment has another one."""
     known = transaction.checkout_request_id
     return isinstance(event, IdLearnt) and known not in (None, event.checkout_request_id)
 
 
 def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Transaction:
-    """The transaction after an event; the very same object where the event changes nothing.
+    """Apply an event to a transaction.
 
     Args:
-        transaction: Before.
-        event: What happened.
-        now: When, aware.
+        transaction: The transaction before the event.
+        event: The event.
+        now: The time of the event, aware.
+
+    Returns:
+        The transaction after the event. It is the same object if the event has no effect.
     """
     meaning = meaning_of(transaction, event, now)
     state = TRANSITIONS[meaning].get(transaction.state, transaction.state)
@@ -182,7 +186,7 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
 
 
 def news_of(transaction: Transaction, /) -> News:
-    """What a report of this transaction tells."""
+    """Return the facts that a report of this transaction gives the host."""
     return News(**{name: getattr(transaction, name) for name in _NEWS})
 
 
@@ -190,9 +194,9 @@ _NEWS = frozenset(attrs.fields_dict(News))
 
 
 def last_asked(transaction: Transaction, /) -> datetime | None:
-    """When Daraja was last asked about it, as far as its history tells.
+    """Return when Daraja was last asked about a payment, as its history shows.
 
-    The last entry counts, and not the latest time: the clock may have been set back.
+    The last entry counts, not the latest time, because the clock may have been set back.
     """
     asked = (entry.at for entry in reversed(transaction.history) if entry.event in _ASKED)
     return next(asked, None)
@@ -202,10 +206,10 @@ def last_asked(transaction: Transaction, /) -> datetime | None:
 
 
 def _is_noted_always(before: Transaction, event: PaymentEvent, entry: HistoryEntry) -> bool:
-    """Whether an event is noted though it changes nothing.
+    """Return whether an event without other effect gets an entry in the history.
 
-    That is a callback which says something that is written nowhere yet (invariant I4), and a question of a
-    page, which holds other pages off.
+    A callback does if no entry has its meaning and code yet (invariant I4). A page's query does, since it
+    keeps other pages from asking too.
     """
     said = {(past.event, past.code) for past in before.history}
     new = isinstance(event, CallbackSeen) and (entry.event, entry.code) not in said
@@ -215,9 +219,10 @@ def _is_noted_always(before: Transaction, event: PaymentEvent, entry: HistoryEnt
 def _without_repetition(
     history: tuple[HistoryEntry, ...], entry: HistoryEntry
 ) -> tuple[HistoryEntry, ...]:
-    """Drop the newest entry if the last eight all equal this one: the new one replaces it.
+    """Make room for a new entry if the last eight entries equal it.
 
-    So many tries that end alike do not push out how the payment began.
+    Then the history is returned without its newest entry, which the new one replaces. So many attempts
+    with the same end do not push out the beginning of the history.
     """
     row = history[-_MOST_ALIKE:]
     alike = len(row) == _MOST_ALIKE and all(
@@ -227,7 +232,7 @@ def _without_repetition(
 
 
 def _bounded(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
-    """Keep how it began and what came last."""
+    """Return the first four and the last entries, at most `MAX_HISTORY` in all."""
     if len(history) <= MAX_HISTORY:
         return history
     return history[:_FIRST_KEPT] + history[_FIRST_KEPT - MAX_HISTORY :]
@@ -255,7 +260,7 @@ def _learnt(
     state: TransactionState,
     now: datetime,
 ) -> dict[str, Any]:
-    """The fields that an event sets; those that already have the value are dropped later."""
+    """Return the fields that an event sets, changed or not."""
     moved = state is not before.state
     facts: dict[str, Any] = {"state": state} | _schedule(event, state, now)
     if moved:
@@ -278,7 +283,7 @@ def _learnt(
 
 
 def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:
-    """What a refusal, an expiry and a new beginning leave behind."""
+    """Return the fields that a refusal, an expiry or a new attempt sets."""
     if isinstance(event, PushRefused):
         return {"result_code": event.code, "result_desc": event.reason}
     if isinstance(event, Expired):
@@ -287,18 +292,18 @@ def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:
 
 
 def _schedule(event: PaymentEvent, state: TransactionState, now: datetime) -> dict[str, Any]:
-    """When to look at an open payment again, as the event says."""
+    """Return the next `due_at` of an open payment, if the event names one."""
     next_due = getattr(event, "next_due", None)
     concerned = not state.settled and not isinstance(event, ReportFailed)
     return {"due_at": max(next_due, now)} if next_due is not None and concerned else {}
 
 
 def _due_for_report(before: Transaction, now: datetime) -> datetime:
-    """When news is due for its report: at once, unless a report is under way.
+    """Return when the news of a settled payment is due for its report.
 
-    A worker holds a settled payment while it reports it. News waits until that report is over, so that
-    the older report cannot come after it. That holds too for the outcome of a payment that was opened
-    again during its report.
+    It is due at once, unless a report is under way. A worker holds a settled payment while it reports it.
+    News waits until that report is over, so that the older report cannot come after the newer. The same
+    holds for the outcome of a payment that was opened again during its report.
     """
     if before.state.settled:
         return _report_until(before, now)
@@ -308,7 +313,7 @@ def _due_for_report(before: Transaction, now: datetime) -> datetime:
 
 
 def _report_until(settled: Transaction, now: datetime) -> datetime:
-    """When a report that may be under way is over; now if there is none."""
+    """Return when a report that may be under way ends, or `now` if there is none."""
     if settled.reported or settled.due_at is None:
         return now
     return min(max(settled.due_at, now), now + REPORT_LEASE)
@@ -317,7 +322,11 @@ def _report_until(settled: Transaction, now: datetime) -> datetime:
 def _after_report(
     before: Transaction, event: Reported | ReportFailed, now: datetime
 ) -> dict[str, Any]:
-    """It is over if the host was told all. A failed one comes again later, one with news at once."""
+    """Return the fields after a report.
+
+    If a fact changed meanwhile, the next report is due at once. If the handler raised, it is due later.
+    Otherwise the payment counts as reported.
+    """
     if not before.state.settled or before.reported:
         return {}
     if event.news != news_of(before):
@@ -328,7 +337,10 @@ def _after_report(
 
 
 def _settlement(before: Transaction, meaning: Meaning, state: TransactionState) -> dict[str, Any]:
-    """Who settled it; an open payment is settled by none."""
+    """Return the fields of a new state: who settled it, and the remaining reviews.
+
+    If the new state is open, `settled_by` is None.
+    """
     facts: dict[str, Any] = {"settled_by": _SETTLERS.get(meaning), "reported": False}
     if state in (_S.PENDING, _S.SUCCEEDED):
         moot = _DOUBTS if state is _S.SUCCEEDED else _DOUBTS - {_UNPROVEN}
@@ -349,7 +361,10 @@ _SETTLERS: Mapping[Meaning, str] = MappingProxyType(
 
 
 def _from_push(before: Transaction, event: PushTaken, state: TransactionState) -> dict[str, Any]:
-    """Daraja's answer; an id that a callback brought first stays."""
+    """Return the fields of Daraja's answer to the push.
+
+    If a callback brought the CheckoutRequestID first, that one stays.
+    """
     answer = event.answer
     facts: dict[str, Any] = {
         "merchant_request_id": answer.merchant_request_id,
@@ -403,7 +418,7 @@ def _from_callback(
 
 
 def _doubt(before: Transaction, reason: str, now: datetime) -> dict[str, Any]:
-    """A person must look at it; while it is open, Daraja is asked at once, too."""
+    """Return the fields of a doubt: the review and, if it is open, a query at once."""
     reviewed = with_review(before.needs_review, reason)
     if reviewed == before.needs_review:
         return {}
@@ -417,7 +432,10 @@ def _review_of_expiry(before: Transaction, *, answered: bool) -> str | None:
 
 
 def _fresh_start(before: Transaction, event: KeyReused) -> dict[str, Any]:
-    """A new try, with an expiry of its own: that is how tries are told apart."""
+    """Return the fields of a new attempt.
+
+    Attempts are distinguished by `expires_at`, so the new one must differ.
+    """
     same = event.expires_at == before.expires_at
     return {
         "result_code": None,
