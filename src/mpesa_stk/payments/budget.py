@@ -117,8 +117,8 @@ def slow_down(
     """Slow the queries down, because Daraja complained of too many.
 
     Each complaint halves the pace and closes the budget for a while. Complaints within two intervals, or
-    within ten seconds, count as one. So several queries that were
-    under way together halve the pace only once. A page that asks all the time cannot stop all others.
+    within ten seconds, count as one. So several queries that were under way together halve the pace only
+    once. A page that asks all the time cannot stop all others.
 
     Args:
         state: The stored state, or None for an app that is not known yet.

@@ -1,4 +1,4 @@
-"""Handle callbacks: prove their payment, keep the evidence, settle the payment."""
+"""Handle callbacks: prove which payment is meant, keep evidence, settle it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class _Judgement:
 
 
 class CallbackHandler:
-    """Proves the payment of a callback, keeps the evidence, settles the payment."""
+    """Proves which payment a callback is for, keeps evidence, settles the payment."""
 
     def __init__(self, recorder: Recorder, secrets: tuple[str, ...]) -> None:
         self._recorder = recorder

@@ -366,7 +366,7 @@ class DueWork:
     def _tell_again(self, transaction: Transaction, error: BaseException, batch: _Batch) -> None:
         """Store that the report failed, and when to try again.
 
-        Each pause is longer than the last.
+        The pauses grow with each failure, up to an hour.
         """
         batch.tally["report_failed"] += 1
         log_trouble(

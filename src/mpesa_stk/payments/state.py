@@ -20,7 +20,7 @@ class TransactionState(str, Enum):
     UNCERTAIN = "UNCERTAIN"
     """The push was sent, or may have been sent, and its answer is unknown."""
     PENDING = "PENDING"
-    """Daraja accepted the push, and the customer has not answered yet."""
+    """Daraja accepted the push, and no outcome is known yet."""
     SUCCEEDED = "SUCCEEDED"
     """Paid."""
     FAILED = "FAILED"
