@@ -136,8 +136,12 @@ def test_a_file_that_cannot_be_read_is_nothing(
     (tmp_path / ".env").write_bytes(b"\xff\xfe=\x00\nCONSUMER_KEY=" + b"x" * 100_000)
     assert troubles(with_file(tmp_path, VARIABLES)) == []
 
-    def closed(*_arguments: object, **_named: object) -> Any:
-        raise PermissionError
+    opened = Path.open
+
+    def closed(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name == ".env":
+            raise PermissionError
+        return opened(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", closed)
     assert with_file(tmp_path, {})[0]["check"] != ".env"
