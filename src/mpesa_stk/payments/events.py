@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
+from typing import ClassVar
 
 import attrs
 
@@ -32,191 +33,6 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
-class PushTaken:
-    """Daraja accepted the push.
-
-    Attributes:
-        answer: Daraja's answer.
-        next_due: When to ask Daraja about the payment.
-        lives_until: Until when the customer may answer the prompt. The payment does not expire before.
-    """
-
-    answer: PushAccepted
-    next_due: datetime
-    lives_until: datetime
-
-
-@attrs.frozen(kw_only=True)
-class IdLearnt:
-    """The caller proved that a prompt belongs to this payment, whose id was lost."""
-
-    checkout_request_id: str = attrs.field(repr=masked_id_repr)
-
-
-@attrs.frozen(kw_only=True)
-class PushRefused:
-    """The push provably reached no phone.
-
-    Attributes:
-        code: Daraja's error code.
-        reason: The name of the error's class.
-        expires_at: The `expires_at` of the payment when it was pushed. If the payment was started anew
-            since, it has another one, and this event does not concern its new push.
-    """
-
-    code: str | None
-    reason: str
-    expires_at: datetime
-
-
-@attrs.frozen(kw_only=True)
-class PushOutcomeLost:
-    """The push was sent, and its answer does not say whether a prompt appeared.
-
-    Attributes:
-        reason: Constant words for the history: ``HTTP 503`` or ``no answer``.
-        next_due: When to look at the payment again.
-    """
-
-    reason: str
-    next_due: datetime
-
-
-@attrs.frozen(kw_only=True)
-class WorkerDied:
-    """A CREATED payment is due: its worker died between the intent and the answer."""
-
-    next_due: datetime
-
-
-@attrs.frozen(kw_only=True)
-class KeyReused:
-    """The caller used the key of a REJECTED payment again.
-
-    No prompt appeared, so it is pushed anew.
-    """
-
-    expires_at: datetime
-    due_at: datetime
-
-
-@attrs.frozen(kw_only=True)
-class CallbackSeen:
-    """Daraja posted a result."""
-
-    result: CallbackResult
-
-
-@attrs.frozen(kw_only=True)
-class QuerySeen:
-    """Daraja answered a status query.
-
-    Attributes:
-        result: Daraja's answer.
-        next_due: When to ask again if the answer does not settle the payment. None changes no due time.
-    """
-
-    result: QueryResult
-    next_due: datetime | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Deferred:
-    """The worker could not learn anything about the payment now.
-
-    Attributes:
-        reason: Constant words for the history.
-        next_due: When to look at the payment again.
-    """
-
-    reason: str
-    next_due: datetime
-
-
-@attrs.frozen(kw_only=True)
-class QueryBegun:
-    """A query for a page or a person is about to be sent.
-
-    Attributes:
-        next_due: When to look at the payment again. None changes no due time.
-    """
-
-    next_due: datetime | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Doubted:
-    """A callback names this payment but cannot be believed.
-
-    A person must look at the payment.
-    """
-
-    reason: str
-
-
-@attrs.frozen(kw_only=True)
-class Expired:
-    """An open payment outlived its `expires_at`.
-
-    Attributes:
-        answered: Whether Daraja named the outcome, does not know the payment, or there is no id to ask by.
-    """
-
-    answered: bool
-
-
-@attrs.frozen(kw_only=True)
-class News:
-    """The facts that a report gives the host.
-
-    If one of them changes, the payment is reported again.
-    """
-
-    state: TransactionState
-    receipt_number: str | None = None
-    needs_review: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Reported:
-    """The host's handler returned from a report with `news`.
-
-    The stored payment may have changed since.
-    """
-
-    news: News
-
-
-@attrs.frozen(kw_only=True)
-class ReportFailed:
-    """The host's handler raised at a report with `news`.
-
-    The payment is reported again at `next_due`.
-    """
-
-    news: News
-    next_due: datetime
-
-
-PaymentEvent = (
-    PushTaken
-    | IdLearnt
-    | PushRefused
-    | PushOutcomeLost
-    | WorkerDied
-    | KeyReused
-    | CallbackSeen
-    | QueryBegun
-    | QuerySeen
-    | Deferred
-    | Doubted
-    | Expired
-    | Reported
-    | ReportFailed
-)
-
-
 class Meaning(str, Enum):
     """The meaning of an event for one transaction. `TRANSITIONS` has a row for each."""
 
@@ -237,3 +53,271 @@ class Meaning(str, Enum):
     TIME_UP = "time is up"
     REPORTED = "host told"
     REPORT_FAILED = "host could not be told"
+
+
+class _Event:
+    """An event of a payment.
+
+    Attributes:
+        meaning: Its meaning for every transaction. None if that depends on the transaction.
+        repeats: Whether it may come again and again. The history keeps only the last eight in a row.
+    """
+
+    __slots__ = ()
+
+    meaning: ClassVar[Meaning | None] = None
+    repeats: ClassVar[bool] = False
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history, or None."""
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class PushTaken(_Event):
+    """Daraja accepted the push.
+
+    Attributes:
+        answer: Daraja's answer.
+        next_due: When to ask Daraja about the payment.
+        lives_until: Until when the customer may answer the prompt. The payment does not expire before.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.ACCEPTED
+
+    answer: PushAccepted
+    next_due: datetime
+    lives_until: datetime
+
+
+@attrs.frozen(kw_only=True)
+class IdLearnt(_Event):
+    """The caller proved that a prompt belongs to this payment, whose id was lost."""
+
+    meaning: ClassVar[Meaning] = Meaning.LINKED
+
+    checkout_request_id: str = attrs.field(repr=masked_id_repr)
+
+
+@attrs.frozen(kw_only=True)
+class PushRefused(_Event):
+    """The push provably reached no phone.
+
+    Attributes:
+        code: Daraja's error code.
+        reason: The name of the error's class.
+        expires_at: The `expires_at` of the payment when it was pushed. If the payment was started anew
+            since, it has another one, and this event does not concern its new push.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.REFUSED
+
+    code: str | None
+    reason: str
+    expires_at: datetime
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.code
+
+
+@attrs.frozen(kw_only=True)
+class PushOutcomeLost(_Event):
+    """The push was sent, and its answer does not say whether a prompt appeared.
+
+    Attributes:
+        reason: Constant words for the history: ``HTTP 503`` or ``no answer``.
+        next_due: When to look at the payment again.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.LOST
+
+    reason: str
+    next_due: datetime
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.reason
+
+
+@attrs.frozen(kw_only=True)
+class WorkerDied(_Event):
+    """A CREATED payment is due: its worker died between the intent and the answer."""
+
+    meaning: ClassVar[Meaning] = Meaning.ORPHANED
+
+    next_due: datetime
+
+
+@attrs.frozen(kw_only=True)
+class KeyReused(_Event):
+    """The caller used the key of a REJECTED payment again.
+
+    No prompt appeared, so it is pushed anew.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.AGAIN
+
+    expires_at: datetime
+    due_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class CallbackSeen(_Event):
+    """Daraja posted a result."""
+
+    result: CallbackResult
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.result.result.code
+
+
+@attrs.frozen(kw_only=True)
+class QuerySeen(_Event):
+    """Daraja answered a status query.
+
+    Attributes:
+        result: Daraja's answer.
+        next_due: When to ask again if the answer does not settle the payment. None changes no due time.
+    """
+
+    repeats: ClassVar[bool] = True
+
+    result: QueryResult
+    next_due: datetime | None = None
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.result.result_code
+
+
+@attrs.frozen(kw_only=True)
+class Deferred(_Event):
+    """The worker could not learn anything about the payment now.
+
+    Attributes:
+        reason: Constant words for the history.
+        next_due: When to look at the payment again.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.NOTHING_NEW
+    repeats: ClassVar[bool] = True
+
+    reason: str
+    next_due: datetime
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.reason
+
+
+@attrs.frozen(kw_only=True)
+class QueryBegun(_Event):
+    """A query for a page or a person is about to be sent.
+
+    Attributes:
+        next_due: When to look at the payment again. None changes no due time.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.ASKING
+    repeats: ClassVar[bool] = True
+
+    next_due: datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Doubted(_Event):
+    """A callback names this payment but cannot be believed.
+
+    A person must look at the payment.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.CONTRADICTED
+
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Expired(_Event):
+    """An open payment outlived its `expires_at`.
+
+    Attributes:
+        answered: Whether Daraja named the outcome, does not know the payment, or there is no id to ask by.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.TIME_UP
+
+    answered: bool
+
+
+@attrs.frozen(kw_only=True)
+class News:
+    """The facts that a report gives the host.
+
+    If one of them changes, the payment is reported again.
+    """
+
+    state: TransactionState
+    receipt_number: str | None = None
+    needs_review: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Reported(_Event):
+    """The host's handler returned from a report with `news`.
+
+    The stored payment may have changed since.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.REPORTED
+
+    news: News
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.news.state.value
+
+
+@attrs.frozen(kw_only=True)
+class ReportFailed(_Event):
+    """The host's handler raised at a report with `news`.
+
+    The payment is reported again at `next_due`.
+    """
+
+    meaning: ClassVar[Meaning] = Meaning.REPORT_FAILED
+    repeats: ClassVar[bool] = True
+
+    news: News
+    next_due: datetime
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.news.state.value
+
+
+PaymentEvent = (
+    PushTaken
+    | IdLearnt
+    | PushRefused
+    | PushOutcomeLost
+    | WorkerDied
+    | KeyReused
+    | CallbackSeen
+    | QueryBegun
+    | QuerySeen
+    | Deferred
+    | Doubted
+    | Expired
+    | Reported
+    | ReportFailed
+)

@@ -29,7 +29,6 @@ from mpesa_stk.daraja.models import (
 )
 from mpesa_stk.payments.events import (
     CallbackSeen,
-    Deferred,
     Doubted,
     Expired,
     IdLearnt,
@@ -37,14 +36,12 @@ from mpesa_stk.payments.events import (
     Meaning,
     News,
     PaymentEvent,
-    PushOutcomeLost,
     PushRefused,
     PushTaken,
     QueryBegun,
     QuerySeen,
     Reported,
     ReportFailed,
-    WorkerDied,
 )
 from mpesa_stk.payments.evidence import contradiction, with_review, without_reviews
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
@@ -104,22 +101,6 @@ TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = Map
 )
 """Meaning -> state -> next state. If a state is missing, the payment keeps its state."""
 
-_PLAIN: Mapping[type, Meaning] = MappingProxyType(
-    {
-        PushTaken: Meaning.ACCEPTED,
-        PushRefused: Meaning.REFUSED,
-        PushOutcomeLost: Meaning.LOST,
-        WorkerDied: Meaning.ORPHANED,
-        KeyReused: Meaning.AGAIN,
-        IdLearnt: Meaning.LINKED,
-        QueryBegun: Meaning.ASKING,
-        Deferred: Meaning.NOTHING_NEW,
-        Doubted: Meaning.CONTRADICTED,
-        Expired: Meaning.TIME_UP,
-        Reported: Meaning.REPORTED,
-        ReportFailed: Meaning.REPORT_FAILED,
-    }
-)
 _BEING_REPORTED = "while it is reported"
 _ASKED = {Meaning.ASKING.value, Meaning.NOTHING_NEW.value}
 
@@ -140,7 +121,7 @@ def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) 
         return Meaning.QUERY_NOT_PAID if failed else Meaning.NOTHING_NEW
     if _is_of_an_earlier_try(transaction, event, now) or _is_of_another_prompt(transaction, event):
         return Meaning.NOTHING_NEW
-    return _PLAIN[type(event)]
+    return event.meaning
 
 
 def _is_of_an_earlier_try(transaction: Transaction, event: PaymentEvent, now: datetime) -> bool:
@@ -173,14 +154,14 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
     facts = {name: value for name, value in facts.items() if getattr(transaction, name) != value}
     if state.settled and _NEWS & facts.keys():
         facts |= {"reported": False, "due_at": _due_for_report(transaction, now)}
-    code = _code_of(event)
+    code = event.history_code
     if transaction.state.settled and not state.settled and _report_until(transaction, now) > now:
         code = _BEING_REPORTED
     entry = HistoryEntry(at=now, event=meaning.value, code=code, state=state)
     if not facts and not _is_noted_always(transaction, event, entry):
         return transaction
     history = transaction.history
-    if isinstance(event, (Deferred, ReportFailed, QueryBegun, QuerySeen)):
+    if event.repeats:
         history = _without_repetition(history, entry)
     return attrs.evolve(transaction, **facts, updated=now, history=_bounded((*history, entry)))
 
@@ -236,18 +217,6 @@ def _bounded(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
     if len(history) <= MAX_HISTORY:
         return history
     return history[:_FIRST_KEPT] + history[_FIRST_KEPT - MAX_HISTORY :]
-
-
-def _code_of(event: PaymentEvent) -> str | None:
-    if isinstance(event, CallbackSeen):
-        return event.result.result.code
-    if isinstance(event, QuerySeen):
-        return event.result.result_code
-    if isinstance(event, (PushOutcomeLost, Deferred)):
-        return event.reason
-    if isinstance(event, (Reported, ReportFailed)):
-        return event.news.state.value
-    return event.code if isinstance(event, PushRefused) else None
 
 
 # --- what an event teaches ------------------------------------------------------------------------------
