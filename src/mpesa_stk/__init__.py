@@ -1,4 +1,7 @@
-"""M-Pesa Express (STK push) for Python: asks for money once, and never loses a payment."""
+"""M-Pesa Express (STK push) for Python.
+
+It asks for money once, and never loses a payment.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`StkClient`: the shell over `daraja`. It adds time, randomness and the network to the pure core."""
+"""`StkClient`: adds time, randomness and the network to the pure code in `daraja`."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ __all__ = ["StkClient"]
 
 T = TypeVar("T")
 
-# When to ask for a result (docs/daraja.md, sections 0 and 4): first after about 15 s, then every 15
-# to 20 s, since the sandbox allows about five queries a minute.
+# Ask for a result first after 15 to 20 s and then every 15 to 20 s, since the sandbox allows about five
+# queries a minute (docs/daraja.md, sections 0 and 4).
 _POLL_EVERY = 15.0
 _POLL_SPREAD = 5.0
 _LEAST_TIMEOUT = 1.0
-# A product that is not enabled yet refuses every token in the words of a dead one (docs/daraja.md,
+# A product that is not enabled yet refuses every token with the text for a dead token (docs/daraja.md,
 # section 1).
 _SPARE_TOKENS = 300.0
 
@@ -58,11 +58,12 @@ _SPARE_TOKENS = 300.0
 class StkClient:
     """Talks to Daraja: token, push, status query.
 
-    Safe to share between threads, and to use after a fork. Use it as a context manager, or call `close`.
+    It is safe to share between threads and to use after a fork. Use it as a context manager, or call
+    `close`.
 
     Attributes:
         config: The settings.
-        app: Names the app where workers share something, without its key in clear.
+        app: A hash that names the app in shared stores without showing its key.
     """
 
     def __init__(
@@ -76,15 +77,15 @@ class StkClient:
         retry: RetryPolicy | None = None,
         hooks: tuple[Hook, ...] = (),
     ) -> None:
-        """Make a client; nothing is sent yet.
+        """Make a client. It sends no request yet.
 
         Args:
             config: The settings.
-            transport: Carries the requests; a `RequestsTransport` by default.
-            token_store: Keeps the token; share one between workers. In memory by default.
-            clock: Tells the time and sleeps.
-            retry: How often and how patiently to try again what may be tried again.
-            hooks: Receive an `Event` for each token, push and query.
+            transport: Carries the requests. A `RequestsTransport` by default.
+            token_store: Keeps the token. Share one between workers. In memory by default.
+            clock: The clock to read and to sleep by. The machine's clock by default.
+            retry: Number of tries of a request that may be sent again, and the waits between them.
+            hooks: Called with an `Event` for each token, push and query.
         """
         self.config = config
         self.app = _app_id(config)
@@ -119,11 +120,13 @@ class StkClient:
 
     @hides_locals
     def token(self) -> Token:
-        """The bearer token: from the cache, or fetched once however many threads ask.
+        """Return the bearer token, from the cache or from Daraja.
+
+        If several threads need a new token, one of them fetches it for all.
 
         Raises:
             AuthenticationFailed: Consumer key or secret is wrong.
-            MpesaError: Daraja could not be asked.
+            MpesaError: No token could be fetched.
         """
         return self._tokens.get(deadline=self._deadline())
 
@@ -137,22 +140,22 @@ class StkClient:
         description: str = "",
         callback_url: str | None = None,
     ) -> PushAccepted:
-        """Ask a phone to pay. At most one prompt appears, whatever the network does.
+        """Ask a phone to pay. At most one prompt appears, even if the network fails.
 
         Args:
-            phone_number: Who pays.
+            phone_number: The number of the customer who pays.
             amount: Whole shillings, 1 to ``config.max_amount``.
             reference: Shown in the prompt, 1 to 12 characters.
             description: Up to 13 characters.
-            callback_url: Where Daraja posts the result; ``config.callback_url`` by default.
+            callback_url: The URL to which Daraja posts the result. ``config.callback_url`` by default.
 
         Raises:
-            InvalidRequest: A field breaks a rule; nothing was sent.
-            NotSent: Nothing left this machine, after all tries, or within the total time-out.
+            InvalidRequest: A field breaks a rule. No request was sent.
+            NotSent: No push left this machine, in all tries or within the total time-out.
             OutcomeUnknown: The prompt may be live: do not push again.
-            DarajaError: Daraja refused; no prompt appeared.
-            GatewayBlocked: A web firewall refused; no prompt appeared.
-            UnexpectedResponse: The token endpoint answered nonsense; no push was sent.
+            DarajaError: Daraja refused. No prompt appeared.
+            GatewayBlocked: A web firewall refused. No prompt appeared.
+            UnexpectedResponse: The token endpoint's answer cannot be read. No push was sent.
         """
         return self.send_push(
             self.check_push(
@@ -174,7 +177,7 @@ class StkClient:
         description: str = "",
         callback_url: str | None = None,
     ) -> PushRequest:
-        """Check a push without sending it; arguments and errors as for `push`."""
+        """Check a push without sending it. Arguments and errors are those of `push`."""
         if callback_url is not None:
             self._check_callback_url(callback_url)
         return PushRequest.checked(
@@ -188,16 +191,16 @@ class StkClient:
 
     @hides_locals
     def send_push(self, request: PushRequest, /, *, leave_by: float | None = None) -> PushAccepted:
-        """Send a checked push; returns and raises as `push` does.
+        """Send a checked push. Results and errors are those of `push`.
 
-        One deadline holds for all that comes before it leaves: waiting for a token, a second token, and
-        the waits between tries that were not sent. It is ``config.total_timeout`` away. The answer to a
-        push that left has as much time again, because a push whose answer is cut off is unknown.
+        One deadline, ``config.total_timeout`` from now, limits all steps before the push leaves: waiting
+        for a token, a second token, and the waits between tries that were not sent. The answer then has
+        ``config.total_timeout`` again, because the outcome of a push is unknown if its answer is cut off.
 
         Args:
-            request: From `check_push`.
-            leave_by: Monotonic second of the client's clock after which the push is not sent any more;
-                then `NotSent` is raised. It may only shorten the time.
+            request: A request from `check_push`.
+            leave_by: Monotonic second of the client's clock after which the push must not be sent any more.
+                After it, `NotSent` is raised. It can only shorten the deadline.
         """
         started = self._clock.monotonic()
         leave_by = math.inf if leave_by is None else leave_by
@@ -231,7 +234,7 @@ class StkClient:
     def _push_once(
         self, request: PushRequest, token: Token, *, deadline: float, leave_by: float
     ) -> PushAccepted:
-        """Send a push, if it can leave in time."""
+        """Send a push, or raise `NotSent` if it cannot leave in time."""
         now = self._clock.monotonic()
         if now >= deadline:
             raise NotSent("it was too late to send the push")
@@ -252,21 +255,23 @@ class StkClient:
         timeout: float | None = None,
         attempts: int | None = None,
     ) -> QueryResult:
-        """Ask Daraja what became of a push. It never tells a receipt; the callback does.
+        """Ask Daraja for the state of a push.
+
+        The answer never has a receipt: only the callback does.
 
         Args:
-            checkout_request_id: From `PushAccepted`.
-            timeout: Seconds within which tries are made; ``config.total_timeout`` by default.
-            attempts: Most tries; those of the retry policy by default.
+            checkout_request_id: The id from `PushAccepted`.
+            timeout: Seconds within which tries are made. ``config.total_timeout`` by default.
+            attempts: Most tries. Those of the retry policy by default.
 
         Raises:
-            InvalidRequest: The id cannot be one.
-            MpesaError: Daraja could not be asked, or refused the query.
+            InvalidRequest: The text cannot be a CheckoutRequestID.
+            MpesaError: Daraja gave no answer to the query, or refused it.
         """
         check_checkout_id(checkout_request_id)
         started = self._clock.monotonic()
         deadline = self._deadline(timeout)
-        patience = max(deadline, started + _LEAST_TIMEOUT)  # for those who fetch a token now
+        patience = max(deadline, started + _LEAST_TIMEOUT)  # while another worker fetches a token
         retry = self._retry if attempts is None else attrs.evolve(self._retry, attempts=attempts)
 
         def ask(token: Token) -> QueryResult:
@@ -312,20 +317,20 @@ class StkClient:
     ) -> QueryResult:
         """Ask until the payment is PAID or FAILED, or the time is up.
 
+        Each poll is one attempt. A failed poll counts as an UNKNOWN answer. The next poll then keeps its
+        usual time, or comes later if Daraja asks for that.
+
         Args:
-            checkout_request_id: From `PushAccepted`.
+            checkout_request_id: The id from `PushAccepted`.
             timeout: Seconds to wait at most. The prompt lives about 60.
             on_poll: Called with each answer.
 
-        Each poll is one attempt. A poll that fails counts as an UNKNOWN answer, and the next one comes
-        when it would have come anyway, or later if Daraja asks for that.
-
         Returns:
-            The last answer. If Daraja could not tell in time its status is UNKNOWN or PENDING, never
+            The last answer. If Daraja gave no result in time, the status is UNKNOWN or PENDING, never
             FAILED.
 
         Raises:
-            InvalidRequest: The id cannot be one.
+            InvalidRequest: The text cannot be a CheckoutRequestID.
             AuthenticationFailed: Daraja does not accept our credentials.
         """
         check_checkout_id(checkout_request_id)
@@ -342,10 +347,10 @@ class StkClient:
                 return result
 
     def _poll(self, checkout_request_id: str, deadline: float) -> tuple[QueryResult, float]:
-        """Ask once; return the answer, and how many seconds Daraja asks to wait.
+        """Ask once. Return the answer, and the seconds that Daraja asks to wait.
 
-        One attempt: with those of the retry policy, a minute of HTTP 500 would use up more than the five
-        queries a minute that the sandbox allows (docs/daraja.md, section 4).
+        The query has one attempt. With the attempts of the retry policy, a minute of HTTP 500 would need
+        more than the five queries a minute that the sandbox allows (docs/daraja.md, section 4).
         """
         left = max(deadline - self._clock.monotonic(), 0.0)
         try:
@@ -359,16 +364,17 @@ class StkClient:
             return unknown, getattr(error, "retry_after", None) or 0.0
 
     def _deadline(self, timeout: float | None = None) -> float:
-        """The monotonic second after which no new try starts."""
+        """Return the monotonic second after which no new try starts."""
         return self._clock.monotonic() + (self.config.total_timeout if timeout is None else timeout)
 
     def _with_token(
         self, call: Callable[[Token], T], *, token: Callable[[], Token], spare: bool = False
     ) -> T:
-        """Call with a token; with a new one, once, where Daraja refused it before doing anything.
+        """Call with a token. If Daraja refuses the token, call once more with a new one.
 
-        With `spare`, not for a while after a new one was refused too: then it is not the token, and each
-        new one would kill the one that pushes use.
+        A call whose token was refused had no effect. If the new token is refused too, the token is not at
+        fault. Calls with `spare` then renew no token for 5 minutes, because each new token would kill the
+        one that pushes use.
         """
         first = token()
         try:
@@ -386,7 +392,7 @@ class StkClient:
             raise
 
     def _token_before_push(self, deadline: float) -> Token:
-        """A token for a push; whatever goes wrong here, no push was sent."""
+        """Return a token for a push. Every error here means that no push was sent."""
         try:
             return self._tokens.get(deadline=deadline)
         except OutcomeUnknown as error:
@@ -422,7 +428,7 @@ class StkClient:
             raise InvalidRequest("callback_url", fault)
 
     def _report(self, kind: EventKind, started: float, error: MpesaError) -> None:
-        """Tell the hooks how a step failed."""
+        """Notify the hooks of a failed step."""
         self._notify(
             Event(
                 kind=kind,
@@ -446,14 +452,14 @@ def _outcome(error: MpesaError) -> str:
 
 
 def _app_id(config: StkConfig) -> str:
-    """Names the app in a token store, without its key in clear."""
+    """Return a hash that names the app in shared stores without showing its key."""
     text = f"{config.environment.token_url} {config.consumer_key}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _default_transport(config: StkConfig, clock: Clock) -> Transport:
-    # Imported here: requests takes most of the time of `import mpesa_stk`, and a host that only reads
-    # callbacks or brings a transport of its own never needs it.
+    # Imported here because requests would take most of the time of `import mpesa_stk`. A host that only
+    # reads callbacks, or that brings its own transport, does not need it.
     from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
 
     return RequestsTransport(

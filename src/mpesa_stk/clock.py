@@ -10,14 +10,14 @@ __all__ = ["Clock", "SystemClock"]
 
 
 class Clock(Protocol):
-    """What the package needs to know about time."""
+    """The time as the package reads it."""
 
     def now(self) -> datetime:
-        """The current moment, timezone-aware, in UTC."""
+        """Return the current moment, timezone-aware, in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only ever grow, from an arbitrary start."""
+        """Return seconds since an arbitrary start. They never decrease."""
         ...
 
     def sleep(self, seconds: float, /) -> None:
@@ -29,11 +29,11 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        """The current moment, in UTC."""
+        """Return the current moment, in UTC."""
         return datetime.now(timezone.utc)
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start."""
+        """Return seconds since an arbitrary start."""
         return time.monotonic()
 
     def sleep(self, seconds: float, /) -> None:

@@ -1,16 +1,16 @@
-"""The whole error tree. A leaf: imports nothing of the package.
+"""The whole error tree. A leaf: it imports no other module of the package.
 
 A declined or cancelled payment is a result, never an exception. ::
 
     MpesaError
-    ├── ConfigurationError          the settings cannot work; nothing was sent
-    ├── InvalidRequest              a field breaks a rule; nothing was sent
+    ├── ConfigurationError          the settings cannot work: no request was sent
+    ├── InvalidRequest              a field breaks a rule: no request was sent
     │   ├── InvalidPhoneNumber
     │   └── InvalidAmount
     ├── TransportError
     │   ├── NotSent                 provably never left: safe to send again
     │   └── OutcomeUnknown          it may have happened: do not send again
-    ├── DarajaError                 Daraja answered no
+    ├── DarajaError                 Daraja refused
     │   ├── AuthenticationFailed    bad key or secret, product not enabled, token refused
     │   ├── RateLimited
     │   └── SubscriberBusy          a prompt is already open on that phone
@@ -22,8 +22,8 @@ A declined or cancelled payment is a result, never an exception. ::
         ├── DuplicateTransaction
         └── IdempotencyConflict     the same key with another payload
 
-Every error carries its facts as attributes, survives pickle and copy, and never holds a body
-or a secret in its text. Texts that came from outside are cleaned and bounded before they get here.
+Every error has its facts as attributes and can be pickled and copied. Its text never holds a body or a
+secret. Texts from outside are cleaned and cut before an error is made of them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class MpesaError(Exception):
     """Root of every error this package raises on purpose.
 
     Attributes:
-        transaction_no: The payment concerned, where `Payments.checkout` raised the error.
+        transaction_no: The payment concerned, if `Payments.checkout` raised the error.
     """
 
     transaction_no: str | None = None
@@ -67,24 +67,24 @@ class MpesaError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         facts = dict(self.__dict__)
         if "__notes__" in facts:
-            facts["__notes__"] = list(facts["__notes__"])  # a note on a copy is not one on this
+            facts["__notes__"] = list(facts["__notes__"])  # a note on a copy must stay off this one
         return _rebuild, (type(self), self.args, facts)
 
 
 def _rebuild(
     kind: type[MpesaError], args: tuple[object, ...], facts: dict[str, object]
 ) -> MpesaError:
-    """Make an error again from its parts, whatever its `__init__` asks for."""
+    """Make an error from its parts without calling its `__init__`."""
     error = kind.__new__(kind, *args)
     error.__dict__.update(facts)
     return error
 
 
 class ConfigurationError(MpesaError):
-    """The settings cannot work; nothing was sent.
+    """The settings cannot work. No request was sent.
 
     Attributes:
-        problems: Pairs of setting name and what is wrong with it, one for each bad setting.
+        problems: Pairs of a setting's name and the rule it breaks, one for each bad setting.
     """
 
     def __init__(self, problems: tuple[tuple[str, str], ...], /) -> None:
@@ -93,11 +93,11 @@ class ConfigurationError(MpesaError):
 
 
 class InvalidRequest(MpesaError):
-    """A field breaks a rule; nothing was sent.
+    """A field breaks a rule. No request was sent.
 
     Attributes:
         field: Name of the field.
-        rule: The rule in words. Never the rejected value.
+        rule: The rule in words. It never holds the rejected value.
     """
 
     def __init__(self, field: str, rule: str, /) -> None:
@@ -107,11 +107,11 @@ class InvalidRequest(MpesaError):
 
 
 class InvalidPhoneNumber(InvalidRequest):
-    """Not a Safaricom-style Kenyan mobile number."""
+    """The phone number is not a Safaricom-style Kenyan mobile number."""
 
 
 class InvalidAmount(InvalidRequest):
-    """Not a whole number of shillings within the limits."""
+    """The amount is not a whole number of shillings within the limits."""
 
 
 class TransportError(MpesaError):
@@ -131,10 +131,12 @@ class NotSent(TransportError):
 
 
 class OutcomeUnknown(TransportError):
-    """It may have happened: do not send again, wait for the callback or ask the query.
+    """The request may have had its effect: do not send it again.
+
+    Wait for the callback, or ask with a status query.
 
     Attributes:
-        http_status: Status of the answer, where there was one that could not be trusted.
+        http_status: Status of the answer, if there was one that could not be trusted, or None.
     """
 
     def __init__(self, reason: str, /, *, http_status: int | None = None) -> None:
@@ -143,14 +145,14 @@ class OutcomeUnknown(TransportError):
 
 
 class DarajaError(MpesaError):
-    """Daraja answered no.
+    """Daraja refused the request.
 
     Attributes:
         http_status: HTTP status of the answer.
         error_code: Daraja's code, for example ``"400.002.02"``.
         error_message: Daraja's text, cleaned and cut to 200 characters.
         request_id: Daraja's own id of the request, for its support desk.
-        retry_after: Seconds to wait, where the server said so.
+        retry_after: Seconds to wait, if the server names them, or None.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class DarajaError(MpesaError):
 
 
 class AuthenticationFailed(DarajaError):
-    """Daraja did not accept who we are.
+    """Daraja did not accept our credentials.
 
     Attributes:
         reason: ``"token_refused"`` (the bearer token), ``"credentials"`` (consumer key and secret,
@@ -186,7 +188,10 @@ class AuthenticationFailed(DarajaError):
 
 
 class RateLimited(DarajaError):
-    """Daraja or its gateway asks us to slow down; `retry_after` says how long where known."""
+    """Daraja or its gateway asks us to slow down.
+
+    `retry_after` says how long, if that is known.
+    """
 
 
 class SubscriberBusy(DarajaError):
@@ -198,7 +203,7 @@ class UnexpectedResponse(MpesaError):
 
     Attributes:
         http_status: HTTP status of the answer.
-        problems: What is wrong, as JSON paths with a kind: ``"$.ResponseCode: missing"``.
+        problems: Each fault, as a JSON path with a kind: ``"$.ResponseCode: missing"``.
     """
 
     def __init__(
@@ -227,7 +232,7 @@ class InvalidCallback(MpesaError):
     """The body is not an STK callback.
 
     Attributes:
-        problems: What is wrong, as JSON paths with a kind.
+        problems: Each fault, as a JSON path with a kind.
     """
 
     def __init__(self, problems: tuple[str, ...], /) -> None:
@@ -236,10 +241,12 @@ class InvalidCallback(MpesaError):
 
 
 class CallbackRefused(MpesaError):
-    """The guard said no.
+    """The callback was refused.
+
+    For example, its token or its sender's address is not valid.
 
     Attributes:
-        reason: Why, in a few constant words.
+        reason: The cause, in a few constant words.
     """
 
     def __init__(self, reason: str, /) -> None:
@@ -252,7 +259,7 @@ class StoreError(MpesaError):
 
 
 class DuplicateTransaction(StoreError):
-    """A value that must be unique is taken.
+    """Another transaction already has a value that must be unique.
 
     Attributes:
         field: ``transaction_no``, ``idempotency_key``, ``checkout_request_id`` or

@@ -1,11 +1,11 @@
-"""What no process may share with its parent: a child that was forked makes its own. A leaf.
+"""`PerProcess`: a value that a forked child does not share. A leaf.
 
-A fork copies sockets and locks. Two processes that use one TLS connection destroy each other's requests,
-or get each other's answers, and a lock that another thread held at that moment is never given back.
+A fork copies sockets and locks. Two processes that use one TLS connection destroy each other's requests, or
+get each other's answers. A lock that another thread held at the fork is never released in the child.
 
-The process's id is compared at each use, which costs less than a tenth of a microsecond.
-`os.register_at_fork` would need state of the module, could never be undone for an object that is gone, and
-misses forks that C code makes without telling Python.
+`PerProcess` compares the process's id at each use, which costs less than a tenth of a microsecond.
+`os.register_at_fork` would need state in the module, cannot be undone when an object is gone, and misses
+forks that C code makes without Python's knowledge.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """A value that each process has for itself. Call it to get this process's own.
+    """A value that each process makes for itself. Call it to get this process's value.
 
-    The parent's value is not used again in the child, only let go. No lock guards this, since another
-    thread could have held it at the fork: single operations on a dict are atomic.
+    The child never uses the parent's value and only drops its reference to it. There is no lock here, since
+    another thread could hold it at the fork. Single operations on a dict are atomic, and they are enough.
     """
 
     def __init__(self, make: Callable[[], T], /, *, first: T | None = None) -> None:
         """Make this process's value.
 
         Args:
-            make: Makes the value of a process. Several threads of a new child may call it at once; one
-                of the values is taken.
+            make: Makes the value of a process. If several threads of a new child call it at once, one of
+                the values is used.
             first: The value of this process, if there is one already.
         """
         self._make = make
         self._made = {os.getpid(): make() if first is None else first}
 
     def __call__(self) -> T:
-        """This process's value."""
+        """Return this process's value."""
         pid = os.getpid()
         try:
             return self._made[pid]

@@ -1,7 +1,8 @@
-"""What the package tells its host: one frozen record an event, to hooks and to the log.
+"""Report events to the host, through hooks and the log. A leaf.
 
-A leaf. A record holds ids, codes and durations; never a phone number in clear, never a secret.
-CheckoutRequestIDs end in the payer's digits, so records carry them masked.
+Each event is one frozen record, which the hooks and the log get. A record holds ids, codes and durations.
+It never holds a secret or an unmasked phone number. CheckoutRequestIDs end in the payer's digits, so a
+record holds them masked.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ _TROUBLE = frozenset({"error", "unknown", "refused", "not_sent", "rate_limited",
 
 @attrs.frozen(kw_only=True)
 class Event:
-    """Something that happened, for metrics, traces and logs.
+    """An event, for metrics, traces and logs. A field that does not apply is None.
 
     Attributes:
         kind: ``token``, ``push``, ``query``, ``callback``, ``settled`` or ``refusal``.
         outcome: A constant word: ``ok``, ``refused``, ``unknown``, ``error``, ``paid`` ...
-        duration: Seconds it took, where something was waited for.
-        code: Daraja's result or error code, where there was one.
-        error: Class name of the error, where there was one.
-        http_status: Status of Daraja's answer, where it was not a plain success.
-        transaction_no: The payment, where it is known.
+        duration: Seconds that the step took, if it waited for an answer.
+        code: Daraja's result or error code.
+        error: Class name of the error.
+        http_status: Status of Daraja's answer, if it was not a plain success.
+        transaction_no: The payment, if it is known.
         merchant_request_id: Daraja's id of the request.
         checkout_request_id: Daraja's id of the prompt, masked.
-        endpoint: ``checkout``, ``query`` or ``callback``, of a refusal.
-        reason: Why a request was refused: a constant text.
-        client_address: Who sent the refused request, as far as it is known.
+        endpoint: ``checkout``, ``query`` or ``callback``, for a refusal.
+        reason: The reason of a refusal, as a constant text.
+        client_address: The address that sent the refused request, as far as it is known.
     """
 
     kind: EventKind
@@ -57,10 +58,10 @@ class Event:
 
 
 class Hook(Protocol):
-    """Receives each event, in the thread in which it happened."""
+    """Receives each event, in the thread in which the event happened."""
 
     def __call__(self, event: Event, /) -> None:
-        """Take note of an event. What it raises is logged and changes no payment."""
+        """Handle an event. An error raised here is logged and does not affect the payment."""
         ...
 
 
@@ -71,7 +72,7 @@ class Notifier:
         self._hooks = hooks
 
     def __call__(self, event: Event, /) -> None:
-        """Tell the log and every hook; never raises."""
+        """Write an event to the log and pass it to every hook. It raises no `Exception`."""
         level = logging.WARNING if event.outcome in _TROUBLE else logging.INFO
         if _LOGGER.isEnabledFor(level):
             fields = attrs.asdict(event, filter=lambda _attribute, value: value is not None)
@@ -79,8 +80,8 @@ class Notifier:
         for hook in self._hooks:
             try:
                 hook(event)
-            except Exception as error:  # noqa: BLE001 - a hook may raise anything, and none of it may reach a payment
-                # Without its text or traceback, which could hold what the host's hook knows.
+            except Exception as error:  # noqa: BLE001 - no error of a hook may reach a payment
+                # Logged without text and traceback, which could hold the host's data.
                 _log(
                     logging.ERROR,
                     "hook_failed",
@@ -91,7 +92,7 @@ class Notifier:
 def log_trouble(
     name: str, /, *, cause: BaseException | None = None, **fields: str | int | None
 ) -> None:
-    """Log trouble that is no event of its own.
+    """Log a failure that is not an event.
 
     Args:
         name: A constant word.
@@ -104,7 +105,10 @@ def log_trouble(
 def _log(
     level: int, name: str, fields: Mapping[str, object], *, cause: BaseException | None = None
 ) -> None:
-    """Write one line; a host's filters and handlers may raise, and none of it may reach a payment."""
+    """Write one line to the log.
+
+    Errors of the host's filters and handlers are dropped, to protect the payment.
+    """
     text = " ".join(f"{key}={visible(value)}" for key, value in fields.items())
     extra = {"mpesa_stk": {"name": name, **fields}}
     with contextlib.suppress(Exception):

@@ -1,7 +1,7 @@
-"""Kenyan mobile numbers, from what people type to the MSISDN Daraja wants. A leaf.
+"""Read Kenyan mobile numbers as people type them. A leaf.
 
-Safaricom documents ``2547XXXXXXXX`` only; ``2541XXXXXXXX`` is live too. Numbers can be ported
-between operators, so the operator's prefix is not checked (docs/daraja.md, section 2).
+Safaricom documents only ``2547XXXXXXXX``, but ``2541XXXXXXXX`` is in use too. A number can move to another
+operator, so the operator's prefix is not checked (docs/daraja.md, section 2).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from mpesa_stk.privacy import hides_locals, masked_phone_repr
 __all__ = ["PhoneNumber", "normalize_phone"]
 
 _MAX_TYPED = 40
-# Many people keep the trunk zero after 254; the length says that it is no digit of the number.
+# Many people keep the trunk zero after 254. The length shows that it is not a digit of the number.
 _match = re.compile(r"(?:(?:\+|00)?2540?|0)?([17][0-9]{8})").fullmatch
-# What comes along when a number is copied from a phone, a spreadsheet or a contact card.
+# Text that is copied together with a number from a phone, a spreadsheet or a contact card.
 _SCHEME = "tel:"
 _SPACES = (
     "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -34,28 +34,31 @@ _PLAIN = str.maketrans(_SPACES + _DASHES, " " * len(_SPACES) + "-" * len(_DASHES
 def normalize_phone(text: str, /) -> str:
     """Return the MSISDN of a Kenyan mobile number, for example ``"254718643064"``.
 
-    Accepts ``07…``, ``01…``, ``7…``, ``1…``, ``+254…``, ``254…`` and ``00254…`` with spaces,
-    dashes, dots and brackets between, and with the zero kept after 254: ``+254 (0) 7…``, ``+254 07…``.
-    White space around it, ``tel:`` in front, and the spaces, dashes and direction marks of Unicode that
-    come along with a copied number are dropped.
+    It accepts ``07…``, ``01…``, ``7…``, ``1…``, ``+254…``, ``254…`` and ``00254…``. There may be spaces,
+    dashes, dots and brackets between the digits, and a zero after 254: ``+254 (0) 7…``, ``+254 07…``. It
+    drops white space around the number, ``tel:`` in front, and the Unicode spaces, dashes and direction
+    marks of a copied number.
 
     Args:
-        text: What a person typed.
+        text: The number as a person typed it.
 
     Raises:
-        InvalidPhoneNumber: It is anything else. The error says why and does not repeat it.
+        InvalidPhoneNumber: The text is anything else. The error says why and does not repeat the text.
     """
     if isinstance(text, str):
         match = _match(text) or _match(_compact(text))
         if match is not None:
             return "254" + match[1]
     rule = _why(text)
-    del text  # tools that print tracebacks print the locals of this frame, too
+    del text  # some tools print a traceback with the locals of each frame
     raise InvalidPhoneNumber("phone_number", rule)
 
 
 def _compact(text: str) -> str:
-    """The number without the characters that people put between digits."""
+    """Remove the characters that people put between digits.
+
+    A text that is too long gives ``""``.
+    """
     if len(text) > _MAX_TYPED:
         return ""
     if not text.isascii():
@@ -68,7 +71,7 @@ def _compact(text: str) -> str:
 
 
 def _why(text: object) -> str:
-    """Say which rule a number breaks, for a person to read."""
+    """Return the rule that a number breaks, in words for a person."""
     if not isinstance(text, str):
         return f"must be a string, not {type(text).__name__}"
     if len(text) > _MAX_TYPED:
@@ -92,7 +95,7 @@ class PhoneNumber:
     """A Kenyan mobile number. Its repr is masked.
 
     Attributes:
-        msisdn: ``254`` and nine digits, as Daraja wants it.
+        msisdn: ``254`` and nine digits, as Daraja expects it.
     """
 
     msisdn: str = attrs.field(repr=masked_phone_repr)
@@ -107,7 +110,7 @@ class PhoneNumber:
         """Read a number as a person typed it.
 
         Raises:
-            InvalidPhoneNumber: See `normalize_phone`.
+            InvalidPhoneNumber: The text is not a Kenyan mobile number (see `normalize_phone`).
         """
         return cls(normalize_phone(text))
 
@@ -123,5 +126,5 @@ class PhoneNumber:
 
     @property
     def masked(self) -> str:
-        """For logs and screens: ``254718***064``."""
+        """The form for logs and screens: ``254718***064``."""
         return f"{self.msisdn[:6]}***{self.msisdn[-3:]}"

@@ -1,7 +1,8 @@
-"""Keeps secrets and personal data out of reprs, logs, pickles and tracebacks (I5). A leaf.
+"""Keep secrets out of reprs, logs, pickles and tracebacks (I5). A leaf.
 
-Masks for phone numbers and CheckoutRequestIDs, cleaners for texts from outside, the base of values that
-are not pickled, and the decorator of calls whose errors show no locals.
+Personal data counts as secret here. This file has masks for phone numbers and CheckoutRequestIDs, and
+cleaners for texts from outside. It also has a base class for values that must not be pickled, and a
+decorator that hides locals from tracebacks.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 _MAX_TEXT = 200
 _UNSAFE = re.compile(r"[^ -~]+")
-# Tokens, passwords and passkeys are long runs without spaces; phone numbers are nine digits or more,
+# Tokens, passwords and passkeys are long runs without spaces. Phone numbers are nine digits or more,
 # perhaps written in groups.
 _SECRET_LIKE = re.compile(r"[A-Za-z0-9+/=_-]{24,}|[0-9](?:[ ()-]{0,2}[0-9]){8,}")
 _NOT_VISIBLE = re.compile(r"[^!-~]+")
@@ -42,9 +43,9 @@ _LONGEST_WORD = 128
 
 
 def hides_locals(call: Callable[P, T], /) -> Callable[P, T]:
-    """Decorate a function of the public interface: its errors show no locals of the calls below it.
+    """Decorate a public function so that its errors show no locals of inner calls.
 
-    Many tools print a traceback with the locals of each frame, and ours hold secrets and phone numbers.
+    Many tools print a traceback with the locals of each frame. Our locals hold secrets and phone numbers.
     """
 
     @functools.wraps(call)
@@ -61,11 +62,13 @@ def hides_locals(call: Callable[P, T], /) -> Callable[P, T]:
 
 
 def clear_locals(error: BaseException, handled: BaseException | None = None, /) -> None:
-    """Clear the locals of all frames that have ended, of an error and of those that led to it.
+    """Clear the locals of an error's finished frames.
+
+    This includes the frames of the errors that led to it.
 
     Args:
-        error: The error, at the place where it leaves the package.
-        handled: The host's own error, if the package was called while it was handled; it is left as it is.
+        error: The error, as it leaves the package.
+        handled: The host's own error, if the host called the package while handling it. It is not changed.
     """
     seen = {id(handled)} - {id(error)}
     waiting: list[BaseException | None] = [error]
@@ -81,7 +84,10 @@ def clear_locals(error: BaseException, handled: BaseException | None = None, /) 
 
 
 class Unpicklable:
-    """Base of frozen values that may not be pickled; a copy of one is the value itself."""
+    """Base of frozen values that must not be pickled.
+
+    A copy of such a value is the value itself.
+    """
 
     __slots__ = ()
 
@@ -101,14 +107,17 @@ class Unpicklable:
 
 
 def mask_checkout_id(checkout_request_id: str | None, /) -> str | None:
-    """Hide the end of a CheckoutRequestID, which is the payer's number (docs/daraja.md, section 0)."""
+    """Hide the end of a CheckoutRequestID.
+
+    The end is the payer's number (docs/daraja.md, section 0).
+    """
     if checkout_request_id is None:
         return None
     return checkout_request_id[: -len("712345678")] + "***"
 
 
 def masked_id_repr(checkout_request_id: str | None, /) -> str:
-    """Repr of a field that holds a CheckoutRequestID."""
+    """Return the repr of a field that holds a CheckoutRequestID."""
     return repr(mask_checkout_id(checkout_request_id))
 
 
@@ -120,7 +129,7 @@ def mask_phone(number: str | None, /) -> str | None:
 
 
 def masked_phone_repr(number: str | None, /) -> str:
-    """Repr of a field that holds a phone number."""
+    """Return the repr of a field that holds a phone number."""
     return repr(mask_phone(number))
 
 
@@ -128,16 +137,22 @@ def masked_phone_repr(number: str | None, /) -> str:
 
 
 def clean_text(text: object, /) -> str | None:
-    """A text from outside, fit for errors and logs: one line, bounded, without long secrets."""
+    """Make a text from outside fit for errors and logs.
+
+    The result is one line, bounded, without long secrets.
+
+    Returns:
+        The cleaned text, or None if the value is not a text.
+    """
     if not isinstance(text, str):
         return None
-    # Cut last: a secret cut in two would no longer look like one.
+    # The text is cut last: a secret that is cut in two would no longer look like a secret.
     return _SECRET_LIKE.sub("[...]", _UNSAFE.sub(" ", text))[:_MAX_TEXT]
 
 
 def visible(value: object, /) -> str:
     """Return a value as one word of visible characters, for a log or a terminal.
 
-    Daraja's ids and codes may hold anything, line breaks and terminal escapes too.
+    Daraja's ids and codes may hold any characters, even line breaks and terminal escapes.
     """
     return _NOT_VISIBLE.sub("_", str(value))[:_LONGEST_WORD]

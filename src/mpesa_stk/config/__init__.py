@@ -1,1 +1,1 @@
-"""Settings: who is paid, where Daraja is, what is allowed, and how all that is read."""
+"""Settings: the account that is paid, Daraja's addresses, limits and secrets."""

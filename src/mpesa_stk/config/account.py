@@ -1,7 +1,7 @@
-"""Who is paid: a paybill or a till. A leaf, pure.
+"""The account that is paid: a paybill or a till. A leaf, pure.
 
-They differ on the wire and cannot be mixed: Daraja answers a mix with 2028 or SFC_IC0003 (docs/daraja.md,
-section 7).
+The two differ on the wire and cannot be mixed: Daraja answers a mix with 2028 or SFC_IC0003
+(docs/daraja.md, section 7).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RULES = {
 
 
 def _refuse_unless(**valid: bool) -> None:
-    """Raise one error for every field that is not valid."""
+    """Raise one error that names every field that is not valid."""
     problems = tuple((field, _RULES[field]) for field, good in valid.items() if not good)
     if problems:
         raise ConfigurationError(problems)
@@ -36,7 +36,7 @@ def _has_shape(value: object, shape: re.Pattern[str]) -> bool:
 
 @attrs.frozen
 class PayBill:
-    """Money goes to a paybill.
+    """A paybill that is paid.
 
     Attributes:
         shortcode: The paybill's number, 5 to 7 digits.
@@ -49,7 +49,7 @@ class PayBill:
 
     @property
     def party_b(self) -> str:
-        """Who is paid, on the wire: the paybill itself."""
+        """PartyB on the wire: the paybill itself."""
         return self.shortcode
 
     @property
@@ -63,11 +63,11 @@ class PayBill:
 
 @attrs.frozen(kw_only=True)
 class Till:
-    """Money goes to a till (Buy Goods).
+    """A till (Buy Goods) that is paid.
 
     Attributes:
-        store_number: The store or head-office number used at go-live, 5 to 7 digits. Daraja wants
-            it as BusinessShortCode; the till there gives "Merchant does not exist".
+        store_number: The store or head-office number used at go-live, 5 to 7 digits. Daraja expects it as
+            BusinessShortCode. The till number there gives "Merchant does not exist".
         till_number: The number that customers pay to.
     """
 
@@ -87,7 +87,7 @@ class Till:
 
     @property
     def party_b(self) -> str:
-        """Who is paid, on the wire: the till."""
+        """PartyB on the wire: the till."""
         return self.till_number
 
     @property

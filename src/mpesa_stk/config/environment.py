@@ -1,4 +1,4 @@
-"""Where Daraja is: the sandbox, production, or an address of your own. Pure."""
+"""Daraja's addresses: the sandbox, production, or addresses that you name. Pure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PRODUCTION_HOST = "api.safaricom.co.ke"
 
 @attrs.frozen(kw_only=True)
 class Environment:
-    """Where Daraja is.
+    """The addresses of one Daraja.
 
     Attributes:
-        name: ``sandbox``, ``production`` or a name of your own.
+        name: ``sandbox``, ``production`` or a name that you choose.
         token_url: Address of the token endpoint.
         push_url: Address of the push endpoint.
         query_url: Address of the status query endpoint.
@@ -41,7 +41,12 @@ class Environment:
 
     @classmethod
     def at(cls, origin: str, /, *, name: str) -> Environment:
-        """Daraja's three paths under an origin such as ``https://api.safaricom.co.ke``."""
+        """Make an environment of Daraja's three paths under an origin.
+
+        Args:
+            origin: For example ``https://api.safaricom.co.ke``.
+            name: Name of the environment.
+        """
         return cls(
             name=name,
             token_url=f"{origin}/oauth/v1/generate?grant_type=client_credentials",
@@ -60,7 +65,7 @@ class Environment:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether all of Daraja is on this machine, which is how a simulator is configured."""
+        """Whether all three addresses are on this machine, as for a simulator."""
         return all(map(is_loopback_url, self.urls.values()))
 
 

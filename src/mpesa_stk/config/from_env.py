@@ -1,6 +1,6 @@
-"""Environment variables, and the settings that they name. Pure: the variables come in as a mapping.
+"""Read settings from environment variables, passed as a mapping. Pure.
 
-The names are those that the payment system was described with, and a few beyond them.
+The names are those of the payment system's first description, and a few more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["REQUIRED", "VARIABLES", "settings_from"]
 
 REQUIRED = ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback")
 
-# Field of StkConfig and its parts -> variable, for the settings whose names differ.
+# Field of StkConfig or of its parts -> variable, if the two names differ.
 VARIABLES = {
     "passkey": "pass_key",
     "callback_url": "c2b_callback",
@@ -35,7 +35,7 @@ VARIABLES = {
     "ca_bundle": "mpesa_ca_bundle",
 }
 
-# Many .env files name these settings as other packages do: without underscores, and with words in front.
+# Many .env files use the names of other packages: without underscores, and with words in front.
 _OTHER_NAMES = {
     "consumer_key": "CONSUMERKEY",
     "consumer_secret": "CONSUMERSECRET",
@@ -51,7 +51,7 @@ _QUOTES = ("'", '"', "`")
 
 
 def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The arguments of `StkConfig` that the variables name, and what is wrong with the variables."""
+    """Return the arguments of `StkConfig`, and the faults by variable."""
     if not isinstance(environ, Mapping):
         raise ConfigurationError((("environ", "must map names to texts"),))
     problems: dict[str, str] = {}
@@ -83,7 +83,10 @@ def settings_from(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str,
 
 
 def _text_of(environ: Mapping[str, str], name: str, problems: dict[str, str]) -> str:
-    """The text of a variable, in lower or upper case; ``""`` if it is not set."""
+    """Return the text of a variable, named in lower or upper case.
+
+    It is ``""`` if the variable is not set.
+    """
     for spelling in (name, name.upper()):
         value: object = environ.get(spelling)
         text = value.strip() if isinstance(value, str) else ""
@@ -97,7 +100,10 @@ def _text_of(environ: Mapping[str, str], name: str, problems: dict[str, str]) ->
 
 
 def _near_miss(environ: Mapping[str, str], name: str) -> str:
-    """What to add to "is not set": a variable of another package's name, which is set."""
+    """Return a hint if a variable with another package's name is set.
+
+    The hint is added to "is not set". It is ``""`` if there is no such variable.
+    """
     known = re.compile(f"(?:{_WORDS_IN_FRONT})*(?:{_OTHER_NAMES[name]})")
     for other in sorted(map(str, environ)):
         letters = re.sub("[_.-]", "", other.upper())
@@ -107,17 +113,20 @@ def _near_miss(environ: Mapping[str, str], name: str) -> str:
 
 
 def _parts(text: str) -> tuple[str, ...]:
-    """The parts of a comma-separated list."""
+    """Return the parts of a comma-separated list."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _proxies_from(url: str) -> dict[str, str] | None:
-    """One proxy for https, which is what Daraja is reached by; http is for this machine only."""
+    """Return the proxy, for https only.
+
+    Daraja is reached by https, and http stays on this machine.
+    """
     return {"https": url} if url else None
 
 
 def _account_from(read: Callable[[str], str], problems: dict[str, str]) -> PayBill | Till:
-    """The till that the variables name, or else the paybill."""
+    """Return the till that the variables name, or else the paybill."""
     try:
         if read("till_number"):
             return Till(store_number=read("shortcode"), till_number=read("till_number"))
@@ -125,11 +134,14 @@ def _account_from(read: Callable[[str], str], problems: dict[str, str]) -> PayBi
     except ConfigurationError as error:
         for name, rule in error.problems:
             problems.setdefault(VARIABLES.get(name, name), rule)
-    return PayBill("00000")  # only so that the rest gets checked
+    return PayBill("00000")  # a placeholder, so that the other settings are checked too
 
 
 def _environment_from(read: Callable[[str], str], problems: dict[str, str]) -> Environment:
-    """The environment that the variables name, with single addresses replaced."""
+    """Return the environment that the variables name.
+
+    Variables may replace single addresses of it.
+    """
     replaced = {field: read(VARIABLES[field]) for field in ("token_url", "push_url", "query_url")}
     name = read("mpesa_environment").lower()
     if not name:

@@ -51,34 +51,40 @@ _PROXY_SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "soc
 
 
 class CallbackUrlWarning(UserWarning):
-    """Safaricom says that it refuses callback URLs with certain words; it enforces it patchily."""
+    """The callback URL has a word that Safaricom says it refuses.
+
+    Safaricom enforces that rule patchily.
+    """
 
 
 @attrs.frozen(kw_only=True, init=False)
 class StkConfig(Unpicklable):
-    """All settings of a client. Frozen, checked when made, and silent about its secrets.
+    """All settings of a client.
+
+    They are frozen and checked when made, and the repr hides secrets. White space around the three
+    credentials is dropped.
 
     Attributes:
-        consumer_key: The app's consumer key; surrounding white space is dropped.
-        consumer_secret: The app's consumer secret; surrounding white space is dropped.
-        passkey: The M-Pesa Express passkey (not the base64 password); white space is dropped.
-        account: Who is paid: a `PayBill` or a `Till`.
-        callback_url: Where Daraja posts results: https, a public host.
+        consumer_key: The app's consumer key.
+        consumer_secret: The app's consumer secret.
+        passkey: The M-Pesa Express passkey (not the base64 password).
+        account: The account that is paid: a `PayBill` or a `Till`.
+        callback_url: The URL to which Daraja posts results: https, with a public host.
         environment: `SANDBOX`, `PRODUCTION` or your own `Environment`.
         max_amount: Most shillings that one push may ask for.
         connect_timeout: Seconds to wait for a connection.
         total_timeout: Seconds that one exchange may take, connecting included.
         callback_secrets: Keys that sign each push's callback URL, newest first.
-        proxies: Proxy URL by scheme, such as ``{"https": "http://proxy:3128"}``; proxies of the
-            process environment are not used.
-        ca_bundle: File of the CA certificates that are trusted, in PEM form, in place of those that
-            requests brings; for a proxy that inspects TLS.
+        proxies: Proxy URL by scheme, such as ``{"https": "http://proxy:3128"}``. Proxies of the process
+            environment are not used.
+        ca_bundle: PEM file of the trusted CA certificates, in place of those that requests brings. Set it
+            for a proxy that inspects TLS.
         user_agent: Your own product token, added after ``mpesa-stk/<version>``.
-        allowed_callback_networks: Where callbacks may come from, such as ``10.0.0.0/8``; empty for
-            Safaricom's published addresses. Read by the payment endpoints.
-        trusted_proxies: Your own proxies, whose word on a client's address counts.
-        allowed_hosts: Host names under which your payment endpoints are reached, without a port; the
-            host of `callback_url` counts as one of them. Empty for no check.
+        allowed_callback_networks: Networks from which callbacks may come, such as ``10.0.0.0/8``. Empty
+            means Safaricom's published addresses. The payment endpoints check this.
+        trusted_proxies: Your own proxies. The payment endpoints believe the client address they report.
+        allowed_hosts: Host names under which your payment endpoints are reached, without a port. The host
+            of `callback_url` counts as one of them. Empty means no check.
 
     Raises:
         ConfigurationError: One error that names every bad setting.
@@ -140,8 +146,8 @@ class StkConfig(Unpicklable):
             allowed_hosts=_stripped_each(allowed_hosts),
         )
         problems = _first_by_name(_problems(self))
-        # Some tools print tracebacks with their locals, and a URL may hold a password too. Warnings may be
-        # errors. `hides_locals` would hide the arguments from type checkers.
+        # Some tools print a traceback with the locals of each frame, and a URL may hold a password too. The
+        # warning below may become an error. `hides_locals` would hide the arguments from type checkers.
         del consumer_key, consumer_secret, passkey, callback_secrets, proxies
         del callback_url, environment
         if problems:
@@ -160,16 +166,17 @@ class StkConfig(Unpicklable):
     def from_env(cls, environ: Mapping[str, str] | None = None, /) -> StkConfig:
         """Read the settings from environment variables.
 
-        Names: ``consumer_key``, ``consumer_secret``, ``shortcode``, ``pass_key``,
-        ``c2b_callback``; optional ``access_token_url``, ``checkout_url``,
-        ``mpesa_query_check_url``, ``till_number``, ``mpesa_environment`` (``sandbox`` or
-        ``production``), ``callback_secret`` (comma-separated, newest first),
-        ``mpesa_max_amount``, ``mpesa_proxy``, ``mpesa_ca_bundle``,
-        ``allowed_callback_networks``, ``trusted_proxies`` and ``allowed_hosts`` (comma-separated).
-        Upper case is accepted too.
+        Required: ``consumer_key``, ``consumer_secret``, ``shortcode``, ``pass_key``, ``c2b_callback``.
+
+        Optional: ``access_token_url``, ``checkout_url``, ``mpesa_query_check_url``, ``till_number``,
+        ``mpesa_environment`` (``sandbox`` or ``production``), ``callback_secret`` (comma-separated, newest
+        first), ``mpesa_max_amount``, ``mpesa_proxy``, ``mpesa_ca_bundle``, ``allowed_callback_networks``,
+        ``trusted_proxies`` and ``allowed_hosts`` (each of these three comma-separated).
+
+        Names in upper case are accepted too.
 
         Args:
-            environ: The variables; the process environment by default.
+            environ: The variables. The process environment by default.
 
         Raises:
             ConfigurationError: One error that names every missing or unusable variable.
@@ -186,7 +193,7 @@ class StkConfig(Unpicklable):
         return config
 
 
-# --- what a setting becomes: values of other types stay as they are, for the rules to refuse ---------
+# --- normal forms of settings: a value of another type is kept, so that the rules can refuse it ------
 
 
 def _stripped(value: Any) -> Any:  # noqa: ANN401 - see above
@@ -205,7 +212,7 @@ def _copied(values: Any) -> Any:  # noqa: ANN401 - see above
 
 
 def _first_by_name(problems: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """One problem a setting: the first."""
+    """Return the first problem of each setting."""
     found: dict[str, str] = {}
     for name, rule in problems:
         found.setdefault(name, rule)
@@ -213,7 +220,7 @@ def _first_by_name(problems: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _problems(config: StkConfig) -> Iterator[tuple[str, str]]:
-    """Every setting that cannot work, with the rule it breaks."""
+    """Yield every setting that cannot work, with the rule that it breaks."""
     yield from _secret_problems(config)
     environment: object = config.environment
     loopback = False
@@ -256,12 +263,15 @@ def _plain_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
 
 
 def _open_doors(config: StkConfig) -> Iterator[tuple[str, str]]:
-    """What would let everybody in. With Daraja on this machine no money moves, so it may."""
+    """Yield the settings that would let everybody in.
+
+    The caller allows them if Daraja is on this machine, because no money moves then.
+    """
     for secret in filter(_can_sign, _texts(config.callback_secrets)):
         fault = secret_fault(secret)
         if fault:
             yield "callback_secrets", fault
-    # With signed URLs it may be meant: some platforms hide the client's address.
+    # With signed URLs, allowing all addresses may be intended: some platforms hide the client's address.
     unsigned = () if config.callback_secrets else ("allowed_callback_networks",)
     for field in ("trusted_proxies", *unsigned):
         networks = [text for text in _texts(getattr(config, field)) if not _network_fault(text)]
@@ -270,12 +280,15 @@ def _open_doors(config: StkConfig) -> Iterator[tuple[str, str]]:
 
 
 def _texts(values: object) -> tuple[str, ...]:
-    """The values, if the rule for their type is kept; that rule is told elsewhere."""
+    """Return the values, or an empty tuple if their type is wrong.
+
+    Another rule reports a wrong type.
+    """
     return values if isinstance(values, tuple) else ()
 
 
 def _network_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
-    """What a request needs on its way out."""
+    """Yield the problems of proxies and CA certificates."""
     proxies: object = config.proxies
     if proxies is not None and not (
         isinstance(proxies, Mapping)
@@ -291,7 +304,7 @@ def _network_problems(config: StkConfig) -> Iterator[tuple[str, str]]:
 
 
 def _ca_bundle_fault(path: object) -> str:
-    """Why certificates cannot be checked with this file; empty if they can."""
+    """Return why certificates cannot be checked with this file, or ``""`` if they can."""
     if not isinstance(path, str) or not path:
         return "must be the path of a file"
     import ssl  # noqa: PLC0415 - takes longer to import than all of this file, and few need it
@@ -340,7 +353,7 @@ def _environment_problems(environment: Environment, config: StkConfig) -> Iterat
 
 
 def _looks_like_password(passkey: str) -> bool:
-    """Whether this is base64(shortcode + passkey + timestamp) instead of a passkey."""
+    """Return whether this is base64(shortcode + passkey + timestamp)."""
     try:
         decoded = base64.b64decode(passkey, validate=True)
     except (binascii.Error, ValueError):
@@ -349,7 +362,8 @@ def _looks_like_password(passkey: str) -> bool:
 
 
 def _can_sign(secret: object) -> bool:
-    # A lone surrogate, as os.environ makes of odd bytes, is not printable; it could not be encoded.
+    # os.environ makes lone surrogates of bytes that are not UTF-8. They are not printable and cannot be
+    # encoded.
     return isinstance(secret, str) and len(secret) >= MIN_SECRET and secret.isprintable()
 
 
@@ -360,7 +374,7 @@ def _is_duration(value: object) -> bool:
 
 
 def _network_fault(text: object) -> str | None:
-    """What is wrong with an address or network; None if nothing is."""
+    """Return the fault of an address or network, or None."""
     if not isinstance(text, str):
         return _NETWORKS
     with contextlib.suppress(ValueError):
@@ -386,7 +400,10 @@ def _is_proxy_url(url: object) -> bool:
 
 
 def _stacklevel_of_host() -> int:
-    """The `stacklevel` at which `StkConfig.__init__` warns about the line that made the settings."""
+    """Return the `stacklevel` for a warning of `StkConfig.__init__`.
+
+    The warning then points at the host's line that made the settings.
+    """
     level = 1
     frame = sys._getframe(level)  # noqa: SLF001 - warnings' skip_file_prefixes needs Python 3.12
     ours = (__name__, hides_locals.__module__)

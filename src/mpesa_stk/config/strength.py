@@ -1,7 +1,7 @@
-"""Settings that everybody knows or that let everybody in. A leaf, pure.
+"""Find secrets that everybody knows and networks that let everybody in.
 
-A callback secret that is printed somewhere signs nothing, and a network that holds every address is no
-list of addresses.
+A signature made with a published secret proves no sender. A network that holds every address restricts no
+sender. This file is a leaf, and pure.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 __all__ = ["MIN_SECRET", "is_too_wide", "secret_fault"]
 
 MIN_SECRET = 16
-"""Characters of the shortest secret that may sign."""
+"""Fewest characters of a secret that may sign."""
 
-# Those that the simulator prints and the documentation shows, now or once.
+# Secrets that the simulator prints and that the documentation shows or once showed.
 _PRINTED = frozenset(
     {
         "simulated-callback-secret",
@@ -24,15 +24,15 @@ _PRINTED = frozenset(
 )
 _FEWEST_CHARACTERS = 5
 _REPEATED = re.compile(r"(.{1,8})\1+", re.DOTALL)
-# A private network is at most this wide: 10.0.0.0/8 and fc00::/7.
+# Prefix lengths of the widest private networks: 10.0.0.0/8 and fc00::/7.
 _WIDEST = {4: 8, 6: 7}
 
 
 def secret_fault(secret: str, /) -> str | None:
-    """Return what makes a callback secret easy to guess, or None.
+    """Return why a callback secret is easy to guess, or None.
 
     Args:
-        secret: Of at least `MIN_SECRET` characters.
+        secret: A text of at least `MIN_SECRET` characters.
     """
     if secret.lower() in _PRINTED:
         return "is printed in the documentation: make up a random one"
@@ -42,6 +42,9 @@ def secret_fault(secret: str, /) -> str | None:
 
 
 def is_too_wide(network: str, /) -> bool:
-    """Return whether a network holds more than any private one, such as ``0.0.0.0/0`` or ``::/0``."""
+    """Return whether a network is wider than any private one.
+
+    Examples are ``0.0.0.0/0`` and ``::/0``.
+    """
     read = ipaddress.ip_network(network)
     return read.prefixlen < _WIDEST[read.version]

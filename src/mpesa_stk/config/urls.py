@@ -1,4 +1,4 @@
-"""Which addresses can work, for Daraja's own endpoints and for callbacks. A leaf, pure.
+"""Check the URLs of Daraja and of callbacks, and compare hosts. A leaf, pure.
 
 Safaricom's rules for callback URLs are in its FAQ (docs/daraja.md, section 2): https in production, a
 public host, certain words avoided.
@@ -25,7 +25,7 @@ _VISIBLE = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.IGNORECASE
 )
-# What urlsplit takes is more, and differs between versions of Python.
+# urlsplit accepts more than this, and differs between versions of Python.
 _NETLOC = re.compile(r"(?:[^][:]+|\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\])(?::[0-9]{1,5})?")
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,252}")
 _PUBLIC_IPV6 = ipaddress.ip_network("2000::/3")
@@ -37,39 +37,39 @@ _REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - only to tell
 
 
 def origin_of(host: str, port: int, /) -> str:
-    """Where this machine reaches a server that listens there."""
+    """Return the origin of a server on this machine that listens on an address."""
     host = _REACHED_AT.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def is_loopback_url(url: object, /) -> bool:
-    """Whether the URL names this machine: 127.0.0.0/8, ::1 or localhost."""
+    """Return whether the URL names this machine: 127.0.0.0/8, ::1 or localhost."""
     parts = _split(url)
     return not isinstance(parts, str) and _is_loopback(parts.hostname or "")
 
 
 def host_of(url: object, /) -> str:
-    """The host that the URL names, in lower case, or nothing where it is no URL."""
+    """Return the host that the URL names, in lower case, or ``""`` if it is not a URL."""
     parts = _split(url)
     return "" if isinstance(parts, str) else (parts.hostname or "").rstrip(".")
 
 
 def is_host(name: object, /) -> bool:
-    """Whether this is a host name or an address, as it stands in a URL: no scheme, no port."""
+    """Return whether this is a host name or an address, without scheme and port."""
     return isinstance(name, str) and (
         _address(name) is not None or _PLAIN_HOST.fullmatch(name) is not None
     )
 
 
 def names_this_machine(host: str, /, *, listening_on: str) -> bool:
-    """Whether a Host field names this machine, and not a name of somebody else's that points here.
+    """Return whether a Host field names this machine.
 
-    Where a server listens on every address, each address is this machine's: it needs no DNS, so
-    nobody can point it here.
+    Another name may belong to a DNS rebinding attack. If the server listens on every address, any IP
+    address is accepted: an address needs no DNS, so an attacker cannot point it here.
 
     Args:
         host: The Host field of a request.
-        listening_on: The address that the server was told to listen on.
+        listening_on: The address on which the server listens.
     """
     url = f"http://{host}"
     name = host_of(url)
@@ -79,7 +79,10 @@ def names_this_machine(host: str, /, *, listening_on: str) -> bool:
 
 
 def daraja_url_fault(url: object, /) -> str | None:
-    """What is wrong with an address of Daraja, or None: https, or http on this machine."""
+    """Return the fault of an address of Daraja, or None.
+
+    The address must be https, or http on this machine.
+    """
     parts = _split(url)
     if isinstance(parts, str):
         return parts
@@ -91,13 +94,13 @@ def daraja_url_fault(url: object, /) -> str | None:
 def callback_url_fault(
     url: object, /, *, allow_loopback: bool, extended: bool = False
 ) -> str | None:
-    """What is wrong with a callback URL, or None.
+    """Return the fault of a callback URL, or None.
 
     Args:
         url: The address.
-        allow_loopback: Whether Daraja itself is on this machine (a simulator), which is the only
-            case in which http and a loopback host can work.
-        extended: Whether a signed token is going to be added to its path.
+        allow_loopback: Whether Daraja itself is on this machine (a simulator). Only then can http and a
+            loopback host work.
+        extended: Whether a signed token will be added to the path.
     """
     parts = _split(url)
     if isinstance(parts, str):
@@ -113,12 +116,12 @@ def callback_url_fault(
 
 
 def banned_words(url: str, /) -> tuple[str, ...]:
-    """The words in a callback URL that Safaricom says it refuses."""
+    """Return the words in a callback URL that Safaricom says it refuses."""
     return tuple(word for word in _BANNED_WORDS if word in url.lower())
 
 
 def _split(url: object) -> SplitResult | str:
-    """The URL's parts, or what keeps it from being one."""
+    """Return the URL's parts, or a text that says why it cannot be used."""
     if not isinstance(url, str) or not url:
         return "must be a URL"
     if not _VISIBLE.fullmatch(url):
@@ -170,6 +173,6 @@ def _private_host_fault(host: str) -> str | None:
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
-        # Beyond these, and in 2002::/16, an IPv6 address may stand for any IPv4 one.
+        # An IPv6 address outside of 2000::/3, or inside of 2002::/16, may stand for any IPv4 address.
         return address.is_global and address in _PUBLIC_IPV6 and address.sixtofour is None
     return address.is_global and not address.is_multicast

@@ -1,8 +1,8 @@
-"""Reads the callback that Daraja posts. Pure and total: a typed result or `InvalidCallback`.
+"""Read the callback that Daraja posts as a typed result. Pure.
 
-Items are found by name, not by position. Paid means proof: exactly one readable receipt and
-amount. A success code without that is `PaymentUnproven`, never an exception (docs/daraja.md, section 6). So
-is a result code that cannot be read: it may have been a success, so it is neither that nor a failure.
+Items are found by name, not by position. A payment is paid only with proof: exactly one readable receipt
+and amount. A success code without that proof gives `PaymentUnproven`, never an exception (docs/daraja.md,
+section 6). A result code that cannot be read gives `PaymentUnproven` too: it may stand for a success.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PHONE = re.compile(r"[+0-9*xX]{3,20}").fullmatch
 _PAID = explain(PAID_CODE)
 _LEAST = Decimal("0.01")
 _TOO_MUCH = Decimal(10) ** 12
-# M-Pesa began in 2007; what lies outside of these years is a number of another kind.
+# M-Pesa began in 2007. A number outside of these years is not a date.
 _EARLIEST = 2000_01_01_00_00_00
 _LATEST = 2999_12_31_23_59_59
 _SHORTEST_PHONE = 10**2
@@ -51,7 +51,7 @@ def parse_callback(body: bytes | str, /) -> CallbackResult:
         for a code that cannot be read.
 
     Raises:
-        InvalidCallback: It is not an STK callback; `problems` names JSON paths.
+        InvalidCallback: The body is not an STK callback. `problems` names JSON paths.
     """
     problems: tuple[str, ...] = ("$: neither bytes nor text",)
     if isinstance(body, (bytes, str)):
@@ -59,13 +59,13 @@ def parse_callback(body: bytes | str, /) -> CallbackResult:
             return _result(wire.read_callback(body))
         except wire.WireError as error:
             problems = error.problems
-    del body  # tools that print tracebacks print the locals of this frame, too
+    del body  # some tools print a traceback with the locals of each frame
     raise InvalidCallback(problems)
 
 
 def _result(callback: wire.CallbackBody) -> CallbackResult:
     code = wire.plain_code(callback.result_code)
-    # A zero such as "00" or "0.0" is no failing code, and no source writes success so.
+    # "00" or "0.0" is not a failing code, but no source writes success like this.
     if code is None or (code != PAID_CODE and not code.strip("-.0")):
         return _unreadable(callback)
     if code != PAID_CODE:
@@ -103,7 +103,10 @@ def _result(callback: wire.CallbackBody) -> CallbackResult:
 
 
 def _unreadable(callback: wire.CallbackBody) -> PaymentUnproven:
-    """The result of a callback whose code is none: its payment must be asked about."""
+    """Return the result of a callback whose code cannot be read.
+
+    The status query must decide about its payment.
+    """
     code = callback.result_code
     return PaymentUnproven(
         checkout_request_id=callback.checkout_request_id,
@@ -115,7 +118,10 @@ def _unreadable(callback: wire.CallbackBody) -> PaymentUnproven:
 
 
 def _items(metadata: object) -> tuple[dict[str, object], list[str]]:
-    """Name -> value of the metadata's items; a name that comes twice is a problem."""
+    """Return the metadata's items by name, and the problems found.
+
+    A name that comes twice is a problem.
+    """
     listed = metadata.get("Item") if type(metadata) is dict else None
     if type(listed) is not list:
         return {}, [f"{_ITEMS}: missing or not an array"]
@@ -131,7 +137,10 @@ def _receipt(value: object) -> str | None:
 
 
 def _amount(value: object) -> Decimal | None:
-    """An amount from a JSON number, or from the string that one test claims (docs/daraja.md, section 6)."""
+    """Read an amount, or return None.
+
+    It is a JSON number, or the string that one test claims (docs/daraja.md, section 6).
+    """
     if type(value) is int or (type(value) is str and _AMOUNT(value)):
         value = Decimal(value)
     if type(value) is Decimal and value.is_finite() and _LEAST <= value < _TOO_MUCH:
@@ -140,7 +149,7 @@ def _amount(value: object) -> Decimal | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """``20191219102115`` or ``"2023-04-26 12:30:00"``, in East Africa Time."""
+    """Read ``20191219102115`` or ``"2023-04-26 12:30:00"``, in East Africa Time."""
     if type(value) is str and _DATE(value):
         value = int("".join(filter(str.isdigit, value)))
     if type(value) is not int or not _EARLIEST <= value <= _LATEST:
@@ -163,7 +172,7 @@ def _moment(value: object) -> datetime | None:
 
 
 def _phone(value: object) -> str | None:
-    """The payer as written, perhaps masked as ``254708***430``."""
+    """Return the payer's number as written, perhaps masked as ``254708***430``."""
     if type(value) is int:
         return str(value) if _SHORTEST_PHONE < value < _LONGEST_PHONE else None
     return value if type(value) is str and _PHONE(value) else None

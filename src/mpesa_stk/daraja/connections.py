@@ -1,11 +1,12 @@
-"""Connections that keep deadlines and do not grow old: urllib3's, with less trust in the network.
+"""urllib3 connections with a total deadline and a limit on idle time.
 
-A read time-out of the standard library counts from each byte, so a server that drips one byte a second
-holds a client for ever; here it is a total. Imports urllib3 and nothing of the package.
+The standard library starts its read time-out again at each byte, so a server that sends one byte a second
+holds a client for ever. Here the read time-out limits the whole answer. This file imports urllib3 and no
+module of the package.
 
-A request is written in one piece, after the connection is complete. So whatever fails before that piece
-is handed to the socket is proof that no byte of the request left: it is raised as `NeverLeft`, which
-urllib3 and requests let through as it is.
+A connection writes a request in one piece, after connecting is complete. An error before that piece is
+handed to the socket proves that no byte of the request left. Such an error is raised as `NeverLeft`, which
+urllib3 and requests pass on unchanged.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from urllib3.util.ssl_match_hostname import CertificateError
 __all__ = ["MAX_IDLE", "NO_CERTIFICATES", "Limits", "NeverLeft", "pool_classes"]
 
 MAX_IDLE = 15.0
-"""Seconds after which an idle connection is not used again: a NAT may have dropped it in silence,
-and the first payment of the hour would go into the void."""
+"""Seconds after which an idle connection is not used again. A NAT may have dropped it silently, and the
+next payment would be lost on it."""
 
 
 NO_CERTIFICATES = "the file of CA certificates cannot be used"
@@ -54,10 +55,10 @@ class NeverLeft(Exception):
 
 
 class Limits(threading.local):
-    """What holds for the request that this thread sends.
+    """The limits of the request that this thread sends.
 
     Attributes:
-        leave_by: Second of `time.monotonic` after which it may not leave any more.
+        leave_by: Second of `time.monotonic` after which the request must not leave any more.
     """
 
     leave_by: float = math.inf
@@ -66,11 +67,11 @@ class Limits(threading.local):
 def pool_classes(
     monotonic: Callable[[], float], limits: Limits, /
 ) -> dict[str, type[HTTPConnectionPool]]:
-    """The pools by scheme, for urllib3's `PoolManager.pool_classes_by_scheme`.
+    """Return the pools by scheme, for urllib3's `PoolManager.pool_classes_by_scheme`.
 
     Args:
         monotonic: The clock by which a connection's idle time is measured.
-        limits: What holds for the request of each thread.
+        limits: The limits of the request that each thread sends.
     """
 
     def idle(_size: int) -> _IdleConnections:
@@ -94,7 +95,7 @@ def pool_classes(
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a moment, however slowly the bytes drip."""
+    """Reads a socket until a deadline, however slowly the bytes arrive."""
 
     def __init__(self, sock: Any) -> None:
         self._socket = sock
@@ -118,7 +119,7 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineSocket:
-    """The little of a socket that `http.client.HTTPResponse` uses."""
+    """The one method of a socket that `http.client.HTTPResponse` uses."""
 
     def __init__(self, sock: Any) -> None:
         self._socket = sock
@@ -128,14 +129,14 @@ class _DeadlineSocket:
 
 
 class _DeadlineResponse(http.client.HTTPResponse):
-    """Reads status line, headers and body under one deadline: the read time-out as a total."""
+    """Reads status line, headers and body within one read time-out."""
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(_DeadlineSocket(sock), *args, **kwargs)  # type: ignore[arg-type]
 
 
 class _SendsAtOnce(HTTPConnection):
-    """Sends head and body in one piece, once it is connected and if it is not too late."""
+    """Connects, then sends head and body in one piece, unless it is too late."""
 
     response_class = _DeadlineResponse
     _limits: Limits
@@ -172,7 +173,7 @@ class _SendsAtOnce(HTTPConnection):
 
 
 def _why_not_connected(error: Exception, *, by_proxy: bool) -> str:
-    """What went wrong before a connection was complete, in constant words."""
+    """Say in constant words why a connection was not completed."""
     if isinstance(error, NewConnectionError):
         return f"no connection {'to the proxy ' if by_proxy else ''}could be made"
     if isinstance(error, ConnectTimeoutError):
@@ -184,7 +185,7 @@ def _why_not_connected(error: Exception, *, by_proxy: bool) -> str:
         if code in _CLOCK:
             return "the server's certificate is not valid at this time"
         return "the server's certificate is not trusted"
-    if isinstance(error, SSLError):  # urllib3's own: from loading the file
+    if isinstance(error, SSLError):  # urllib3's class, raised when it loads the file
         return NO_CERTIFICATES
     refused = _REFUSED_BY_PROXY.match(str(error))
     if refused:
@@ -196,9 +197,10 @@ def _why_not_connected(error: Exception, *, by_proxy: bool) -> str:
 
 
 class _IdleConnections:
-    """The idle connections of a pool: no upper bound, the freshest first, no stale one.
+    """The idle connections of a pool.
 
-    Stands in for the queue that urllib3 keeps them in.
+    Their number is not limited. The most recently used one comes first, and a stale one is never used. This
+    class replaces the queue in which urllib3 keeps them.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -206,7 +208,7 @@ class _IdleConnections:
         self._idle: deque[tuple[float, Any]] = deque()
 
     def put(self, connection: Any, **_kwargs: Any) -> None:
-        if connection is None:  # the places that urllib3 keeps for connections not yet made
+        if connection is None:  # urllib3's placeholder for a connection that is not made yet
             return
         self._drop_stale()
         self._idle.append((self._monotonic(), connection))
@@ -218,12 +220,15 @@ class _IdleConnections:
             raise Empty from None
         if self._monotonic() - since > MAX_IDLE:
             connection.close()
-            self._drop_stale()  # it was the freshest: no other will be asked for
+            self._drop_stale()  # this was the most recently used, so all others are stale too
             raise Empty
         return connection
 
     def _drop_stale(self) -> None:
-        """Close what a burst of threads left behind; the oldest is leftmost."""
+        """Close the stale connections that a burst of threads left.
+
+        The oldest is leftmost.
+        """
         try:
             while self._monotonic() - self._idle[0][0] > MAX_IDLE:
                 self._idle.popleft()[1].close()

@@ -1,4 +1,4 @@
-"""HTTP as plain values: what `protocol` builds and reads, and what a transport carries. Pure."""
+"""HTTP requests and answers as plain values, for `protocol` and transports. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mpesa_stk.privacy import Unpicklable
 __all__ = ["MAX_BODY", "HttpRequest", "HttpResponse", "Transport"]
 
 MAX_BODY = 64 * 1024
-"""Bytes of a body that are read, compressed or not; a larger one is refused."""
+"""Most bytes of a body, both compressed and decompressed. A larger body is refused."""
 
 
 @attrs.frozen(kw_only=True)
@@ -23,11 +23,12 @@ class HttpRequest(Unpicklable):
     Attributes:
         method: ``GET`` or ``POST``.
         url: Absolute address.
-        headers: Header fields; they hold the credentials.
+        headers: Header fields, with the credentials.
         body: Body, or None.
         connect_timeout: Seconds to wait for a connection.
         total_timeout: Seconds for the whole exchange.
-        leave_within: Seconds after which it may not leave any more, however long connecting takes.
+        leave_within: Seconds after which the request must not leave any more, even if connecting took
+            that long.
     """
 
     method: Literal["GET", "POST"]
@@ -46,7 +47,7 @@ class HttpResponse(Unpicklable):
     Attributes:
         status: HTTP status.
         headers: Header fields, names in lower case.
-        body: Body, decompressed, at most `MAX_BODY` bytes; it may hold a token.
+        body: Body, decompressed, at most `MAX_BODY` bytes. It may hold a token.
     """
 
     status: int
@@ -55,14 +56,14 @@ class HttpResponse(Unpicklable):
 
 
 class Transport(Protocol):
-    """Carries one request to the server and brings the answer back, whatever its status."""
+    """Sends one request and returns the answer, even if its status is an error."""
 
     def send(self, request: HttpRequest, /) -> HttpResponse:
-        """Send once; never follow a redirect, never send again.
+        """Send the request once. Follow no redirect and never send it again.
 
         Raises:
-            NotSent: The request provably never left; also if it could not leave in time.
-            OutcomeUnknown: Anything else went wrong.
+            NotSent: The request provably never left, for example because it could not leave in time.
+            OutcomeUnknown: The exchange failed in any other way.
         """
         ...
 

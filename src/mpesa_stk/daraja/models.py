@@ -48,10 +48,10 @@ def _check_text(field: str, text: object, longest: int) -> str:
 
 
 def check_words(field: str, text: object, /) -> str:
-    """Return a text that is stored and never sent to Daraja.
+    """Check a text that is stored and never sent to Daraja, and return it.
 
     Raises:
-        InvalidRequest: It is no string of 1 to 255 printable characters.
+        InvalidRequest: It is not a string of 1 to 255 printable characters.
     """
     if not isinstance(text, str) or not 1 <= len(text) <= _MOST_WORDS or not text.isprintable():
         rule = f"must be a string of 1 to {_MOST_WORDS} printable characters"
@@ -60,7 +60,7 @@ def check_words(field: str, text: object, /) -> str:
 
 
 def _check_amount(amount: object, max_amount: int) -> int:
-    """Whole shillings: an int or an integral Decimal, and nothing else."""
+    """Return whole shillings. Only an int or an integral Decimal is accepted."""
     if isinstance(amount, bool) or not isinstance(amount, (int, Decimal)):
         raise InvalidAmount("amount", "must be an int or a whole Decimal, in shillings")
     if isinstance(amount, Decimal) and not amount.is_finite():
@@ -73,10 +73,10 @@ def _check_amount(amount: object, max_amount: int) -> int:
 
 
 def shillings_of(text: str, /) -> Decimal:
-    """Read an amount that a person typed; `PushRequest.checked` checks it.
+    """Read an amount that a person typed. `PushRequest.checked` checks its size.
 
     Raises:
-        InvalidAmount: It is no number.
+        InvalidAmount: The text is not a number.
     """
     try:
         return Decimal(text)
@@ -85,10 +85,10 @@ def shillings_of(text: str, /) -> Decimal:
 
 
 def check_checkout_id(checkout_request_id: object, /) -> str:
-    """Return a CheckoutRequestID that can be sent.
+    """Check that a CheckoutRequestID can be sent, and return it.
 
     Raises:
-        InvalidRequest: It is no string of 1 to 128 visible ASCII characters.
+        InvalidRequest: It is not a string of 1 to 128 visible ASCII characters.
     """
     if not isinstance(checkout_request_id, str) or not CHECKOUT_ID.fullmatch(checkout_request_id):
         raise InvalidRequest("checkout_request_id", "must be 1 to 128 visible ASCII characters")
@@ -97,14 +97,14 @@ def check_checkout_id(checkout_request_id: object, /) -> str:
 
 @attrs.frozen(kw_only=True)
 class PushRequest:
-    """What is asked of the customer, checked.
+    """A checked request to a customer to pay.
 
     Attributes:
         phone_number: Who gets the prompt and pays.
         amount: Whole shillings.
         reference: Shown in the prompt, 1 to 12 characters.
         description: Up to 13 characters.
-        callback_url: Where Daraja posts the result.
+        callback_url: The URL to which Daraja posts the result.
     """
 
     phone_number: PhoneNumber
@@ -127,7 +127,7 @@ class PushRequest:
         """Check every field and make the request.
 
         Raises:
-            InvalidRequest: A field breaks a rule; the error names the field and the rule.
+            InvalidRequest: A field breaks a rule. The error names the field and the rule.
         """
         if not isinstance(phone_number, PhoneNumber):
             phone_number = PhoneNumber.parse(phone_number)
@@ -145,11 +145,13 @@ class PushRequest:
 
 @attrs.frozen(kw_only=True)
 class PushAccepted:
-    """Daraja took the push. It does not prove that a prompt appeared (docs/daraja.md, section 3).
+    """Daraja took the push.
+
+    That does not prove that a prompt appeared (docs/daraja.md, section 3).
 
     Attributes:
         merchant_request_id: Daraja's id of the request.
-        checkout_request_id: Daraja's id of the prompt; it may end in the payer's digits.
+        checkout_request_id: Daraja's id of the prompt. It may end in the payer's digits.
         response_code: ``"0"``.
         response_description: Daraja's words.
         customer_message: Daraja's words for the customer.
@@ -163,7 +165,7 @@ class PushAccepted:
 
 
 class QueryStatus(str, Enum):
-    """What a status query tells about a payment."""
+    """State of a payment, according to a status query."""
 
     PAID = "PAID"
     FAILED = "FAILED"
@@ -176,14 +178,14 @@ class QueryResult:
     """Daraja's view of a payment. It never holds a receipt: only the callback does.
 
     Attributes:
-        status: `QueryStatus`; FAILED only for codes on the closed list of final ones.
+        status: `QueryStatus`. It is FAILED only for codes on the closed list of final ones.
         checkout_request_id: The id that was asked about.
         merchant_request_id: Daraja's id of the request.
-        response_code: Whether the query itself was taken.
-        response_description: Daraja's words on that.
-        result_code: Result of the payment, or None where Daraja named none.
-        result_desc: Daraja's words on that.
-        not_found: Whether Daraja says that it does not know the id. It says so of a valid id too, if
+        response_code: Daraja's code for the query itself.
+        response_description: Daraja's words about the query itself.
+        result_code: Result code of the payment, or None if Daraja gave none.
+        result_desc: Daraja's words about the payment.
+        not_found: Whether Daraja says that it does not know the id. Daraja says so of a valid id too if
             it is asked early, so the status is UNKNOWN and never FAILED (docs/daraja.md, section 4).
     """
 
@@ -198,7 +200,7 @@ class QueryResult:
 
     @property
     def result(self) -> Result | None:
-        """What the result code means."""
+        """The catalogue's entry for the result code, or None if there is no code."""
         return None if self.result_code is None else explain(self.result_code)
 
 
@@ -208,8 +210,8 @@ class Token(Unpicklable):
 
     Attributes:
         value: The secret itself.
-        expires_in: Seconds it lives, as Daraja said.
-        renew_at: Monotonic second of this process from which it is not used any more.
+        expires_in: Lifetime in seconds, as Daraja stated it.
+        renew_at: Monotonic second of this process from which the token is not used any more.
     """
 
     value: str = attrs.field(repr=False)
@@ -219,13 +221,13 @@ class Token(Unpicklable):
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class _CallbackFacts:
-    """What every callback result shares.
+    """The fields that every callback result has.
 
     Attributes:
         checkout_request_id: Daraja's id of the prompt.
         merchant_request_id: Daraja's id of the request, or None if the callback names none.
-        result: What the result code means. Its `code` is Daraja's code as a string of at most 40
-            characters of ``[A-Za-z0-9_.-]``.
+        result: The catalogue's entry for the result code. Its `code` is Daraja's code as a string of at
+            most 40 characters of ``[A-Za-z0-9_.-]``.
         result_desc: Daraja's words on one line, ``""`` if there are none.
     """
 
@@ -242,7 +244,7 @@ class PaymentConfirmed(_CallbackFacts):
     Attributes:
         receipt_number: M-Pesa's receipt.
         amount: Shillings, exactly as written in the callback.
-        paid_at: When, timezone-aware; None where the callback gave no readable date.
+        paid_at: When the customer paid, timezone-aware, or None if the callback has no readable date.
         phone_number: Who paid, as written in the callback (perhaps masked), or None.
     """
 
@@ -254,22 +256,23 @@ class PaymentConfirmed(_CallbackFacts):
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentFailed(_CallbackFacts):
-    """The customer did not pay; `result` says why."""
+    """The customer did not pay. `result` says why."""
 
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots: made in less time
 class PaymentUnproven(_CallbackFacts):
-    """A success code without the proof, or a code that cannot be read: ask the status query.
+    """A success code without the proof, or a code that cannot be read.
 
-    A code that cannot be read is neither a success nor a failure. What can be shown of it is in
-    `result`, with a dash for what cannot, and it is ``unreadable`` if there is nothing to show.
+    The status query must decide. A code that cannot be read is neither a success nor a failure.
+    `result.code` then holds its safe characters, with dashes in place of the others, or ``unreadable`` if
+    it is not a string or is empty.
 
     Attributes:
-        problems: What is missing or contradicting, as JSON paths with a kind.
+        problems: Each missing or contradicting part, as a JSON path with a kind.
     """
 
     problems: tuple[str, ...]
 
 
 CallbackResult = PaymentConfirmed | PaymentFailed | PaymentUnproven
-"""What a callback can tell."""
+"""Any result of a callback."""

@@ -1,9 +1,9 @@
-"""Sans-I/O: builds each HTTP request to Daraja, reads each HTTP answer. Pure.
+"""Build each HTTP request to Daraja and read each HTTP answer, without I/O. Pure.
 
 Answers are classified by endpoint, status, code and text together, because the same code means
 different things: ``500.001.1001`` is "pending" on the query and may be a refusal on the push
-(docs/daraja.md, sections 0 and 3). Texts are compared in lower case by what they contain. What a refusal
-means, and which of them prove that no prompt was sent, is in `refusals`.
+(docs/daraja.md, sections 0 and 3). A text is searched, in lower case, for a known part. `refusals` explains
+refusals and lists those that prove that no prompt was sent.
 """
 
 from __future__ import annotations
@@ -43,20 +43,21 @@ NAIROBI = timezone(timedelta(hours=3), "EAT")
 """East Africa Time: +03:00 all year, so no time-zone database is needed."""
 
 DEFAULT_DESCRIPTION = "Payment"
-"""Sent where the caller gave none: one source wants 1 to 13 characters (docs/daraja.md, section 2)."""
+"""Sent if the caller gives none. One source requires 1 to 13 characters (docs/daraja.md, section 2)."""
 
 _DEFAULT_LIFETIME = 3599.0
 _LONGEST_LIFETIME = 86_400.0
 _RENEW_EARLY = 60.0
 _BAD_CREDENTIALS = (400, 401)
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
-# Two answers about an id that Daraja does not know, or does not know yet (docs/daraja.md, section 4).
+# Daraja gives these two answers about an id that it does not know, or does not know yet (docs/daraja.md,
+# section 4).
 _NOT_FOUND = ("invalid checkoutrequestid", "transaction does not exist")
 _PROCESSING = "500.001.1001"
 
 
 def stk_timestamp(moment: datetime, /) -> str:
-    """Write a moment the way Daraja wants it: ``20191219102115``, in East Africa Time.
+    """Write a moment as Daraja expects it: ``20191219102115``, in East Africa Time.
 
     Args:
         moment: A timezone-aware datetime in any zone.
@@ -70,12 +71,14 @@ def stk_timestamp(moment: datetime, /) -> str:
 
 
 def stk_password(shortcode: str, passkey: str, timestamp: str, /) -> str:
-    """The password of a push or query: base64 of shortcode, passkey and timestamp.
+    """Return the password: base64 of shortcode, passkey and timestamp.
+
+    A push and a query carry it.
 
     Args:
         shortcode: The paybill, or a till's store number.
         passkey: The M-Pesa Express passkey.
-        timestamp: The same text that the request carries as Timestamp.
+        timestamp: The request's Timestamp, the same text.
     """
     return base64.b64encode(f"{shortcode}{passkey}{timestamp}".encode()).decode()
 
@@ -84,7 +87,10 @@ def stk_password(shortcode: str, passkey: str, timestamp: str, /) -> str:
 
 
 def build_token(config: StkConfig, /) -> HttpRequest:
-    """The request for a token: GET with HTTP Basic, v1 only (docs/daraja.md, section 1)."""
+    """Build the request for a token.
+
+    It is a GET with HTTP Basic, v1 only (docs/daraja.md, section 1).
+    """
     credentials = f"{config.consumer_key}:{config.consumer_secret}".encode()
     url = config.environment.token_url
     if "grant_type=" not in url:
@@ -110,14 +116,17 @@ def _post(config: StkConfig, url: str, token: Token, body: bytes) -> HttpRequest
 
 
 def _number(digits: str) -> int | str:
-    """A shortcode as a JSON number, unless that would lose a leading zero."""
+    """Return a shortcode as a JSON number, unless that would lose a leading zero."""
     return digits if digits.startswith("0") else int(digits)
 
 
 def build_push(
     config: StkConfig, request: PushRequest, /, *, token: Token, moment: datetime
 ) -> HttpRequest:
-    """The push request. Numbers go as JSON numbers, which every source accepts."""
+    """Build the push request.
+
+    Numbers are sent as JSON numbers, which every source accepts.
+    """
     account: PayBill | Till = config.account
     timestamp = stk_timestamp(moment)
     msisdn = int(request.phone_number.msisdn)
@@ -140,7 +149,7 @@ def build_push(
 def build_query(
     config: StkConfig, checkout_request_id: str, /, *, token: Token, moment: datetime
 ) -> HttpRequest:
-    """The status query, with a fresh timestamp and password."""
+    """Build the status query, with a fresh timestamp and password."""
     timestamp = stk_timestamp(moment)
     body = wire.QueryBody(
         shortcode=_number(config.account.shortcode),
@@ -159,10 +168,10 @@ def read_token(response: HttpResponse, /, *, sent_at: float) -> Token:
 
     Args:
         response: The answer.
-        sent_at: Monotonic second at which the request was sent; the lifetime counts from there.
+        sent_at: Monotonic second at which the request was sent. The token's lifetime starts then.
 
     Raises:
-        DarajaError: Daraja refused; `AuthenticationFailed` for bad credentials.
+        DarajaError: Daraja refused. It is `AuthenticationFailed` for bad credentials.
         UnexpectedResponse: The answer has no usable token.
     """
     if response.status in _BAD_CREDENTIALS and not response.body.strip():
@@ -187,7 +196,10 @@ def read_token(response: HttpResponse, /, *, sent_at: float) -> Token:
 
 
 def _lifetime(value: object) -> float:
-    """Read ``expires_in``: ``"3599"`` or ``3599``, and 3599 if unusable (docs/daraja.md, section 1)."""
+    """Read ``expires_in``.
+
+    It is ``"3599"`` or ``3599`` (docs/daraja.md, section 1). An unusable value counts as 3599.
+    """
     if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
         value = int(value)
     if type(value) is int and value > 0:
@@ -233,7 +245,8 @@ def read_push(response: HttpResponse, /) -> PushAccepted:
 def read_query(response: HttpResponse, checkout_request_id: str, /) -> QueryResult:
     """Read the status query's answer about one CheckoutRequestID.
 
-    Settles only on the closed list of final codes; everything else is PENDING or UNKNOWN.
+    Only a code on the closed list of final codes gives PAID or FAILED. Any other answer gives PENDING or
+    UNKNOWN.
 
     Raises:
         DarajaError: Daraja refused the query itself.
@@ -274,7 +287,7 @@ def _status(answer: wire.QueryAnswer) -> QueryStatus:
 def _query_error(
     response: HttpResponse, error: wire.ErrorAnswer, checkout_request_id: str
 ) -> QueryResult:
-    """An error on the query that is an answer all the same, or the error."""
+    """Return the result if an error code answers the query, or else raise the error."""
     text = (error.message or "").strip().lower()
     not_found = any(each in text for each in _NOT_FOUND)
     if not_found or (error.code == _PROCESSING and not text):

@@ -1,7 +1,7 @@
-"""What a refusal means, and which refusals prove that no prompt was sent. Pure.
+"""Explain refusals, and decide which of them prove that no prompt was sent. Pure.
 
-The proof is a closed list, in one table below. Whatever is not on it leaves a push's outcome unknown,
-because a push that is sent again after a prompt is a customer who is asked twice.
+The refusals that prove it are a closed list, in one table below. Any other answer leaves a push's outcome
+unknown, because sending a push again after a prompt asks the customer twice.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ TOO_MANY = 429
 # --- the closed list (docs/daraja.md, sections 0 and 3) -------------------------------------------------
 
 REFUSING_STATUSES = frozenset({400, 401, 403, 404, 405, 413, 415, 422, TOO_MANY})
-"""An error body or a gateway's page refuses under these. Under HTTP 200 a code that begins so does."""
+"""With one of these statuses, an error body or a gateway's page is a refusal. With HTTP 200, an error code
+that begins with one of these numbers is a refusal."""
 
 _TOO_FAST = re.compile("spike ?arrest|quota")
 REFUSING_TEXTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
@@ -58,13 +59,13 @@ REFUSING_TEXTS: Mapping[str, re.Pattern[str]] = MappingProxyType(
         "500.003.03": _TOO_FAST,
     }
 )
-"""Under any status, these codes refuse with these texts, and prove nothing with any other."""
+"""With any status, these codes refuse if their text matches. With another text they are no proof."""
 
 _DARAJA_CODE = re.compile(r"([0-9]{3})(?:\.[0-9]+)+")
 
 
 def proves_no_prompt(status: int, error: wire.ErrorAnswer, /) -> bool:
-    """Whether an error answer to a push proves that no prompt was sent."""
+    """Return whether an error answer to a push proves that no prompt was sent."""
     code, text = error.code or "", (error.message or "").lower()
     if status == TOO_MANY:
         return True
@@ -74,24 +75,25 @@ def proves_no_prompt(status: int, error: wire.ErrorAnswer, /) -> bool:
     fits = named is None or int(named[1]) in REFUSING_STATUSES
     if status == 200:  # noqa: PLR2004 - OK
         return named is not None and fits and not error.from_gateway
-    # A code that tells of an error inside may follow a prompt, and an empty error tells nothing.
+    # A code for an internal error may follow a prompt, and an error without code and text is no proof.
     return status in REFUSING_STATUSES and fits and bool(code or text.strip())
 
 
 def page_refuses(response: HttpResponse, /) -> bool:
-    """Whether a gateway's page proves that no prompt was sent."""
+    """Return whether a gateway's page proves that no prompt was sent."""
     return response.status in REFUSING_STATUSES
 
 
 def push_refusal(
     response: HttpResponse, error: wire.ErrorAnswer, /, *, accepts: bool
 ) -> MpesaError:
-    """The error for an error answer to a push.
+    """Return the error for an error answer to a push.
 
     Args:
         response: The answer.
         error: The error in it.
-        accepts: Whether the answer names a CheckoutRequestID as well: then it contradicts itself.
+        accepts: Whether the answer also has a CheckoutRequestID. Then it contradicts itself, and the
+            outcome is unknown.
     """
     if proves_no_prompt(response.status, error) and not accepts:
         return refusal("push", response, error)
@@ -99,7 +101,7 @@ def push_refusal(
 
 
 def unknown(response: HttpResponse, reason: str, /) -> OutcomeUnknown:
-    """The error for an answer that leaves a push's outcome unknown."""
+    """Return the error for an answer that leaves a push's outcome unknown."""
     return OutcomeUnknown(f"HTTP {response.status}: {reason}", http_status=response.status)
 
 
@@ -113,19 +115,22 @@ _TOKEN_STATUSES = (400, 401, 404)
 
 @attrs.define
 class Payload:
-    """An answer's JSON, which may hold a token, out of sight of those who print local variables."""
+    """An answer's JSON, which may hold a token.
+
+    The repr hides it from tools that print local variables.
+    """
 
     json: Mapping[str, Any] = attrs.field(repr=False)
 
 
 def payload_of(response: HttpResponse, /) -> Payload:
-    """The answer as a JSON object.
+    """Read the answer as a JSON object.
 
     Raises:
-        AuthenticationFailed: It is plain text that refuses the token (docs/daraja.md, section 1).
-        RateLimited: It asks to slow down.
-        GatewayBlocked: It is the page of a firewall or gateway.
-        UnexpectedResponse: It is anything else.
+        AuthenticationFailed: The answer is plain text that refuses the token (docs/daraja.md, section 1).
+        RateLimited: The answer asks to slow down.
+        GatewayBlocked: The answer is the page of a firewall or gateway.
+        UnexpectedResponse: The answer is anything else.
     """
     try:
         return Payload(wire.read_object(response.body))
@@ -143,7 +148,12 @@ def payload_of(response: HttpResponse, /) -> Payload:
 
 
 def read(kind: type[wire.T], payload: Payload, response: HttpResponse, /) -> wire.T:
-    """Read an answer as one of the mirrors in `wire`; raises as `payload_of` does."""
+    """Read an answer as one of the classes in `wire`.
+
+    Raises:
+        RateLimited: The answer cannot be read and asks to slow down.
+        UnexpectedResponse: The answer cannot be read.
+    """
     try:
         return wire.read(kind, payload.json)
     except wire.WireError as error:
@@ -164,7 +174,10 @@ def _raise_if_limited(response: HttpResponse) -> None:
 
 
 def _blocked(response: HttpResponse) -> GatewayBlocked | None:
-    """The error for a gateway's page. Not raised here, where the page is a local variable."""
+    """Return the error for a gateway's page, or None.
+
+    The caller raises it, because the page is a local variable here and a traceback might show it.
+    """
     page = response.body.decode("utf-8", "replace").lower()
     of_firewall = any(mark in page for mark in _BLOCK_MARKS)
     is_page = "<html" in page or (
@@ -182,7 +195,7 @@ def _blocked(response: HttpResponse) -> GatewayBlocked | None:
 
 
 def _told_in_plain_text(response: HttpResponse) -> AuthenticationFailed | None:
-    """The error for a refused token, told in plain text without JSON around it."""
+    """Return the error if the answer refuses the token in plain text, or None."""
     if response.status not in _TOKEN_STATUSES:
         return None
     text = clean_text(response.body.decode("utf-8", "replace"))
@@ -195,11 +208,11 @@ def _retry_after(response: HttpResponse) -> float | None:
     return float(text) if re.fullmatch("[0-9]{1,6}", text) else None
 
 
-# --- what a refusal means ----------------------------------------------------------------------------
+# --- the error for each refusal ----------------------------------------------------------------------
 
 
 def refusal(step: str, response: HttpResponse, error: wire.ErrorAnswer, /) -> DarajaError:
-    """The typed error for an error answer (docs/daraja.md, sections 1 and 3).
+    """Return the typed error for an error answer (docs/daraja.md, sections 1 and 3).
 
     Args:
         step: ``token``, ``push`` or ``query``.
@@ -227,7 +240,10 @@ def refusal(step: str, response: HttpResponse, error: wire.ErrorAnswer, /) -> Da
 
 
 def _token_refused(response: HttpResponse, error: wire.ErrorAnswer) -> AuthenticationFailed | None:
-    """The error for a token that is dead, or not good for this product; None for any other answer."""
+    """Return the error if the answer refuses the token, or None.
+
+    The token may be dead, or not valid for this product.
+    """
     text = (error.message or "").lower()
     if "no apiproduct match" in text:
         return AuthenticationFailed(
@@ -245,10 +261,10 @@ def _token_refused(response: HttpResponse, error: wire.ErrorAnswer) -> Authentic
 def wrong_key(
     response: HttpResponse, error: wire.ErrorAnswer | None = None, /
 ) -> AuthenticationFailed:
-    """The error for refused app credentials, of which Daraja says nothing at all at times.
+    """Return the error for refused app credentials.
 
-    An empty HTTP 400 is what the token endpoint answers to a wrong key or secret, and to those of the
-    other environment (docs/daraja.md, section 1).
+    The token endpoint answers an empty HTTP 400 to a wrong key or secret, and to those of the other
+    environment (docs/daraja.md, section 1).
     """
     nothing = wire.ErrorAnswer(code=None, message=None, request_id=None)
     return AuthenticationFailed(
@@ -260,7 +276,7 @@ def wrong_key(
 
 
 def wrong_passkey(response: HttpResponse, error: wire.ErrorAnswer, /) -> AuthenticationFailed:
-    """The error for a shortcode and a passkey that are not a pair."""
+    """Return the error for a shortcode and a passkey that do not belong together."""
     return AuthenticationFailed(
         "wrong credentials: shortcode and passkey do not belong together in this environment",
         reason="credentials",

@@ -1,7 +1,7 @@
-"""The result-code catalogue, as data: what each code means and what may be done about it.
+"""The catalogue of result codes: the meaning of each and the advice. Pure.
 
-Pure. Source: docs/daraja.md, section 5. Evidence is ``official`` where Safaricom's own
-portal states the code, ``reported`` where only integrators do, ``unknown`` for any other code.
+Source: docs/daraja.md, section 5. Evidence is ``official`` if Safaricom's own portal states the code,
+``reported`` if only integrators do, and ``unknown`` for any other code.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ class RetryAdvice(str, Enum):
     """Whether the customer may be asked for the same money again, with a new payment."""
 
     NO = "no"
-    """It was paid, may still be paid, or cannot work."""
+    """Do not ask: the customer has paid, may still pay, or cannot pay."""
     YES = "yes"
-    """No money moved and no prompt is open; wait `wait_seconds` first."""
+    """Ask again after `wait_seconds`: no money moved and no prompt is open."""
     CONFIRM = "confirm"
-    """Probably, but first make sure that this attempt did not go through."""
+    """Ask again only after making sure that this attempt did not go through."""
     OTHER_AMOUNT = "other_amount"
-    """Not for this amount."""
+    """Ask for another amount: this one cannot work."""
     FIX_SETUP = "fix_setup"
-    """Not before the merchant's settings are corrected."""
+    """Correct the merchant's settings before asking again."""
 
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """What a result code means.
+    """The meaning of a result code.
 
     Attributes:
         code: Daraja's code, always as a string (``"1032"``, ``"SFC_IC0003"``).
-        meaning: For developers, in English.
-        final: Whether a status query that answers it settles the payment.
+        meaning: Explanation for developers, in English.
+        final: Whether this code settles the payment when a status query answers it.
         retry: Whether a new payment may be offered.
-        wait_seconds: How long to wait before that.
+        wait_seconds: Seconds to wait before a new payment.
         evidence: ``official``, ``reported`` or ``unknown``.
     """
 
@@ -58,7 +58,7 @@ class Result:
     _swahili: str = attrs.field(alias="swahili", repr=False)
 
     def message(self, language: Language = "en", /) -> str:
-        """What to tell the customer, in English (``en``) or Swahili (``sw``)."""
+        """Return a message for the customer, in English (``en``) or Swahili (``sw``)."""
         return self._swahili if language == "sw" else self._english
 
 
@@ -344,13 +344,13 @@ CATALOGUE: Mapping[str, Result] = MappingProxyType({row.code: row for row in _RO
 
 
 def explain(code: int | str, /) -> Result:
-    """Say what a result code means; total.
+    """Look up the meaning of a result code. It accepts any code.
 
     Args:
         code: A code as Daraja writes it, number or string.
 
     Returns:
-        The catalogue's entry, or one with ``evidence="unknown"`` for a code that is not in it.
+        The catalogue's entry, or an entry with ``evidence="unknown"`` if the code is not in it.
     """
     text = str(code)
     known = CATALOGUE.get(text)

@@ -1,6 +1,7 @@
-"""What may be tried again, and when. The only file that imports tenacity.
+"""Decide which requests may be sent again, and when.
 
-By outcome, never by HTTP verb or by an exception class of requests:
+This is the only file that imports tenacity. The outcome decides, never the HTTP verb or an exception class
+of requests:
 
     =====  ==============  ================  ====================================
     step   not sent        token refused     rate limited, 5xx, unreadable, unknown
@@ -10,7 +11,7 @@ By outcome, never by HTTP verb or by an exception class of requests:
     push   again           new token, once   never
     =====  ==============  ================  ====================================
 
-A push that was refused for its token was not executed; the new token is fetched in `client`.
+Daraja did not execute a push whose token it refused. `client` fetches the new token.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ T = TypeVar("T")
 
 
 def may_push_again(error: BaseException, /) -> bool:
-    """Whether a push may be sent again: only if it provably never left."""
+    """Return whether a push may be sent again: only if it provably never left."""
     return isinstance(error, NotSent)
 
 
 def may_ask_again(error: BaseException, /) -> bool:
-    """Whether a token request or a status query, which move no money, may be sent again."""
+    """Return whether a token request or a status query may be sent again.
+
+    Neither moves money.
+    """
     if isinstance(error, (GatewayBlocked, AuthenticationFailed)):
         return False
     if isinstance(error, DarajaError) and not isinstance(error, RateLimited):
@@ -56,13 +60,13 @@ def may_ask_again(error: BaseException, /) -> bool:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often and how patiently.
+    """Number of tries of one request, and the waits between them.
 
     Attributes:
         attempts: Most tries of one request, the first included.
-        first_wait: Seconds before the second try; doubles with each further one.
-        max_wait: Most seconds between two tries, unless the server asks for more.
-        jitter: Returns a random number from 0 to 1; each wait is multiplied by 0.5 to 1.5 with it.
+        first_wait: Seconds before the second try. The wait doubles with each further try.
+        max_wait: Most seconds between two tries, before jitter and unless the server asks for more.
+        jitter: Returns a random number from 0 to 1. Each wait is multiplied by 0.5 plus that number.
     """
 
     attempts: int = 4
@@ -79,15 +83,15 @@ class RetryPolicy:
         clock: Clock,
         deadline: float,
     ) -> T:
-        """Call until it succeeds, fails for good, or would wait past the deadline.
+        """Call until a try succeeds, fails for good, or would wait past the deadline.
 
         Args:
-            call: One try.
-            again: Whether an error of it allows another.
-            clock: Sleeps and tells the time.
+            call: Makes one try.
+            again: Returns whether another try may follow an error.
+            clock: The clock to read and to sleep by.
             deadline: Monotonic second after which no new try starts.
         """
-        # The first try goes without tenacity, which would take a tenth of a push's time.
+        # The first try runs without tenacity, which would take a tenth of a push's time.
         try:
             return call()
         except Exception as error:

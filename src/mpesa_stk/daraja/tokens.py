@@ -1,7 +1,7 @@
-"""The token cache: one token an app, one fetch at a time, for a whole fleet of workers.
+"""The token cache of a fleet: one token for each app, one fetch at a time.
 
-A new token may kill the old one (docs/daraja.md, section 1). So workers share a `TokenStore`, one of them
-fetches while the others wait, and a refused token is dropped only if it is still the one that failed.
+A new token may kill the old one (docs/daraja.md, section 1). So workers share a `TokenStore`, and one of
+them fetches while the others wait. A refused token is dropped only if the store still holds that token.
 """
 
 from __future__ import annotations
@@ -21,30 +21,33 @@ __all__ = ["MemoryTokenStore", "TokenCache", "TokenStore", "not_in_time"]
 
 
 def not_in_time() -> NotSent:
-    """What `TokenStore.single_flight` raises if others held the flight until the time was up."""
+    """Return the error for a flight that others held until the time was up.
+
+    `TokenStore.single_flight` raises it.
+    """
     return NotSent("other workers could not get a token in time")
 
 
 class TokenStore(Protocol):
-    """Where tokens are kept, for all workers that share it.
+    """Keeps tokens, for all workers that share it.
 
-    A store for several processes keeps four rules more:
+    A store for several processes must also keep four rules:
 
     - `Token.renew_at` is a monotonic second of one process. Keep a moment of wall time instead, and
-      make it a monotonic second of the reading process in `load`; a `Clock` tells both.
-    - A token is known by its `value` alone: the other two fields change from process to process.
-    - A flight belongs to its holder for a lease, and ends with it: a worker that was killed must
-      not block the others for longer. It is given back only by the one that still holds it.
-    - What fails raises `StoreError`, without the token in its text.
+      convert it in `load` to a monotonic second of the reading process. A `Clock` knows both.
+    - A token is identified by its `value` alone: the other two fields differ between processes.
+    - A flight belongs to its holder for a lease and ends with the lease, so that a killed worker does
+      not block the others for longer. Only the current holder gives it back.
+    - Each failure raises `StoreError`, without the token in its text.
 
-    `load` is called once for each push and query, and its answer is kept nowhere else: so each
+    `load` is called once for each push and query, and its answer is not kept anywhere else, so that each
     worker sees a new token at once. It should cost one look-up.
     """
 
     def load(self, app: str, /) -> Token | None:
-        """The app's token as last saved by anybody, or None.
+        """Return the app's last saved token, whoever saved it, or None.
 
-        One whose `renew_at` has passed may be returned or not: it is not used.
+        A token whose `renew_at` has passed may be returned or not: the cache does not use it.
 
         Raises:
             StoreError: The store cannot be reached.
@@ -54,16 +57,16 @@ class TokenStore(Protocol):
     def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token, in place of the one before.
 
-        A token that came late, from a holder whose lease had run out, is dead. The cache looks for a
-        newer one before it saves; a store may as well keep the one that is renewed later.
+        A token that arrives late, from a holder whose lease had run out, is dead. The cache looks for a
+        newer token before it saves one. A store may also keep the token with the later renewal.
 
         Raises:
-            StoreError: It could not be kept.
+            StoreError: The token could not be kept.
         """
         ...
 
     def drop(self, app: str, token: Token, /) -> None:
-        """Forget the app's token if it still has this one's `value`, in one atomic step.
+        """Forget the app's token if it still has this token's `value`, in one atomic step.
 
         Raises:
             StoreError: The store cannot be reached.
@@ -71,29 +74,29 @@ class TokenStore(Protocol):
         ...
 
     def single_flight(self, app: str, timeout: float, /) -> AbstractContextManager[object]:
-        """Hold the right to fetch the app's token; others wait until it is given back.
+        """Hold the right to fetch the app's token. Others wait until it is given back.
 
-        Entering waits, for one holder no longer than its lease, and for all of them together no longer
-        than `timeout`. A flight that is free is taken, however short the time. Nothing of the store may
-        stay locked meanwhile: `load`, `save` and `drop` are called while it is held, by anybody.
-        Leaving never raises `StoreError`: a flight that cannot be given back ends with its lease.
+        Entering waits for one holder no longer than its lease, and for all holders together no longer than
+        `timeout`. A free flight is taken even if no time is left. The store must not stay locked while the
+        flight is held, because any worker may call `load`, `save` and `drop` then. Leaving never raises
+        `StoreError`: a flight that cannot be given back ends with its lease.
 
         Args:
-            app: Whose token.
-            timeout: Seconds to wait at most; 0.0 or less to look once.
+            app: The app that needs a token.
+            timeout: Seconds to wait at most. With 0.0 or less, look once.
 
         Raises:
-            NotSent: When entering, others held it until the time was up.
-            StoreError: When entering, the store cannot be reached.
+            NotSent: On entering, if others held the flight until the time was up.
+            StoreError: On entering, if the store cannot be reached.
         """
         ...
 
 
 class MemoryTokenStore:
-    """Keeps tokens in this process; safe to share between threads and clients.
+    """Keeps tokens in this process. It is safe to share between threads and clients.
 
-    A process that was forked begins with its parent's tokens, since a new one may kill them, but with
-    no lock or flight of the parent's.
+    A forked process begins with its parent's tokens, since a new token may kill them. It does not take
+    over the parent's locks and flights.
     """
 
     def __init__(self) -> None:
@@ -102,7 +105,7 @@ class MemoryTokenStore:
         self._flights = PerProcess(_new_flights)
 
     def load(self, app: str, /) -> Token | None:
-        """The app's token, fresh or not."""
+        """Return the app's token, fresh or not."""
         return self._tokens.get(app)
 
     def save(self, app: str, token: Token, /) -> None:
@@ -111,7 +114,7 @@ class MemoryTokenStore:
             self._tokens[app] = token
 
     def drop(self, app: str, token: Token, /) -> None:
-        """Forget the app's token if it is still this one."""
+        """Forget the app's token if it still has this token's `value`."""
         with self._lock():
             kept = self._tokens.get(app)
             if kept is not None and kept.value == token.value:
@@ -137,7 +140,7 @@ def _new_flights() -> dict[str, threading.Lock]:
 
 
 class TokenCache:
-    """One app's token: kept, renewed in time, fetched once however many workers ask."""
+    """Keeps one app's token, and fetches it once for all workers that ask."""
 
     def __init__(
         self, *, app: str, store: TokenStore, clock: Clock, fetch: Callable[[float], Token]
@@ -150,23 +153,23 @@ class TokenCache:
         self._last_failure: MpesaError | None = None
 
     def get(self, *, deadline: float) -> Token:
-        """A token that can be used now.
+        """Return a token that can be used now.
 
         Args:
             deadline: Monotonic second at which waiting for others ends, and after which no second
-                try to fetch one starts. If nobody else fetches, the first try is made in any case.
+                try to fetch a token starts. The first try is made in any case, if no other worker fetches.
 
         Raises:
-            NotSent: Others tried to fetch one until the time was up.
-            MpesaError: It could not be fetched, or the store failed. Threads that waited for the
-                same fetch get a copy of the same error instead of trying one after the other.
+            NotSent: Others tried to fetch a token until the time was up.
+            MpesaError: The token could not be fetched, or the store failed. Threads that waited for the
+                same fetch get a copy of its error instead of trying one after the other.
         """
         token = self._usable()
         if token is not None:
             return token
         failures = self._failures
-        # While Daraja is down, the workers of a fleet must not wait for each other's failures in turn:
-        # whoever has no time left makes way.
+        # While Daraja is down, the workers of a fleet must not wait for each other's failures in turn. So a
+        # worker gives up when its time is over.
         with self._store.single_flight(self._app, deadline - self._clock.monotonic()):
             token = self._usable()
             if token is not None:
@@ -176,19 +179,19 @@ class TokenCache:
             return self._fetch_one(deadline)
 
     def drop(self, token: Token, /) -> None:
-        """Forget a token that was refused, unless a newer one took its place already."""
+        """Forget a refused token, unless a newer one has already replaced it."""
         self._store.drop(self._app, token)
 
     def _fetch_one(self, deadline: float) -> Token:
-        """Fetch and save."""
+        """Fetch a token and save it, unless another worker saved a newer one."""
         try:
             token = self._fetch(deadline)
         except MpesaError as error:
             self._failures += 1
             self._last_failure = copy.copy(error)
             raise
-        # The flight's lease may have run out meanwhile. Whoever fetched after us has the newer token,
-        # and ours is dead.
+        # The flight's lease may have run out meanwhile. Then another worker has fetched a newer token, and
+        # ours is dead.
         newer = self._usable()
         if newer is not None:
             return newer

@@ -1,7 +1,7 @@
-"""Carries requests over HTTP. The only file that imports requests (and urllib3 beneath it).
+"""Carry requests over HTTP. The only file that imports requests.
 
-"Not sent" needs proof. Our own connections give it: `connections` raises `NeverLeft` if anything fails
-before the request, which is written in one piece, is handed to the socket.
+"Not sent" needs proof. Our own connections give it: they write a request in one piece, and `connections`
+raises `NeverLeft` if anything fails before that piece is handed to the socket.
 
     =======================================  =============================================  =======
     what happened                            reason                                         verdict
@@ -24,12 +24,14 @@ before the request, which is written in one piece, is handed to the socket.
     anything else                                                                           unknown
     =======================================  =============================================  =======
 
-A session of the host's has connections of its own, and gives less proof. There, only urllib3's
-`MaxRetryError` with `NewConnectionError` or `ConnectTimeoutError` as its reason is "not sent"; requests'
-own classes do not tell it. A failed TLS handshake, or a failing proxy, is "unknown" there.
+A session that the host supplies makes its connections itself and gives less proof. With it, only
+urllib3's `MaxRetryError` with `NewConnectionError` or `ConnectTimeoutError` as its reason is "not sent".
+The exception classes of requests do not prove it. With such a session, a failed TLS handshake or a failing
+proxy is "unknown".
 
-Off by construction, because a session's per-request work is bypassed: redirects (a 307 would send a
-POST twice), cookies, ``.netrc`` (it replaces a bearer header), proxies of the process environment.
+The transport bypasses the work that a session does for each request. So it follows no redirects (a 307
+would send a POST twice) and keeps no cookies. It does not use the proxies of the process environment, or
+``.netrc``, which replaces a bearer header.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ __all__ = ["RequestsTransport"]
 class RequestsTransport:
     """A `Transport` over requests.
 
-    Safe to share between threads; it keeps as many connections as threads use at a time. A process that
-    was forked uses none of its parent's connections.
+    It is safe to share between threads, and keeps as many connections as threads use at a time. A forked
+    process does not use its parent's connections.
     """
 
     @hides_locals
@@ -84,13 +86,12 @@ class RequestsTransport:
         """Make a transport.
 
         Args:
-            session: A session of your own, for its adapters, certificates and proxies. Its cookies,
-                auth, hooks and headers are not used, and the limits on idle connections and on slow
-                answers are those of its adapters. They must not retry. After a fork, each
-                `HTTPAdapter` gets new pools in the child; others must see to that themselves.
+            session: A session that you made, for its adapters, certificates and proxies. Its cookies,
+                auth, hooks and headers are not used. Its adapters set the limits on idle connections and
+                on slow answers, and they must not retry. After a fork, each `HTTPAdapter` gets new pools
+                in the child. Adapters of other classes must do that themselves.
             proxies: Proxy URL by scheme.
-            ca_bundle: File of the CA certificates that are trusted, in PEM form, in place of those
-                that requests brings.
+            ca_bundle: PEM file of the trusted CA certificates, in place of those that requests brings.
             user_agent: Your own product token, added after ours.
             monotonic: The clock by which a connection's idle time is measured.
 
@@ -110,11 +111,11 @@ class RequestsTransport:
 
     @hides_locals
     def send(self, request: HttpRequest, /) -> HttpResponse:
-        """Send a request once and read the answer, both within the request's total timeout.
+        """Send a request once and read the answer, both within its total timeout.
 
         Raises:
-            NotSent: It provably never left this machine.
-            OutcomeUnknown: Anything else went wrong.
+            NotSent: The request provably never left this machine.
+            OutcomeUnknown: The exchange failed in any other way.
         """
         session = self._session()
         timeout = Timeout(connect=request.connect_timeout, total=request.total_timeout)
@@ -140,7 +141,7 @@ class RequestsTransport:
         else:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return HttpResponse(status=answer.status_code, headers=headers, body=body)
-        # Raised outside of the handler: the library's error holds the request, and so our secrets.
+        # Raised outside of the handler: the error of requests holds the request, and so our secrets.
         raise failure
 
     def close(self) -> None:
@@ -148,7 +149,7 @@ class RequestsTransport:
         self._session().close()
 
     def _prepared(self, request: HttpRequest) -> PreparedRequest:
-        """The request as requests wants it, without its per-call merging of settings."""
+        """Build the request for requests, without merging the session's settings into it."""
         prepared = PreparedRequest()
         prepared.method = request.method
         prepared.url = request.url
@@ -168,7 +169,10 @@ class RequestsTransport:
 
 
 def _forget_redirect(answer: requests.Response, **_kwargs: Any) -> None:
-    """Make a session see no redirect: even where it follows none, it reads its whole body."""
+    """Hide a redirect from a session.
+
+    The session would read its whole body, even if it must not follow it.
+    """
     if answer.is_redirect:
         del answer.headers["location"]
 
@@ -176,8 +180,8 @@ def _forget_redirect(answer: requests.Response, **_kwargs: Any) -> None:
 def _refuse_retries(session: requests.Session) -> None:
     """Refuse a session that could push twice.
 
-    urllib3 sends a request again after some errors even if it is told not to do so for POST, such as after
-    one of TLS in the middle of the answer.
+    urllib3 sends a request again after some errors, even if retries are off for POST. One such error is a
+    TLS error in the middle of the answer.
     """
     for adapter in session.adapters.values():
         if isinstance(adapter, HTTPAdapter) and adapter.max_retries.total not in (0, False):
@@ -186,16 +190,23 @@ def _refuse_retries(session: requests.Session) -> None:
 
 
 def _with_new_pools(session: requests.Session) -> requests.Session:
-    """A host's session in a new process: no connection of the parent's is used again."""
+    """Give a host's session new pools in a forked process.
+
+    Then the session does not use the connections of the parent.
+    """
     for adapter in session.adapters.values():
         if isinstance(adapter, HTTPAdapter):
-            # As a copy of it would begin: with no pool.
+            # This resets the adapter to the state of a fresh copy, which has no pools.
             adapter.__setstate__(adapter.__getstate__())  # type: ignore[attr-defined]
     return session
 
 
 def _verdict(error: Exception) -> TransportError:
-    """Whether a request of a host's session provably never left; unknown for one of ours."""
+    """Return `NotSent` if the request provably never left, else `OutcomeUnknown`.
+
+    Only a session that the host supplied can give `NotSent` here. For our own session, `NeverLeft` was
+    handled before.
+    """
     wrapped = error.args[0] if error.args else None
     if isinstance(wrapped, MaxRetryError):
         if isinstance(wrapped.reason, NewConnectionError):
@@ -217,10 +228,10 @@ class _TooLargeError(Exception):
 def _read_body(raw: Any) -> bytes:
     """Read at most `MAX_BODY` bytes, before and after decompression.
 
-    urllib3 puts the connection back when all is read; one with unread bytes must not be used again.
+    urllib3 puts the connection back when all is read. One with unread bytes must not be used again.
     """
     body = b""
-    raw.enforce_content_length = True  # urllib3 1.26 does not by itself
+    raw.enforce_content_length = True  # off by default in urllib3 1.26
     try:
         while not raw.closed:
             chunk = raw.read(MAX_BODY + 1 - len(body), decode_content=False)
@@ -228,7 +239,7 @@ def _read_body(raw: Any) -> bytes:
                 break
             body += chunk
             if len(body) > MAX_BODY:
-                raise _TooLargeError  # noqa: TRY301 - the connection must be closed for it too
+                raise _TooLargeError  # noqa: TRY301 - the connection must be closed for this error too
     except BaseException:
         raw.close()
         raise
@@ -240,22 +251,25 @@ def _read_body(raw: Any) -> bytes:
 
 
 def _inflate(body: bytes) -> bytes:
-    """Decompress what a server compressed unasked, and never more than one byte too many."""
+    """Decompress a body that a server compressed unasked.
+
+    The result has at most one byte more than `MAX_BODY`.
+    """
     try:
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1)
     except zlib.error:
-        return body  # not what its header says: the reader will find no JSON in it
+        return body  # the header was wrong, so the reader will find no JSON in it
 
 
 class _NoCookies(RequestsCookieJar):
-    """Takes no cookie: nothing that a server sets may steer a payment."""
+    """Takes no cookies, so that a server cannot influence later requests."""
 
     def extract_cookies(self, *_args: Any) -> None:
         return
 
 
 class _Session(requests.Session):
-    """A session that does nothing between us and its adapter."""
+    """A session that passes each request straight to its adapter."""
 
     def __init__(self, monotonic: Callable[[], float], limits: Limits) -> None:
         super().__init__()
@@ -264,12 +278,12 @@ class _Session(requests.Session):
             self.mount(scheme, _Adapter(monotonic, limits))
 
     def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[Any]:
-        """See no redirect; the same as `_forget_redirect`, for less."""
+        """Return no redirects. This does the same as `_forget_redirect` in less time."""
         return iter(())
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter with connections that keep deadlines and do not grow old."""
+    """The adapter of requests, with the connections of `connections`."""
 
     def __init__(self, monotonic: Callable[[], float], limits: Limits) -> None:
         self._pool_classes = pool_classes(monotonic, limits)
@@ -279,7 +293,10 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> HTTPConnectionPool:
-        """The origin's pool. Our transport never changes proxies or certificates, so it is kept."""
+        """Return the origin's pool.
+
+        It is kept, because proxies and certificates never change.
+        """
         scheme, _, host, *_ = str(request.url).split("/", 3)
         origin = scheme + host
         if origin not in self._pools:
@@ -301,10 +318,10 @@ class _Adapter(HTTPAdapter):
         raise NeverLeft(reason)
 
     def cert_verify(self, *_args: Any) -> None:
-        """Look for the certificates; done as the pool is made."""
+        """Do nothing: `_new_pool` sets the certificates when it makes the pool."""
 
     def build_response(self, req: PreparedRequest, resp: Any) -> requests.Response:
-        """The answer without what nobody reads here: cookies, encoding, reason."""
+        """Build the answer without cookies, encoding and reason, which are not read here."""
         response = requests.Response()
         response.status_code = resp.status
         response.headers = resp.headers

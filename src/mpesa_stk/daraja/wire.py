@@ -1,9 +1,12 @@
-"""Daraja's JSON <-> typed values. The only file that imports cattrs.
+"""Convert Daraja's JSON to typed values and back.
 
-Rules of this file: JSON is read strictly (UTF-8, no duplicate keys, no lone surrogates, bounded in
-size and depth), except that one byte order mark may come first; a value is never bent into another
-type (a bool is not an int, None is not a string, 1.7 is not 1); unknown keys are ignored, since a
-live API adds some; errors name JSON paths and kinds, never values.
+This is the only file that imports cattrs. Its rules:
+
+- JSON is read strictly (UTF-8, no duplicate keys, no lone surrogates, bounded in size and depth). As an
+  exception, one byte order mark may come first.
+- A value is never converted to another type: a bool is not an int, None is not a string, 1.7 is not 1.
+- Unknown keys are ignored, since a live API adds some.
+- Errors name JSON paths and kinds, never values.
 """
 
 from __future__ import annotations
@@ -45,10 +48,11 @@ __all__ = [
 
 T = TypeVar("T")
 Code = NewType("Code", str)
-"""A code that Daraja writes as a number here and as a string there; see `plain_code`."""
+"""A code. Daraja writes it as a number in some places and as a string in others (see `plain_code`)."""
 
 Words = NewType("Words", str)
-"""What Daraja says to people, as one line. Nothing depends on it: what is no string reads as ``""``."""
+"""Daraja's text for people, as one line. No decision depends on it. A value that is not a string reads as
+``""``."""
 
 _MAX_CODE = 40
 _USUAL_CODES = 10_000
@@ -60,7 +64,7 @@ _CHECKOUT_ID = re.compile(r"[!-~]{1,128}").fullmatch
 
 
 class WireError(Exception):
-    """The bytes are not what they should be.
+    """The bytes do not have the expected form.
 
     Attributes:
         problems: JSON paths with a kind.
@@ -72,15 +76,18 @@ class WireError(Exception):
 
 
 def plain_code(value: object, /) -> str | None:
-    """A code as a string of at most 40 characters of ``[A-Za-z0-9_.-]``, or None if it is none.
+    """Return a code as a string of at most 40 characters of ``[A-Za-z0-9_.-]``.
 
     White space around it is dropped, and a whole number may be written as a decimal: ``" 0"`` and
     ``0.0`` are ``"0"`` too.
+
+    Returns:
+        The code, or None if the value is not a code.
     """
     if type(value) is int and 0 <= value < _USUAL_CODES:
         return str(value)
     if type(value) is Decimal and value.is_finite() and value == value.to_integral_value():
-        # Of a huge exponent no int is made: it would take all memory.
+        # A huge exponent is not made an int, which would take all memory.
         value = int(value) if value.adjusted() < _MAX_CODE else None
     if type(value) is int:
         value = str(value)
@@ -93,15 +100,19 @@ def plain_code(value: object, /) -> str | None:
 
 
 def clean_code(text: str, /) -> str:
-    """What can be shown of a code, for one that `plain_code` refuses; never one of Daraja's codes.
+    """Return a form that can be shown of a code that `plain_code` refuses.
 
-    No code of Daraja's has a dash, so none can come of putting dashes in.
+    Dashes replace the characters that are not allowed. Daraja's codes have no dash, so the result is never
+    one of them.
     """
     return _NOT_IN_CODES.sub("-", text.strip())[:_MAX_CODE]
 
 
 def _one_line(value: object) -> str:
-    """A text without control characters, which would reach terminals; ``""`` for anything else."""
+    """Replace the control characters of a text, which would reach terminals.
+
+    A value that is not a text gives ``""``.
+    """
     if type(value) is not str:
         return ""
     if value.isprintable():
@@ -123,11 +134,11 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-# parse_constant: NaN and Infinity become Decimals, which no amount check lets pass.
+# parse_constant: NaN and Infinity become Decimals, which every amount check refuses.
 _STRICT = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_float=Decimal, parse_constant=Decimal
 )
-# Twice as fast; lets a duplicate key pass, so only `read_callback` uses it, with a check of its own.
+# Twice as fast, but it does not see duplicate keys. Only `read_callback` uses it, which checks for them.
 _LOOSE = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 
 
@@ -135,13 +146,13 @@ def read_object(body: bytes | str, /) -> dict[str, Any]:
     """Read bytes as one JSON object, strictly.
 
     Raises:
-        WireError: They are anything else; whatever the bytes, nothing else is raised.
+        WireError: The bytes are anything else. No bytes can cause another error.
     """
     return _decode(body, _STRICT.decode)
 
 
 def _decode(body: bytes | str, decode: Callable[[str], object]) -> dict[str, Any]:
-    """Decode bytes as one JSON object; every way in which that can fail is a `WireError`."""
+    """Decode bytes as one JSON object. Every failure raises `WireError`."""
     try:
         if len(body) > MAX_BODY:
             raise WireError((f"$: larger than {MAX_BODY} bytes",))
@@ -162,7 +173,7 @@ def _decode(body: bytes | str, decode: Callable[[str], object]) -> dict[str, Any
     return value
 
 
-# --- mirrors: one class for each body, the JSON name beside each field ------------------------------
+# --- bodies: one class for each, with the JSON name beside each field -------------------------------
 
 
 def _wire(name: str, **kwargs: Any) -> Any:  # noqa: ANN401 - the type that attrs.field has
@@ -171,7 +182,7 @@ def _wire(name: str, **kwargs: Any) -> Any:  # noqa: ANN401 - the type that attr
 
 @attrs.frozen(kw_only=True)
 class PushBody:
-    """What the push endpoint takes."""
+    """The body of a push request."""
 
     shortcode: int | str = _wire("BusinessShortCode")
     password: str = _wire("Password", repr=False)
@@ -188,7 +199,7 @@ class PushBody:
 
 @attrs.frozen(kw_only=True)
 class QueryBody:
-    """What the status query endpoint takes."""
+    """The body of a status query."""
 
     shortcode: int | str = _wire("BusinessShortCode")
     password: str = _wire("Password", repr=False)
@@ -198,7 +209,10 @@ class QueryBody:
 
 @attrs.frozen(kw_only=True)
 class TokenAnswer:
-    """What the token endpoint answers; `expires_in` is a number or a string (docs/daraja.md, section 1)."""
+    """The token endpoint's answer.
+
+    `expires_in` is a number or a string (docs/daraja.md, section 1).
+    """
 
     access_token: str = _wire("access_token", repr=False)
     expires_in: Any = _wire("expires_in", default=None)
@@ -206,7 +220,7 @@ class TokenAnswer:
 
 @attrs.frozen(kw_only=True)
 class PushAnswer:
-    """What the push endpoint answers when it accepts."""
+    """The push endpoint's answer if it accepts."""
 
     merchant_request_id: Words = _wire("MerchantRequestID", default="")
     checkout_request_id: str = _wire("CheckoutRequestID", repr=False)
@@ -217,7 +231,7 @@ class PushAnswer:
 
 @attrs.frozen(kw_only=True)
 class QueryAnswer:
-    """What the status query endpoint answers."""
+    """The status query endpoint's answer."""
 
     response_code: Code = _wire("ResponseCode")
     response_description: Words = _wire("ResponseDescription", default="")
@@ -227,12 +241,12 @@ class QueryAnswer:
     result_desc: Words | None = _wire("ResultDesc", default=None)
 
 
-@attrs.define  # neither frozen nor by name: half of the time to make one, on the hottest path
+@attrs.define  # neither frozen nor keyword-only: made in half the time, on the hottest path
 class CallbackBody:
-    """``Body.stkCallback``; its code and its metadata are read in `callbacks`.
+    """``Body.stkCallback``. `callbacks` reads its code and its metadata.
 
-    Of the fields, only the CheckoutRequestID must be there: a callback may be the only evidence of a
-    payment, so what nothing depends on does not spoil it (docs/daraja.md, section 6).
+    Only the CheckoutRequestID is required. A callback may be the only evidence of a payment, so a missing
+    field on which no decision depends does not spoil it (docs/daraja.md, section 6).
     """
 
     checkout_request_id: str = attrs.field(repr=False)
@@ -271,7 +285,10 @@ def _renames(kind: type) -> dict[str, Any]:
 
 
 def _make_converter(*, explain: bool) -> cattrs.Converter:
-    """Strict leaf hooks first, then the pair of factories: factories resolve leaves early."""
+    """Make a converter.
+
+    The strict hooks for leaves are registered first, because the factories resolve them early.
+    """
     converter = cattrs.Converter(detailed_validation=explain)
     converter.register_structure_hook(str, _text_hook)
     converter.register_structure_hook(Words, _words_hook)
@@ -288,7 +305,7 @@ def _make_converter(*, explain: bool) -> cattrs.Converter:
     return converter
 
 
-# The quick one reads; where it fails, the other reads again and says why.
+# The quick converter reads. If it fails, the other one reads again and says why.
 _QUICK = _make_converter(explain=False)
 _EXPLAINING = _make_converter(explain=True)
 
@@ -299,15 +316,15 @@ def _quick_hook(kind: type) -> Callable[..., Any]:
 
 
 def encode(body: PushBody | QueryBody, /) -> bytes:
-    """The JSON of a request's body."""
+    """Write a request's body as JSON."""
     return json.dumps(_QUICK.unstructure(body), separators=(",", ":")).encode()
 
 
 def read(kind: type[T], payload: Mapping[str, object], /) -> T:
-    """Read a JSON object as one of the mirrors above.
+    """Read a JSON object as one of the classes above.
 
     Raises:
-        WireError: A field is missing or has another type; it names each by its JSON path.
+        WireError: A field is missing or has another type. The error names each by its JSON path.
     """
     try:
         value: T = _quick_hook(kind)(payload, kind)  # type: ignore[arg-type]  # a class is hashable
@@ -326,7 +343,7 @@ def read_callback(body: bytes | str, /) -> CallbackBody:
     """Read the body of an STK callback.
 
     Raises:
-        WireError: It is anything else; it names JSON paths.
+        WireError: The body is anything else. The error names JSON paths.
     """
     envelope = _decode(body, _decode_callback).get("Body")
     if type(envelope) is not dict:
@@ -347,9 +364,10 @@ def read_callback(body: bytes | str, /) -> CallbackBody:
 
 
 def _decode_callback(text: str) -> object:
-    """Decode a callback at full speed where its text proves that no key comes twice.
+    """Decode a callback, at full speed if its text proves that no key comes twice.
 
-    JSON has a colon for each key; more only inside strings. As many colons as keys: none is double.
+    JSON has one colon for each key, and other colons only inside strings. So if there are as many colons as
+    keys in the result, no key came twice.
     """
     try:
         value, end = _LOOSE.scan_once(text, 0)  # type: ignore[attr-defined]  # what decode() calls
@@ -360,7 +378,10 @@ def _decode_callback(text: str) -> object:
 
 
 def _callback_keys(value: Any) -> int:  # noqa: ANN401 - any JSON
-    """How many keys a successful callback of the usual shape has; -1 for any other shape."""
+    """Count the keys of a successful callback of the usual shape.
+
+    Return -1 for any other shape.
+    """
     try:
         body = value["Body"]
         callback = body["stkCallback"]
@@ -372,7 +393,7 @@ def _callback_keys(value: Any) -> int:  # noqa: ANN401 - any JSON
 
 
 def _problems(error: ClassValidationError) -> Iterator[str]:
-    """What is wrong, by JSON name: cattrs itself names the Python attribute."""
+    """Name each fault by its JSON name, because cattrs names the Python attribute."""
     fields = attrs.fields_dict(error.cl)
     for reason, note in error.group_exceptions()[0]:
         name = fields[note.name].metadata["wire"]
@@ -384,13 +405,13 @@ def _problems(error: ClassValidationError) -> Iterator[str]:
 
 @attrs.frozen(kw_only=True)
 class ErrorAnswer:
-    """Daraja's or its gateway's no.
+    """An error that Daraja or its gateway answered.
 
     Attributes:
-        code: The error code, cleaned; None where there is none or an empty one.
+        code: The error code, cleaned, or None if it is missing or empty.
         message: The text, cleaned.
-        request_id: Daraja's id of the request; on a pending query it is the CheckoutRequestID.
-        from_gateway: Whether the API gateway said it, not Daraja behind it.
+        request_id: Daraja's id of the request. For a pending query it is the CheckoutRequestID.
+        from_gateway: Whether the API gateway answered, not Daraja behind it.
     """
 
     code: str | None
@@ -400,7 +421,10 @@ class ErrorAnswer:
 
 
 def read_error(payload: Mapping[str, Any], /) -> ErrorAnswer | None:
-    """The error in an answer, in any of the four shapes seen (docs/daraja.md, section 3), or None."""
+    """Return the error in an answer, or None.
+
+    An error has one of four known shapes (docs/daraja.md, section 3).
+    """
     for code, message, request_id in (
         ("errorCode", "errorMessage", "requestId"),
         ("ErrorCode", "ErrorMessage", "RequestID"),
@@ -424,7 +448,10 @@ def read_error(payload: Mapping[str, Any], /) -> ErrorAnswer | None:
 
 
 def _soap_fault(payload: Mapping[str, Any]) -> ErrorAnswer | None:
-    """``{"Envelope": {"Body": {"Fault": ...}}}``: a fault of the system behind the gateway."""
+    """Read a fault of the system behind the gateway.
+
+    Its shape is ``{"Envelope": {"Body": {"Fault": ...}}}``.
+    """
     fault: object = payload
     for key in ("Envelope", "Body", "Fault"):
         fault = fault.get(key) if isinstance(fault, dict) else None
