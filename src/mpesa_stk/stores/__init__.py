@@ -1,1 +1,1 @@
-"""Where payments, tokens and budgets are kept: in memory, in SQL databases, in Redis."""
+"""Stores of payments, tokens and budgets: in memory, in SQL databases, in Redis."""

@@ -1,4 +1,4 @@
-"""`MemoryTransactionStore`: for tests and demos. It forgets everything with the process."""
+"""`MemoryTransactionStore`, for tests and demos. It forgets all when the process ends."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ _Due = list[tuple[datetime, str]]
 
 
 class MemoryTransactionStore:
-    """A `TransactionStore` in this process: thread-safe, O(1) look-ups.
+    """Keep transactions in this process. Thread-safe, with look-ups in O(1).
 
-    A heap of due times for each account makes `claim_due` cost what is due, not what is stored. Its
-    entries are never removed in place: one whose time is no longer the transaction's is skipped when
-    it surfaces, and all such are dropped when they become most of the heap.
+    Each account has a heap of due times, so the cost of `claim_due` depends on the number of due
+    transactions, not of all. An entry is never removed in place. If its time is no longer the
+    transaction's, it is out of date: `claim_due` skips it when it surfaces, and the store drops all
+    such entries when they become most of the heap.
     """
 
     def __init__(self, *, max_kept_callbacks: int = 10_000) -> None:
         """Make an empty store.
 
         Args:
-            max_kept_callbacks: While that many are kept, keeping a further one is a StoreError. So it
-                is not acknowledged, and Safaricom may send it again.
+            max_kept_callbacks: Largest number of kept callbacks. Keeping one more raises StoreError, so
+                it is not acknowledged, and Safaricom may send it again.
         """
         self._most_kept = max_kept_callbacks
         self._lock = PerProcess(threading.Lock)
@@ -56,7 +57,7 @@ class MemoryTransactionStore:
 
     @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
-        """The transaction with that number."""
+        """Return the transaction with that number, or None."""
         with self._lock():
             return self._transactions.get(transaction_no)
 
@@ -70,7 +71,7 @@ class MemoryTransactionStore:
         account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; of several, the one created last."""
+        """Return the transaction with that value, or the last created of several."""
         wanted = {
             "reference": reference,
             "checkout_request_id": checkout_request_id,
@@ -86,7 +87,7 @@ class MemoryTransactionStore:
 
     @hides_locals
     def replace(self, transaction: Transaction, /) -> bool:
-        """Store a changed transaction if nobody changed it meanwhile."""
+        """Store a changed transaction, unless another writer was first."""
         with self._lock():
             before = self._transactions.get(transaction.transaction_no)
             if before is None or before.version != transaction.version:
@@ -99,7 +100,10 @@ class MemoryTransactionStore:
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
-        """Take up to `limit` due transactions of `accounts`; move each `due_at` to ``now + lease``."""
+        """Claim up to `limit` due transactions of `accounts`, longest due first.
+
+        A claim sets `due_at` to ``now + lease``.
+        """
         with self._lock():
             taken: dict[str, Transaction] = {}
             while len(taken) < limit:
@@ -118,7 +122,7 @@ class MemoryTransactionStore:
 
     @hides_locals
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback; if its id is kept already, nothing changes."""
+        """Keep a callback, unless one with its id is kept already."""
         with self._lock():
             if kept.callback_id in self._kept:
                 return
@@ -132,7 +136,7 @@ class MemoryTransactionStore:
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
-        """The kept callbacks that name either value, oldest first."""
+        """Return the kept callbacks that name either value, oldest first."""
         with self._lock():
             found = {
                 **self._kept_for.get(("checkout_request_id", checkout_request_id or ""), {}),
@@ -148,7 +152,10 @@ class MemoryTransactionStore:
 
     @hides_locals
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
-        """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
+        """Forget up to `limit` callbacks received before a moment, oldest first.
+
+        Return their number.
+        """
         with self._lock():
             old = [kept for kept in self._kept.values() if kept.received < before]
             old = heapq.nsmallest(limit, old, key=lambda kept: kept.received)
@@ -165,7 +172,7 @@ class MemoryTransactionStore:
 
     @staticmethod
     def _owners(kept: KeptCallback) -> list[tuple[str, str]]:
-        """The values that a kept callback is found by."""
+        """Return the values by which a kept callback is found."""
         names = {
             "checkout_request_id": kept.checkout_request_id,
             "transaction_no": kept.transaction_no,
@@ -173,7 +180,7 @@ class MemoryTransactionStore:
         return [(name, value) for name, value in names.items() if value is not None]
 
     def _with(self, field: str, value: str, account: str | None) -> list[Transaction]:
-        """The transactions with a value, of one account or of all."""
+        """Return the transactions with a value, of one account or of all."""
         found = [self._transactions[number] for number in self._numbers[field].get(value, ())]
         return [one for one in found if account in (None, one.account)]
 
@@ -204,10 +211,10 @@ class MemoryTransactionStore:
                 self._schedule(after.account, after.due_at, number)
 
     def _write_lease(self, before: Transaction, until: datetime) -> Transaction:
-        """Move a due time whose heap entry was just taken out."""
+        """Move the due time of a transaction whose heap entry was just taken out."""
         after = attrs.evolve(before, due_at=until, version=before.version + 1)
         self._write(before, after)
-        if before.due_at == until:  # a lease of no length
+        if before.due_at == until:  # the lease has no length
             self._schedule(after.account, until, after.transaction_no)
         return after
 
@@ -219,6 +226,6 @@ class MemoryTransactionStore:
             heap[:] = sorted({entry for entry in heap if self._is_due(account, *entry)})
 
     def _is_due(self, account: str, due_at: datetime, number: str) -> bool:
-        """Whether an entry of the account's heap still says when that transaction is due."""
+        """Return whether a heap entry still shows the transaction's due time."""
         one = self._transactions[number]
         return (one.account, one.due_at) == (account, due_at)

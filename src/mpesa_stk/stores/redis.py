@@ -1,7 +1,7 @@
-"""`RedisTokenStore`: one token an app for a whole fleet, in Redis. The only file that imports redis.
+"""`RedisTokenStore`: one token for each app and all its workers, in Redis.
 
-There is no store of payments here: evidence must survive a power cut, and Redis may lose the last
-writes. A lost token is only fetched again.
+Only this file imports redis. It has no store of payments, because evidence must survive a power cut and
+Redis may lose the last writes. A lost token is only fetched again.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ except ImportError as error:
 
 __all__ = ["RedisClient", "RedisTokenStore"]
 
-# Seconds between two looks at a flight that another worker holds.
+# Seconds between two attempts to take a flight that another worker holds.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.06
 
 # Each script names one key, so that all of them work on a cluster too.
-# A worker whose lease ran out must not put its dead token in the place of the one that came after it.
+# A worker whose lease ran out must not replace the newer token of the next worker with its dead one.
 _SAVE = """
 if tonumber(redis.call('HGET', KEYS[1], 'renew_at') or 0) > tonumber(ARGV[3]) then return 0 end
 redis.call('DEL', KEYS[1])
@@ -42,7 +42,7 @@ _DROP = """
 if redis.call('HGET', KEYS[1], 'value') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
-# A client that tries a lost command again must not wait for itself.
+# If a client sends a lost command again, it must not wait for itself.
 _TAKE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return 1 end
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
@@ -55,7 +55,7 @@ return 0
 
 
 class RedisClient(Protocol):
-    """The one method that is used of ``redis.Redis`` or ``redis.RedisCluster``."""
+    """The method of ``redis.Redis`` and ``redis.RedisCluster`` that the store calls."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - as redis has it
         """Send a command and return its answer."""
@@ -63,11 +63,11 @@ class RedisClient(Protocol):
 
 
 class RedisTokenStore:
-    """Keeps tokens in Redis, for all processes and machines that share it.
+    """Keep tokens in Redis, for all processes and machines that share it.
 
-    A token is a hash that Redis forgets when it must be renewed. The right to fetch one is a key with
-    the holder's random id, which Redis forgets when the lease is over; it is given back by a script
-    that deletes the key only if it still holds that id.
+    A token is a hash that Redis forgets when the token must be renewed. The right to fetch one is a key
+    that holds a random id of the worker. Redis forgets the key when the lease ends. A script gives the
+    right back: it deletes the key only if the key still holds that id.
     """
 
     def __init__(
@@ -79,14 +79,14 @@ class RedisTokenStore:
         lease: float = 30.0,
         clock: Clock | None = None,
     ) -> None:
-        """Make a store; nothing is sent yet.
+        """Make a store. The first call connects.
 
         Args:
             client: A ``redis.Redis``. Give it a ``socket_timeout``: without one, a Redis that
                 hangs stops every push.
-            prefix: Begins the name of each key.
+            prefix: Start of each key's name.
             lease: Seconds that a worker may take to fetch a token before another one tries.
-            clock: The clock of the `StkClient`; tells the time and sleeps.
+            clock: The clock of the `StkClient`. Default: the machine's.
 
         Raises:
             ConfigurationError: The lease is shorter than a millisecond.
@@ -100,7 +100,7 @@ class RedisTokenStore:
 
     @hides_locals
     def load(self, app: str, /) -> Token | None:
-        """The app's token; one that must be renewed, or that cannot be read, is None."""
+        """Return the app's token, or None if it must be renewed or cannot be read."""
         fields = self._send(["HMGET", self._token_key(app), "value", "expires_in", "renew_at"])
         try:
             value, expires_in, renew_at = (_text(field) for field in fields)
@@ -115,7 +115,7 @@ class RedisTokenStore:
 
     @hides_locals
     def save(self, app: str, token: Token, /) -> None:
-        """Keep the app's new token until it must be renewed, unless a newer one is kept already."""
+        """Keep the app's token until it must be renewed, unless a newer one is kept."""
         left = token.renew_at - self._clock.monotonic()
         renew_at = repr(self._clock.now().timestamp() + left)
         lives = max(int(left * 1000), 1)
@@ -129,7 +129,7 @@ class RedisTokenStore:
 
     @contextmanager
     def single_flight(self, app: str, timeout: float, /) -> Iterator[None]:
-        """Hold the right to fetch the app's token, for a lease at most."""
+        """Hold the right to fetch the app's token, at most for the lease."""
         key = f"{self._prefix}flight:{app}"
         holder = secrets.token_hex(16)
         ends = self._clock.monotonic() + timeout
@@ -153,12 +153,12 @@ class RedisTokenStore:
             return self._client.execute_command(*command)
         except RedisError as error:
             kind = type(error).__name__
-        # Without the client's text, which may hold an address.
+        # The client's text is left out: it may hold an address.
         raise StoreError(f"the token store (Redis) failed: {kind}")
 
 
 def _text(field: bytes | str | None) -> str:
-    """A field of the hash, whether the client decodes answers or not."""
+    """Return a field of the hash as text, whether the client decodes answers or not."""
     if field is None:
         raise ValueError
     return field.decode() if isinstance(field, bytes) else field

@@ -1,8 +1,9 @@
-"""A stored payment as a row of plain values, and back. Pure; shared by stores that keep rows.
+"""Turn a stored payment into a row of plain values, and back. Pure.
 
-A row is a dict with the names of the fields of `Transaction` or `KeptCallback`. What no database can hold
-as it is becomes a `StoreError` here, before it is sent: some databases cut a text that is too long, one
-refuses NUL, and drivers raise errors of their own for half of a surrogate pair.
+A row is a dict with the names of the fields of `Transaction` or `KeptCallback`. If some database cannot
+hold a value as it is, this file raises a `StoreError` before the value is sent. Otherwise some databases
+would cut a text that is too long, one refuses NUL, and drivers raise other errors for half of a surrogate
+pair.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ UNIQUE = {
     "checkout_request_id": ("checkout_request_id",),
     "receipt_number": ("receipt_number",),
 }
-"""The fields that only one payment may have the same values in, by the field that a conflict names."""
+"""For each field that a conflict can name: the fields whose values, together, only one payment has."""
 
 LENGTHS = dict.fromkeys((*UNIQUE, "reference", "app"), 255) | dict.fromkeys(
     ("account", "phone_number", "state", "result_code", "settled_by", "callback_id"), 64
 )
-"""The most characters that a field may have; the others may have any number."""
+"""The largest number of characters in each field. Other fields have no limit."""
 
 _MOST = 2**63 - 1
-# Daraja's words, which nothing depends on: a strange character in one must not keep a paid payment open.
+# Daraja's words. No rule reads them, so a strange character in one must not keep a paid payment open.
 _WORDS = (
     "merchant_request_id",
     "response_description",
@@ -55,15 +56,18 @@ _WORDS = (
 
 
 def storable(text: str, /) -> bool:
-    """Whether every database can hold a text: no NUL, no half of a surrogate pair."""
+    """Return whether a text has no NUL and no half of a surrogate pair.
+
+    Every database can hold such a text.
+    """
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def checked(row: dict[str, Any], /) -> dict[str, Any]:
-    """The row itself.
+    """Return the row unchanged if every database can hold its values.
 
     Raises:
-        StoreError: A value cannot be held as it is. The text names the field, not the value.
+        StoreError: A value cannot be stored as it is. The text names the field, not the value.
     """
     for name, value in row.items():
         if isinstance(value, str):
@@ -78,12 +82,12 @@ def checked(row: dict[str, Any], /) -> dict[str, Any]:
 
 
 def row_of(transaction: Transaction, /) -> dict[str, Any]:
-    """The row of a payment.
+    """Return the row of a payment.
 
-    A NUL in Daraja's words is stored as U+2400, the sign for it.
+    A NUL in Daraja's words becomes U+2400, the symbol for NUL.
 
     Raises:
-        StoreError: A value cannot be held as it is.
+        StoreError: A value cannot be stored as it is.
     """
     row = {name: getattr(transaction, name) for name in attrs.fields_dict(Transaction)}
     row |= {name: row[name].replace("\0", "\u2400") for name in _WORDS if row[name] is not None}
@@ -93,10 +97,10 @@ def row_of(transaction: Transaction, /) -> dict[str, Any]:
 
 
 def transaction_of(row: Mapping[str, Any], /) -> Transaction:
-    """The payment of a row.
+    """Return the payment of a row.
 
     Raises:
-        StoreError: It is no row of this version of the library.
+        StoreError: This version of the library did not write the row.
     """
     try:
         history = tuple(_entry(line) for line in json.loads(row["history"]))
@@ -108,16 +112,16 @@ def transaction_of(row: Mapping[str, Any], /) -> Transaction:
 
 
 def row_of_kept(kept: KeptCallback, /) -> dict[str, Any]:
-    """The row of a kept callback.
+    """Return the row of a kept callback.
 
     Raises:
-        StoreError: A value cannot be held as it is.
+        StoreError: A value cannot be stored as it is.
     """
     return checked(attrs.asdict(kept))
 
 
 def kept_of(row: Mapping[str, Any], /) -> KeptCallback:
-    """The kept callback of a row."""
+    """Return the kept callback of a row."""
     return KeptCallback(**row)
 
 

@@ -1,6 +1,6 @@
 """`SqlTransactionStore`: payments in PostgreSQL, MySQL, MariaDB or SQLite (extra ``sql``).
 
-Hosts import all three SQL stores from here. SQLAlchemy is imported in the files ``stores/sql*.py`` only.
+Hosts import all three SQL stores from here. In this folder only the files ``sql*.py`` import SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from mpesa_stk.stores.sql_tables import (
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore"]
 
-_CHUNK = 500  # a statement has a bounded number of parameters
-_ACCOUNTS = 100  # and of parts: SQLite takes 500
+_CHUNK = 500  # databases limit the number of parameters in a statement
+_ACCOUNTS = 100  # and the number of parts: SQLite takes 500
 
 
 class SqlTransactionStore:
     """A `TransactionStore` on an SQLAlchemy engine.
 
-    Each verb opens and closes a transaction of its own. Safe to share between threads; processes and
-    machines share the database, each with an engine of its own.
+    Each method opens and closes its own transaction. Safe to share between threads. Processes and
+    machines share the database, and each process has its own engine.
 
     Attributes:
         metadata: The tables, for the host's own migrations.
@@ -65,16 +65,16 @@ class SqlTransactionStore:
         schema: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Make a store; nothing is connected yet.
+        """Make a store. The first call connects.
 
         Args:
             engine: The host's engine. It may serve other stores and the host's own tables too.
-            table_prefix: What the names of the tables and indexes begin with.
+            table_prefix: Start of the names of tables and indexes.
             schema: The schema of the tables, or None for the default one. It must exist.
             clock: Waits between two tries after a deadlock.
 
         Raises:
-            ConfigurationError: The engine is none, or its database is not supported.
+            ConfigurationError: This is no synchronous engine, or its database is not supported.
         """
         self._database = Database(engine, clock=clock or SystemClock())
         self.metadata = sa.MetaData(schema=schema)
@@ -82,7 +82,7 @@ class SqlTransactionStore:
         self._callbacks = callbacks_table(self.metadata, table_prefix)
 
     def create_tables(self) -> None:
-        """Create the tables and indexes that are missing; it changes none that exist.
+        """Create the missing tables and indexes. Existing ones stay as they are.
 
         Raises:
             StoreError: The database failed.
@@ -104,7 +104,7 @@ class SqlTransactionStore:
 
     @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
-        """The transaction with that number."""
+        """Return the transaction with that number, or None."""
         return self._first("transaction_no", transaction_no)
 
     @hides_locals
@@ -117,7 +117,7 @@ class SqlTransactionStore:
         account: str | None = None,
         reference: str | None = None,
     ) -> Transaction | None:
-        """The transaction with that value; of several, the one created last."""
+        """Return the transaction with that value, or the last created of several."""
         wanted = {
             "reference": reference,
             "checkout_request_id": checkout_request_id,
@@ -131,7 +131,7 @@ class SqlTransactionStore:
 
     @hides_locals
     def replace(self, transaction: Transaction, /) -> bool:
-        """Store a changed transaction if nobody changed it meanwhile."""
+        """Store a changed transaction, unless another writer was first."""
         row = row_of(attrs.evolve(transaction, version=transaction.version + 1))
         columns = self._payments.c
         statement = (
@@ -150,9 +150,10 @@ class SqlTransactionStore:
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
-        """Take up to `limit` due transactions of `accounts`; move each `due_at` to ``now + lease``.
+        """Claim up to `limit` due transactions of `accounts`, longest due first.
 
-        A row whose history or state cannot be read is logged and left out: it harms no other payment.
+        A claim sets `due_at` to ``now + lease``. If the history or state of a row cannot be read, the
+        store logs the row and leaves it out, so that it harms no other payment.
         """
         mine = sorted(filter(storable, accounts))
         if limit < 1 or not mine:
@@ -172,7 +173,7 @@ class SqlTransactionStore:
 
     @hides_locals
     def keep_callback(self, kept: KeptCallback, /) -> None:
-        """Keep a callback; if its id is kept already, nothing changes."""
+        """Keep a callback, unless one with its id is kept already."""
 
         def is_kept() -> bool | None:
             same = self._callbacks.c.callback_id == kept.callback_id
@@ -185,7 +186,7 @@ class SqlTransactionStore:
     def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
-        """The kept callbacks that name either value, oldest first."""
+        """Return the kept callbacks that name either value, oldest first."""
         columns = self._callbacks.c
         pairs = (
             (columns.checkout_request_id, checkout_request_id),
@@ -209,7 +210,10 @@ class SqlTransactionStore:
 
     @hides_locals
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
-        """Forget up to `limit` kept callbacks received before that moment, the oldest first."""
+        """Forget up to `limit` callbacks received before a moment, oldest first.
+
+        Return their number.
+        """
         found = self._database.read(old_callbacks(self._callbacks, before, limit))
         numbers = [row["callback_id"] for row in found]
 
@@ -226,7 +230,7 @@ class SqlTransactionStore:
 
     def _first(self, field: str, value: str, account: str | None = None) -> Transaction | None:
         if not storable(value + (account or "")):
-            return None  # PostgreSQL can neither hold it nor look for it
+            return None  # PostgreSQL can neither store such a text nor search for it
         columns = self._payments.c
         statement = sa.select(self._payments).where(columns[field] == value).limit(1)
         if account is not None:
@@ -241,10 +245,10 @@ class SqlTransactionStore:
         return None if stored is None else row_of(stored)
 
     def _was_replaced(self, before: Transaction, row: dict[str, Any]) -> bool | None:
-        """Whether the connection was lost after the commit; None where that cannot be told.
+        """Return whether our row was committed, or None if that is not certain.
 
-        Only one writer can have made the next version. Where that version is not ours, ours was not
-        written; where it is not there yet, ours may still be under way.
+        Only one writer can make the next version. If the stored row has that version and is not ours,
+        ours was not written. If that version is not there yet, our commit may still be under way.
         """
         stored = self._stored_row(before)
         if stored is None or stored["version"] != row["version"]:
@@ -252,7 +256,10 @@ class SqlTransactionStore:
         return stored == row
 
     def _refuse(self, row: dict[str, Any], *, new: bool) -> None:
-        """Name the value that another payment has; each database says it in words of its own."""
+        """Raise DuplicateTransaction with the field whose value another payment has.
+
+        The rows are read for it, because each database words this error differently.
+        """
         columns = self._payments.c
         given = {field: names for field, names in UNIQUE.items() if row[field] is not None}
         same = [
@@ -274,14 +281,14 @@ class SqlTransactionStore:
         lease: timedelta,
         accounts: list[str],
     ) -> list[dict[str, Any]]:
-        """Lock the rows that nobody else has locked, and move them; longest due first."""
+        """Lock due rows that no worker has locked, longest due first, and move them."""
         columns, until = self._payments.c, now + lease
         locked: list[Any] = []
         for start in range(0, len(accounts), _ACCOUNTS):
             some = accounts[start : start + _ACCOUNTS]
             statement = due_statement(self._payments, now, limit, some)
             locked += connection.execute(statement).mappings().all()
-        # PostgreSQL sorts before it locks, and gives each row as it is when it is locked.
+        # PostgreSQL sorts before it locks, but returns each row as it is once locked.
         rows = sorted(locked, key=lambda row: row["due_at"])[:limit]
         numbers = [row["transaction_no"] for row in rows]
         for start in range(0, len(numbers), _CHUNK):

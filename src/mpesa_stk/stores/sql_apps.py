@@ -1,6 +1,6 @@
-"""What workers share for an app, in SQL tables: its token, the flight that fetches it, the query budget.
+"""SQL tables that an app's workers share: token, token flight, query budget.
 
-One row an app in each table. Imported by hosts from ``stores/sql.py``.
+Each table has one row for each app. Hosts import these classes from ``stores/sql.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _Row = dict[str, Any]
 
 
 class _AppRows:
-    """A table with one row an app, written by compare-and-set."""
+    """A table with one row for each app, written by compare-and-set."""
 
     def __init__(
         self, database: Database, metadata: sa.MetaData, name: str, *columns: sa.Column[Any]
@@ -53,11 +53,17 @@ class _AppRows:
         return rows[0] if rows else None
 
     def change(self, app: str, decide: Callable[[_Row | None], tuple[_Row | None, T]]) -> T:
-        """Read, decide what to write, and write it unless another writer was first; then decide anew.
+        """Read a row, decide on new values, write them, and return the result.
+
+        If another writer was first, read and decide again.
 
         Args:
-            app: Whose row.
-            decide: From the stored row, or None, to the values to write, or None, and the result.
+            app: The app whose row it is.
+            decide: Takes the stored row, or None if there is none. Returns the values to write, or
+                None to write none, and the result.
+
+        Raises:
+            StoreError: The database failed, or other writers were first too many times.
         """
         for _ in range(_MOST_RACES):
             before = self.get(app)
@@ -67,7 +73,10 @@ class _AppRows:
         raise StoreError("other writers were first too many times")
 
     def _put(self, app: str, before: _Row | None, values: _Row) -> bool:
-        """Write on top of the version that was read; rows are never deleted, so versions only grow."""
+        """Write over the version that was read.
+
+        Rows are never deleted, so versions only grow.
+        """
         if before is None:
             row = checked({"app": app, "version": 0}) | values
             return self._database.inserted(self._table, row, refused=lambda: False)
@@ -78,10 +87,10 @@ class _AppRows:
 
 
 class SqlTokenStore:
-    """A `TokenStore` on an SQLAlchemy engine: a fleet of workers fetches one token.
+    """A `TokenStore` on an SQLAlchemy engine: many workers share one token.
 
-    The token, a secret, is stored as it is. Machines that share a store need clocks that agree to a few
-    seconds.
+    The token is a secret, and is stored in clear text. The clocks of the machines that share a store
+    must agree to a few seconds.
 
     Attributes:
         metadata: The tables, for the host's own migrations.
@@ -98,20 +107,21 @@ class SqlTokenStore:
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Make a store; nothing is connected yet.
+        """Make a store. The first call connects.
 
         Args:
             engine: The host's engine.
-            table_prefix: What the names of the tables begin with.
+            table_prefix: Start of the names of the tables.
             schema: The schema of the tables, or None for the default one. It must exist.
-            lease: Seconds for which one worker may fetch the token while the others wait; those who
-                share a store use the same. A worker that dies blocks the others no longer than that.
-            clock: Tells the time, and waits.
-            jitter: Returns a random number from 0 to 1; spreads the looks of those who wait.
+            lease: Seconds for which one worker may fetch the token while the others wait. All workers
+                that share a store use the same. A worker that dies blocks the others no longer.
+            clock: Gives the time, and waits.
+            jitter: Returns a random number from 0 to 1, so that waiting workers do not all look at
+                the same moment.
 
         Raises:
-            ConfigurationError: The engine is none, its database is not supported, or the lease is not
-                positive.
+            ConfigurationError: This is no synchronous engine, its database is not supported, or the
+                lease is not positive.
         """
         if not 0 < lease < float("inf"):
             raise ConfigurationError((("lease", "must be a positive number of seconds"),))
@@ -137,7 +147,7 @@ class SqlTokenStore:
         )
 
     def create_tables(self) -> None:
-        """Create the tables that are missing; it changes none that exist.
+        """Create the missing tables. Existing ones stay as they are.
 
         Raises:
             StoreError: The database failed.
@@ -146,7 +156,7 @@ class SqlTokenStore:
 
     @hides_locals
     def load(self, app: str, /) -> Token | None:
-        """The app's token, fresh or not."""
+        """Return the app's token, fresh or not, or None."""
         row = self._tokens.get(app)
         if row is None or row["value"] is None:
             return None
@@ -159,14 +169,14 @@ class SqlTokenStore:
 
     @hides_locals
     def save(self, app: str, token: Token, /) -> None:
-        """Keep the app's new token, unless a later holder of the flight was faster."""
+        """Keep the app's new token, unless a later holder of the flight has saved one."""
         renew_at = self._wall_time(token.renew_at)
         new = {"value": token.value, "expires_in": token.expires_in, "renew_at": renew_at}
 
         def decide(kept: _Row | None) -> tuple[_Row | None, None]:
             if kept is None or kept["value"] is None:
                 return new, None
-            # Far older than the kept one: its fetch outlived the lease, and the next holder's came after.
+            # It is far older than the kept one: its fetch outlived the lease, and the next holder fetched.
             is_late = kept["renew_at"] - renew_at > self._lease / 2
             return (None if is_late else new), None
 
@@ -185,7 +195,7 @@ class SqlTokenStore:
 
     @contextlib.contextmanager
     def single_flight(self, app: str, timeout: float, /) -> Iterator[None]:
-        """Hold the right to fetch the app's token; no transaction is open meanwhile."""
+        """Hold the right to fetch the app's token, without an open transaction."""
         holder = uuid.uuid4().hex
         ends = self._clock.monotonic() + timeout
         while not self._take_off(app, holder):
@@ -197,17 +207,17 @@ class SqlTokenStore:
         try:
             yield
         finally:
-            # The token was fetched or not; a lease that cannot be given back runs out.
+            # If the lease cannot be given back, it runs out by itself.
             with contextlib.suppress(StoreError):
                 self._land(app, holder)
 
     def _take_off(self, app: str, holder: str) -> bool:
-        """Take the flight if nobody is on it."""
+        """Take the flight if it is free, and return whether it was."""
 
         def decide(row: _Row | None) -> tuple[_Row | None, bool]:
             now = self._clock.now()
             until = None if row is None else row["until"]
-            # A lease that ends too late was written by a clock that was wrong: it does not count.
+            # A lease that ends too late does not count: the clock that wrote it was wrong.
             if until is not None and now < until <= now + 2 * self._lease:
                 return None, False
             return {"holder": holder, "until": now + self._lease}, True
@@ -224,7 +234,7 @@ class SqlTokenStore:
         self._flights.change(app, decide)
 
     def _wall_time(self, monotonic: float) -> datetime:
-        """A monotonic second of this process as a time that other processes know."""
+        """Turn a monotonic second of this process into a time that other processes know."""
         left = monotonic - self._clock.monotonic()
         try:
             return self._clock.now() + timedelta(seconds=left)
@@ -234,7 +244,7 @@ class SqlTokenStore:
 
 
 class SqlQueryBudget:
-    """A `QueryBudget` on an SQLAlchemy engine: all workers of an app share one allowance.
+    """A `QueryBudget` on an SQLAlchemy engine, shared by all workers of an app.
 
     Attributes:
         metadata: The table, for the host's own migrations.
@@ -250,17 +260,17 @@ class SqlQueryBudget:
         schema: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Make a budget; nothing is connected yet.
+        """Make a budget. The first call connects.
 
         Args:
             engine: The host's engine.
-            pace: How fast each app may ask; those who share a budget use the same.
-            table_prefix: What the name of the table begins with.
+            pace: How fast each app may ask. All workers that share a budget use the same.
+            table_prefix: Start of the name of the table.
             schema: The schema of the table, or None for the default one. It must exist.
             clock: Waits between two tries after a deadlock.
 
         Raises:
-            ConfigurationError: The engine is none, or its database is not supported.
+            ConfigurationError: This is no synchronous engine, or its database is not supported.
         """
         self._pace = pace
         self._database = Database(engine, clock=clock or SystemClock())
@@ -275,7 +285,7 @@ class SqlQueryBudget:
         )
 
     def create_tables(self) -> None:
-        """Create the table if it is missing; it changes none that exists.
+        """Create the table if it is missing. An existing one stays as it is.
 
         Raises:
             StoreError: The database failed.
@@ -283,7 +293,7 @@ class SqlQueryBudget:
         self._database.create(self.metadata)
 
     def take(self, app: str, now: datetime, /) -> float:
-        """Ask for one status query."""
+        """Ask for one status query. Return 0.0, or the seconds until one may be sent."""
 
         def decide(row: _Row | None) -> tuple[_Row | None, float]:
             before = _state_of(row)
@@ -293,7 +303,7 @@ class SqlQueryBudget:
         return self._states.change(app, decide)
 
     def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
-        """Daraja refused a query because of too many."""
+        """Note that Daraja refused a query because there were too many."""
         self._states.change(
             app,
             lambda row: (_row_of(slow_down(_state_of(row), self._pace, now, retry_after)), None),

@@ -1,8 +1,8 @@
-"""What the SQL stores share: column types, one transaction a verb, and errors without parameters.
+"""Shared parts of the SQL stores: column types, transactions, and errors without parameters.
 
-SQLAlchemy's errors print the parameters of the statement, which are phone numbers and tokens. So none of
-them is chained or quoted: a `StoreError` says in our words what failed, with the class of the error and
-the database's code, and is raised where no such error is at hand.
+SQLAlchemy's errors print the parameters of the statement, which are phone numbers and tokens. So this file
+neither chains nor quotes them. Its `StoreError` describes the failure in our words, with the class of the
+error and the database's code. It is raised outside the ``except`` block, so that it has no context.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ T = TypeVar("T")
 
 _MYSQL = ("mysql", "mariadb")
 _DATABASES = ("postgresql", "sqlite", *_MYSQL)
-# The longest name of an index is 20 characters longer, and PostgreSQL takes 63.
+# The longest name of an index has 20 characters more, and PostgreSQL takes 63.
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,42}")
 _TRIES = 5
 _PAUSE = 0.05
 _BUSY_MILLISECONDS = 30_000
-# Serialization failure and deadlock in PostgreSQL; in MySQL and MariaDB a deadlock, and a row that
-# changed since it was read. All of them say that the transaction was rolled back.
+# Serialization failure and deadlock in PostgreSQL. Deadlock, and a row that changed since it was read, in
+# MySQL and MariaDB. After each of them the transaction is rolled back.
 _ROLLED_BACK = ("40001", "40P01", 1213, 1020)
 
 
@@ -45,10 +45,10 @@ _ROLLED_BACK = ("40001", "40P01", 1213, 1020)
 
 
 def make_table(metadata: sa.MetaData, name: str, /, *items: sa.schema.SchemaItem) -> sa.Table:
-    """Make a table that can hold emoji and keeps transactions, also if a server's defaults are older.
+    """Make a table with transactions and full Unicode on any server.
 
     Raises:
-        ConfigurationError: The prefix of its name is no plain identifier, or is too long.
+        ConfigurationError: The prefix of its name is not a plain identifier, or is too long.
     """
     if not _TABLE_NAME.fullmatch(name):
         problem = (
@@ -63,10 +63,10 @@ def make_table(metadata: sa.MetaData, name: str, /, *items: sa.schema.SchemaItem
 
 
 class ExactText(sa.types.TypeDecorator[str]):
-    """A text that is compared by its bytes.
+    """A text that the database compares by its bytes.
 
-    The default collations of MySQL and MariaDB ignore case and trailing spaces, so that two ids could
-    count as one.
+    The default collations of MySQL and MariaDB ignore case and trailing spaces, so two ids could count
+    as one.
     """
 
     impl = sa.String
@@ -77,7 +77,7 @@ class ExactText(sa.types.TypeDecorator[str]):
         self.length = length
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[str]:
-        """The type of a database."""
+        """Return the type to use in a database."""
         if dialect.name not in _MYSQL:
             return sa.Text() if self.length is None else sa.String(self.length)
         mariadb = getattr(dialect, "is_mariadb", False)
@@ -91,26 +91,29 @@ class ExactText(sa.types.TypeDecorator[str]):
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
-    """An aware time in UTC, exact to the microsecond; stored without zone where there is no such type."""
+    """An aware time in UTC, exact to the microsecond.
+
+    If the database has no type with a zone, the time is stored without one.
+    """
 
     impl = sa.DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        """The type of a database."""
+        """Return the type to use in a database."""
         if dialect.name in _MYSQL:
             return mysql.DATETIME(fsp=6)
         return sa.DateTime(timezone=dialect.name == "postgresql")
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """To the database."""
+        """Convert a time on its way to the database."""
         if value is None:
             return None
         moment = value.astimezone(timezone.utc)
         return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """From the database."""
+        """Convert a time that was read from the database."""
         if value is None:
             return None
         if dialect.name == "postgresql":
@@ -118,13 +121,13 @@ class Moment(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc)
 
 
-def LongText() -> sa.types.TypeEngine[str]:  # noqa: N802 - it stands where a type stands
-    """A text of any length."""
+def LongText() -> sa.types.TypeEngine[str]:  # noqa: N802 - it is used like a type
+    """Return the type of a text of any length."""
     return sa.Text().with_variant(mysql.LONGTEXT(), *_MYSQL)
 
 
 def LongBytes() -> sa.types.TypeEngine[bytes]:  # noqa: N802 - as above
-    """Bytes of any number."""
+    """Return the type of a byte string of any length."""
     return sa.LargeBinary().with_variant(mysql.LONGBLOB(), *_MYSQL)
 
 
@@ -132,7 +135,7 @@ def LongBytes() -> sa.types.TypeEngine[bytes]:  # noqa: N802 - as above
 
 
 class _Kind(Enum):
-    """What a failure means for what was to be written."""
+    """Kinds of failure, by their effect on the data that should have been written."""
 
     NOT_REACHED = "no connection was had"
     ROLLED_BACK = "it was rolled back, and may be tried again"
@@ -152,7 +155,7 @@ class _Failure:
 
 
 class Database:
-    """Runs work on an engine of the host's, each time in a transaction of its own."""
+    """Run each piece of work on the host's engine, in a separate transaction."""
 
     def __init__(
         self,
@@ -162,10 +165,10 @@ class Database:
         clock: Clock,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Check the engine; nothing is connected yet.
+        """Check the engine, without connecting.
 
         Raises:
-            ConfigurationError: It is no engine, or its database is not supported.
+            ConfigurationError: This is no synchronous engine, or its database is not supported.
         """
         if not isinstance(engine, sa.Engine):
             raise ConfigurationError((("engine", "must be an SQLAlchemy Engine"),))
@@ -178,8 +181,9 @@ class Database:
         self._sqlite = engine.dialect.name == "sqlite"
         self._engine = self._isolated = engine
         if not self._sqlite:
-            # Also where the engine is in autocommit. In MySQL the default would lock gaps, too. An option
-            # of the engine is set before an event handler of the host's can begin a transaction.
+            # This works for an engine in autocommit, too. In MySQL the default isolation would also lock
+            # gaps. It is an option of the engine, because that takes effect before an event handler of the
+            # host can begin a transaction.
             self._isolated = engine.execution_options(isolation_level="READ COMMITTED")
         elif not sa.event.contains(engine, "do_connect", _make_private):
             sa.event.listen(engine, "do_connect", _make_private)
@@ -187,7 +191,7 @@ class Database:
         self._jitter = jitter
 
     def read(self, statement: sa.Select[Any], /) -> list[dict[str, Any]]:
-        """The rows of a query.
+        """Return the rows of a query.
 
         Raises:
             StoreError: The database failed.
@@ -206,7 +210,7 @@ class Database:
         refused: Callable[[], bool | None],
         unsure: Callable[[], bool | None] | None = None,
     ) -> bool:
-        """Insert one row. For the rest see `run`."""
+        """Insert one row and return True. `run` explains the arguments and errors."""
 
         def work(connection: sa.Connection) -> bool:
             connection.execute(sa.insert(table).values(row))
@@ -222,11 +226,11 @@ class Database:
         *,
         unsure: Callable[[], bool | None],
     ) -> None:
-        """Insert one row; if its primary key is there, nothing changes. For the rest see `run`."""
+        """Insert one row, unless its primary key is there. See `run` for the rest."""
         (key,) = table.primary_key.columns
         statement: sa.UpdateBase
         if self._engine.dialect.name in _MYSQL:
-            # INSERT IGNORE would bend values that do not fit.
+            # INSERT IGNORE would change values that do not fit.
             to_itself = {key.name: key}
             statement = mysql.insert(table).values(row).on_duplicate_key_update(to_itself)
         else:
@@ -242,7 +246,7 @@ class Database:
         refused: Callable[[], bool | None] | None = None,
         unsure: Callable[[], bool | None] | None = None,
     ) -> bool:
-        """Execute a statement that writes; whether it changed a row. For the rest see `run`."""
+        """Execute a write, and return whether it changed a row. See `run` for the rest."""
 
         def work(connection: sa.Connection) -> bool:
             return connection.execute(statement).rowcount > 0
@@ -259,18 +263,18 @@ class Database:
         refused: Callable[[], T | None] | None = None,
         unsure: Callable[[], T | None] | None = None,
     ) -> T:
-        """Do some work in one transaction, and commit what it wrote.
+        """Do some work in one transaction, commit it, and return its result.
 
-        Where the database rolled it back because of other writers, it is done anew.
+        If the database rolls it back because of other writers, do it again.
 
         Args:
             work: Executes statements, and returns the result.
-            writes: Whether it writes.
-            isolated: Whether it locks rows first, and needs READ COMMITTED for that.
-            refused: Called where a constraint refused a row. Returns the result after all, or None;
-                or raises what the caller is told.
-            unsure: Called where nobody knows whether it was committed. Returns the result where the
-                stored rows tell, or None.
+            writes: Whether the work writes.
+            isolated: Whether the work locks rows first, and so needs READ COMMITTED.
+            refused: Called after a constraint violation. It returns a result, returns None to fail, or
+                raises an error for the caller.
+            unsure: Called if the commit may or may not have happened. It reads the rows again and
+                returns the result, or None if they do not decide it.
 
         Raises:
             StoreError: The database failed.
@@ -287,7 +291,8 @@ class Database:
         look = {_Kind.REFUSED: refused, _Kind.UNSURE: unsure}.get(outcome.kind)
         found = look() if look is not None else None
         if found is None:
-            # Those who catch a StoreError log its class alone: its text may be a host's.
+            # Code that catches a StoreError logs only its class, since a host's store may have written its
+            # text. So the meaning is logged here.
             log_trouble("database_failed", error=outcome.meaning)
             raise StoreError(f"the database failed: {outcome.meaning}")
         return found
@@ -301,7 +306,7 @@ class Database:
 
         def work(connection: sa.Connection) -> bool:
             metadata.create_all(connection)
-            # An index can be missing where a process died between a table and its indexes.
+            # An index is missing if a process died after it made a table and before it made its indexes.
             for table in metadata.tables.values():
                 for index in table.indexes:
                     index.create(connection, checkfirst=True)
@@ -311,7 +316,7 @@ class Database:
 
     def _create(self, work: Callable[[sa.Connection], bool], tries: int) -> bool:
         def again() -> bool | None:
-            # Another process creates the same tables at the same moment.
+            # Another process may be creating the same tables at this moment.
             return self._create(work, tries - 1) if tries > 1 else None
 
         return self.run(work, refused=again, unsure=again)
@@ -319,7 +324,7 @@ class Database:
     def _attempt(
         self, work: Callable[[sa.Connection], T], *, writes: bool, isolated: bool
     ) -> _Done[T] | _Failure:
-        """Do the work once. Of an error only its meaning is left, with its class and code."""
+        """Do the work once. Reduce an error to its meaning, its class and its code."""
         reached = False
         try:
             with (self._isolated if isolated else self._engine).connect() as connection:
@@ -341,35 +346,36 @@ class Database:
                 connection.exec_driver_sql("COMMIT")  # its commit() does nothing (Python 3.12)
             connection.commit()
         except BaseException:
-            # SQLAlchemy does not roll back what could not be committed, and the next user of the
-            # connection would commit it.
+            # SQLAlchemy does not roll back after a failed commit, and the next user of the connection
+            # would commit these changes.
             connection.invalidate()
             raise
 
 
 def _make_private(_dialect: object, _record: object, args: list[Any], _options: object) -> None:
-    """Create an SQLite file that does not exist, for its owner alone: it will hold phone numbers.
+    """Create a missing SQLite file for its owner alone: it will hold phone numbers.
 
-    SQLite gives its journals the mode of the file. A file that exists keeps its mode. What SQLAlchemy
-    hands on as a URI (``?uri=true``) is not a path: the file has the mode of the process's umask then.
+    SQLite gives its journals the mode of the file. A file that exists keeps its mode. If SQLAlchemy passes
+    a URI (``?uri=true``), that is not a path, and the process's umask decides the mode of the file.
     """
     path = args[0] if args else ":memory:"
     if path in ("", ":memory:") or path.startswith("file:"):
         return
-    with contextlib.suppress(OSError):  # it exists; or SQLite will say what is wrong
+    with contextlib.suppress(OSError):  # the file exists, or SQLite will report the problem
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
-    """Wait for other writers, and take the write lock first, whatever the engine begins by itself.
+    """Begin a transaction that waits for others. If it writes, lock at once.
 
-    A transaction that has read cannot take it while another one writes: it fails at once then.
+    A transaction that has already read fails at once if it asks for the write lock while another one
+    writes.
     """
     if connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() < _BUSY_MILLISECONDS:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     if writes:
         driver: Any = connection.connection.dbapi_connection
-        if driver.in_transaction:  # an event handler of the host's began one
+        if driver.in_transaction:  # an event handler of the host began one
             connection.exec_driver_sql("ROLLBACK")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

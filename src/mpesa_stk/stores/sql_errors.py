@@ -1,6 +1,6 @@
-"""Says in words what failed in a database, and what to do about it. Pure.
+"""Describe in words what failed in a database, and what to do about it. Pure.
 
-Nothing of an error's own text is quoted: it may hold a phone number, or the URL with its password.
+The text of an error is never quoted: it may hold a phone number, or the URL with its password.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ _NO_CONNECTION = (
     "no connection: is the server running, and are host, port, name and password right?"
 )
 
-# What it is; its codes in PostgreSQL (SQLSTATE), MySQL and MariaDB (numbers); and a part of its text where
-# there is no code: in SQLite, and when psycopg cannot connect.
+# Each row holds a meaning, its codes, and parts of its text. Codes of PostgreSQL are SQLSTATE, codes of
+# MySQL and MariaDB are numbers. The text counts if there is no code: SQLite has none, and psycopg has none
+# when it cannot connect.
 _MEANINGS: tuple[tuple[str, tuple[str | int, ...], tuple[str, ...]], ...] = (
     (
         "a table is missing: call create_tables(), or run your migrations",
@@ -98,20 +99,20 @@ _MEANINGS: tuple[tuple[str, tuple[str | int, ...], tuple[str, ...]], ...] = (
 
 
 def code_of(error: Exception, /) -> str | int | None:
-    """The database's own code: SQLSTATE in PostgreSQL, a number in MySQL, none in SQLite."""
+    """Return the database's code: SQLSTATE in PostgreSQL, a number in MySQL, or None."""
     cause = getattr(error, "orig", None)
     number = next(iter(getattr(cause, "args", ())), None)
-    if type(number) is int:  # first: PyMySQL has an SQLSTATE too, which says less
+    if type(number) is int:  # this comes first, because PyMySQL's SQLSTATE says less
         return number
     return getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
 
 
 def meaning_of(error: Exception, /, *, reached: bool) -> str:
-    """What an error means in words, with its class and code.
+    """Return the meaning of an error in words, with its class and code.
 
     Args:
-        error: What SQLAlchemy or the driver raised.
-        reached: Whether there was a connection before.
+        error: An error of SQLAlchemy or the driver.
+        reached: Whether there was a connection before the error.
     """
     code = code_of(error)
     name = type(error).__name__ if code is None else f"{type(error).__name__} {code}"

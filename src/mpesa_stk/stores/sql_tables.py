@@ -1,4 +1,4 @@
-"""The tables of `SqlTransactionStore`, and the two statements that must go by an index."""
+"""The tables of `SqlTransactionStore`, and the two statements that must use an index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _due_index(table: str) -> str:
 
 
 def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
-    """One row a payment."""
+    """Make the table of payments, with one row for each payment."""
     name = f"{prefix}transactions"
     table = make_table(
         metadata,
@@ -69,7 +69,7 @@ def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
 
 
 def callbacks_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
-    """One row a kept callback."""
+    """Make the table of kept callbacks, with one row for each callback."""
     name = f"{prefix}callbacks"
     table = make_table(
         metadata,
@@ -87,7 +87,7 @@ def callbacks_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
 
 
 def _key(name: str, *, primary_key: bool = False, nullable: bool = False) -> sa.Column[str]:
-    """A value that rows are found by."""
+    """Make a column by whose value rows are found."""
     return sa.Column(name, ExactText(LENGTHS[name]), primary_key=primary_key, nullable=nullable)
 
 
@@ -98,18 +98,18 @@ def _short(name: str, *, nullable: bool = False) -> sa.Column[str]:
 def due_statement(
     payments: sa.Table, now: datetime, limit: int, accounts: Sequence[str], /
 ) -> sa.Select[Any]:
-    """What `claim_due` locks. Rows that another worker has locked are skipped, not waited for.
+    """Select and lock rows for `claim_due`, without those that others have locked.
 
-    SQLite has no row locks: there the whole transaction is alone.
+    SQLite has no row locks: there, no other transaction writes at the same time.
 
-    The index is in order of due time within one account. So of several accounts, each account's
-    first `limit` rows are read from it, and only these are sorted.
+    The index is in order of due time within one account. So for several accounts, the statement reads
+    each account's first `limit` rows from the index, and sorts only these.
     """
     columns = payments.c
 
     def first(*read: Any, account: str) -> sa.Select[Any]:  # noqa: ANN401 - what SQLAlchemy selects
         of_account = sa.select(*read).where(columns.account == account, columns.due_at <= now)
-        # Reading a small table from end to end would lock rows behind the limit.
+        # A full scan of a small table would also lock rows beyond the limit.
         for dialect in ("mysql", "mariadb"):
             of_account = of_account.with_hint(
                 payments, f"FORCE INDEX (`{_due_index(payments.name)}`)", dialect
@@ -140,6 +140,6 @@ def due_statement(
 
 
 def old_callbacks(callbacks: sa.Table, before: datetime, limit: int, /) -> sa.Select[Any]:
-    """What `purge_callbacks` forgets."""
+    """Select the ids of the callbacks that `purge_callbacks` forgets, oldest first."""
     old = sa.select(callbacks.c.callback_id).where(callbacks.c.received < before)
     return old.order_by(callbacks.c.received).limit(max(limit, 0))

@@ -1,6 +1,6 @@
-"""What hosts use in their own tests: a Daraja in their process, a clock, callbacks, test phones.
+"""Tools for the tests of hosts: a simulated Daraja, a clock, callbacks, test phones, contracts.
 
-Importing it imports neither pytest nor requests: the contracts of stores are loaded when asked for.
+This import loads neither pytest nor requests. The contracts of stores are loaded at their first use.
 """
 
 from __future__ import annotations

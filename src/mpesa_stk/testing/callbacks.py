@@ -1,4 +1,4 @@
-"""Callbacks in Daraja's own form, for tests of a host's endpoint. Pure."""
+"""Callbacks as Daraja sends them, for tests of a host's endpoint. Pure."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def paid_callback(
     paid_at: datetime | None = None,
     shape: Shape = Shape.PLAIN,
 ) -> bytes:
-    """The callback of a customer who paid.
+    """Return the callback for a customer who paid.
 
     Args:
         about: The payment, the answer to its push, or a CheckoutRequestID.
         amount: Shillings. Default: the transaction's.
         receipt_number: M-Pesa's receipt. Default: made from the CheckoutRequestID.
-        phone_number: Phone of the payer, in any form that `normalize_phone` accepts; the
-            transaction's by default.
+        phone_number: Phone of the payer, in any form that `normalize_phone` accepts. Default: the
+            transaction's.
         paid_at: Time of the payment, timezone-aware. Default: the transaction's last change.
         shape: Form of the callback.
 
     Raises:
         InvalidPhoneNumber: The phone number is malformed or masked.
-        ValueError: There is neither a transaction nor an amount.
+        ValueError: `about` is no transaction, and no amount is given.
     """
     return _success(about, amount, receipt_number, phone_number, paid_at, shape, without=())
 
@@ -61,7 +61,7 @@ def unproven_callback(
     amount: int | Decimal | None = None,
     receipt_number: str | None = None,
 ) -> bytes:
-    """A callback that reports a payment without proof.
+    """Return a callback that reports a payment without proof.
 
     Args:
         about: As for `paid_callback`.
@@ -70,8 +70,8 @@ def unproven_callback(
         receipt_number: As for `paid_callback`.
 
     Raises:
-        ValueError: A missing item is not part of the proof, or there is neither a transaction nor an
-            amount.
+        ValueError: `without` names no part of the proof, or `about` is no transaction and no amount is
+            given.
     """
     if not set(without) & set(_PROOF):
         raise ValueError(f"without must name one of {', '.join(_PROOF)}")
@@ -81,14 +81,14 @@ def unproven_callback(
 def failed_callback(
     about: Transaction | PushAccepted | str, /, *, outcome: str | int = "cancelled"
 ) -> bytes:
-    """The callback of a customer who did not pay.
+    """Return the callback for a customer who did not pay.
 
     Args:
         about: As for `paid_callback`.
         outcome: A name of `OUTCOMES`, or a ResultCode, known or not.
 
     Raises:
-        ValueError: The outcome is a paid one, or neither a name nor a code.
+        ValueError: The outcome is paid, or is neither a name nor a code.
     """
     failure = _outcome(outcome)
     if explain(failure.code) == explain(OUTCOMES[PAID].code):
@@ -103,7 +103,7 @@ def failed_callback(
 
 
 def signed_path(transaction: Transaction, config: StkConfig, /) -> str:
-    """The path of a payment's signed callback URL.
+    """Return the path of a payment's signed callback URL.
 
     Args:
         transaction: The payment.
@@ -125,7 +125,7 @@ def signed_path(transaction: Transaction, config: StkConfig, /) -> str:
 
 
 def signed_token(transaction: Transaction, config: StkConfig, /) -> str:
-    """The ``token`` for `Payments.handle_callback`: the last part of `signed_path`.
+    """Return the token for `Payments.handle_callback`: the end of `signed_path`.
 
     Raises:
         ValueError: The settings have no ``callback_secrets``.
@@ -166,7 +166,7 @@ def _success(
 
 
 def _ids(about: Transaction | PushAccepted | str) -> tuple[str, str]:
-    """MerchantRequestID and CheckoutRequestID. They are made up if the payment has none."""
+    """Return MerchantRequestID and CheckoutRequestID. Make up missing ones."""
     if isinstance(about, str):
         return _MERCHANT_REQUEST_ID, about
     checkout_request_id = about.checkout_request_id
@@ -176,12 +176,12 @@ def _ids(about: Transaction | PushAccepted | str) -> tuple[str, str]:
 
 
 def _receipt_of(checkout_request_id: str) -> str:
-    """A receipt that depends on the CheckoutRequestID only."""
+    """Make a receipt that depends on the CheckoutRequestID only."""
     return hashlib.sha256(checkout_request_id.encode()).hexdigest()[:10].upper()
 
 
 def _outcome(outcome: str | int) -> Outcome:
-    """An outcome by its name, or by its code."""
+    """Return an outcome by its name or its code."""
     text = str(outcome)
     known = [each for name, each in OUTCOMES.items() if text in (name, str(each.code))]
     if known:

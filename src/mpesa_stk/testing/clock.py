@@ -1,4 +1,4 @@
-"""A clock that is moved by hand, for tests. Imports nothing of the package."""
+"""A clock that tests move by hand. It does not import the rest of the package."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from datetime import datetime, timedelta, timezone
 __all__ = ["START", "ManualClock"]
 
 START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
-"""The moment that a `ManualClock` shows at first: nine in the morning in Nairobi."""
+"""The first time of a `ManualClock`: nine in the morning in Nairobi."""
 
 _FIRST_SECOND = 1000.0
 
 
 class ManualClock:
-    """A `Clock` that moves when it is told to, or slept on. Safe to share between threads.
+    """A `Clock` that moves only by `advance`, `step` and `sleep`.
+
+    Safe to share between threads.
 
     Attributes:
         slept: The seconds of each `sleep`, in order.
@@ -24,7 +26,7 @@ class ManualClock:
         """Make a clock.
 
         Args:
-            start: The moment that it shows at first, timezone-aware.
+            start: Its first time, timezone-aware.
         """
         self._lock = threading.Lock()
         self._now = start
@@ -32,25 +34,25 @@ class ManualClock:
         self.slept: list[float] = []
 
     def now(self) -> datetime:
-        """The moment that it shows."""
+        """Return the time of day of this clock."""
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds since some start."""
+        """Return the seconds since some start."""
         return self._monotonic
 
     def sleep(self, seconds: float, /) -> None:
-        """Move on by that much at once."""
+        """Advance by these seconds at once, and note them in `slept`."""
         self.slept.append(seconds)
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        """Move on."""
+        """Move the time of day and the monotonic time forwards."""
         with self._lock:
             self._now += timedelta(seconds=seconds)
             self._monotonic += seconds
 
     def step(self, seconds: float) -> None:
-        """Set the time of day forwards or backwards, as a correction of the clock does."""
+        """Move only the time of day, forwards or backwards, like a clock correction."""
         with self._lock:
             self._now += timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""The payments and callbacks that the contracts store, and how they are compared."""
+"""Payments and callbacks for the tests of the contracts, and their comparison."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ MakeStore = Callable[[], TransactionStore]
 """Opens another handle on the same payments."""
 
 START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
-"""When it all begins."""
+"""The time at which each test begins."""
 TICK = timedelta(microseconds=1)
-"""The shortest time that a store tells apart."""
+"""The shortest difference between two times that a store must keep."""
 LEASE = timedelta(seconds=60)
-"""How long a claim lasts."""
+"""The length of a claim."""
 OURS = frozenset({"paybill 600000"})
-"""The account of `payment`, as a claim takes it."""
+"""The account of `payment`, as an argument of `claim_due`."""
 OTHER = "till 5000001 (6000001)"
-"""The account of `full_payment`, which is another one."""
+"""The account of `full_payment`, which differs from that of `payment`."""
 
 
 def number_of(ordinal: int, /) -> str:
-    """A UUID4, the same for the same ordinal."""
+    """Return a UUID4 that depends only on the ordinal."""
     return str(uuid.UUID(int=ordinal, version=4))
 
 
 def payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - any field
-    """One of many payments, whose intent was just stored."""
+    """Make a payment whose intent was just stored."""
     facts: dict[str, Any] = {
         "transaction_no": number_of(ordinal),
         "account": "paybill 600000",
@@ -65,7 +65,7 @@ def payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - a
 
 
 def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - any field
-    """A payment with a value of its own in every field, and text of several scripts."""
+    """Make a payment with a distinct value in every field, in several scripts."""
     entry = HistoryEntry(at=START + TICK, event="push accepted", state=TransactionState.PENDING)
     facts: dict[str, Any] = {
         "idempotency_key": f"order-{ordinal}",
@@ -96,7 +96,7 @@ def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN40
 
 
 def kept_callback(ordinal: int, /, **changes: Any) -> KeptCallback:  # noqa: ANN401 - any field
-    """One of many kept callbacks, each received a microsecond after the one before."""
+    """Make a kept callback, received one microsecond later for each higher ordinal."""
     facts: dict[str, Any] = {
         "callback_id": hashlib.sha256(str(ordinal).encode()).hexdigest(),
         "body": b'{"Body": {}}',
@@ -108,13 +108,13 @@ def kept_callback(ordinal: int, /, **changes: Any) -> KeptCallback:  # noqa: ANN
 
 
 def one_of(claimed: list[Transaction]) -> Transaction:
-    """The one payment that was claimed."""
+    """Return the only payment that was claimed."""
     assert len(claimed) == 1, f"exactly one payment is due; claimed were {len(claimed)}"
     return claimed[0]
 
 
 def same(found: Transaction | None, wanted: Transaction) -> None:
-    """Equal in every field, of the same types, with moments in UTC."""
+    """Assert that two payments have equal fields and types, with moments in UTC."""
     assert found is not None, "the payment was not found"
     for name in attrs.fields_dict(Transaction):
         got, want = getattr(found, name), getattr(wanted, name)

@@ -1,6 +1,6 @@
 """`SimulatedDaraja`: a simulated Daraja inside a test.
 
-There are no sockets, no threads and no waiting: time is a `ManualClock`, and a callback is a function call.
+It uses no sockets or threads and does not wait. Time is a `ManualClock`, and a callback is a function call.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 Receiver = Callable[[str, bytes], int | None]
 """Takes the address and the body of a callback, and returns the HTTP status, or None for no answer."""
 
-# No server listens there, in case a test sends over the network by mistake.
+# No server listens at this address, so a test that uses the network by mistake fails.
 _NOWHERE = "http://127.0.0.1:9"
 _TAKEN = 200
 _TOKEN_REFUSED = b'"404.001.03"'
 
 
 def simulated_config(**changes: Any) -> StkConfig:  # noqa: ANN401 - the settings of StkConfig
-    """The settings of a made-up merchant.
+    """Return the settings of a made-up merchant.
 
     The environment is called ``simulated`` and is on this machine, so that no request can leave it.
 
@@ -69,8 +69,8 @@ class SimulatedDaraja(Simulation):
     Attributes:
         config: The settings of its one merchant.
         clock: Its time.
-        callback_errors: Errors that receivers of callbacks raised. Such a callback counts as not taken.
-            See `raise_callback_errors`.
+        callback_errors: Errors that receivers of callbacks raised. Such a callback counts as not
+            accepted. See `raise_callback_errors`.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SimulatedDaraja(Simulation):
 
         Args:
             config: The settings of its merchant. Default: `simulated_config`.
-            clock: Its time; shared by the clients and payments that it makes.
+            clock: Its time, shared by the clients and payments that it makes.
             seed: The same seed makes the same ids, tokens and receipts.
             scenario: The scenario of pushes, or its name. Default: paid after a second.
             slow_seconds: Delay of a slow answer.
@@ -115,7 +115,7 @@ class SimulatedDaraja(Simulation):
         retry: RetryPolicy | None = None,
         hooks: tuple[Hook, ...] = (),
     ) -> StkClient:
-        """A client of this Daraja, with the same clock.
+        """Make a client of this Daraja, with the same clock.
 
         Args:
             token_store: As for `StkClient`.
@@ -138,7 +138,7 @@ class SimulatedDaraja(Simulation):
         client: StkClient | None = None,
         hooks: tuple[Hook, ...] = (),
     ) -> Payments:
-        """Payments over this Daraja. From now on they receive the callbacks.
+        """Make payments over this Daraja. From now on they receive the callbacks.
 
         Args:
             store: Store of the payments. Default: in memory.
@@ -156,10 +156,11 @@ class SimulatedDaraja(Simulation):
         return payments
 
     def deliver_to(self, receiver: Receiver, /) -> None:
-        """Call a function of yours for each callback from now on, such as one that posts to your endpoint.
+        """Deliver each callback from now on by calling a function.
 
         Args:
-            receiver: Takes address and body, and returns the HTTP status, or None for no answer.
+            receiver: Takes address and body, and returns the HTTP status, or None for no answer. It
+                may post the callback to your endpoint.
         """
         self._receiver = receiver
 
@@ -169,7 +170,7 @@ class SimulatedDaraja(Simulation):
         Args:
             mocker: requests-mock's fixture, `Mocker` or `Adapter`.
         """
-        # Imported here: it imports requests, which tests without it do not need.
+        # Imported here, because it imports requests, which other tests do not need.
         from mpesa_stk.testing.mount import register  # noqa: PLC0415
 
         register(mocker, self.config.environment.urls.values(), self._exchange)
@@ -177,12 +178,12 @@ class SimulatedDaraja(Simulation):
     # --- time ------------------------------------------------------------------------------------
 
     def decide(self, checkout_request_id: str, answer: str, /) -> None:
-        """Let the customer answer, as in `Simulation.decide`, and deliver the callbacks that are due."""
+        """Let the customer answer, as in `Simulation.decide`, and deliver due callbacks."""
         super().decide(checkout_request_id, answer)
         self.advance(0.0)
 
     def reset(self) -> None:
-        """Forget prompts, journal, scripts, tokens and errors. Play the first scenario again."""
+        """Forget prompts, journal, scripts, tokens, errors. Play the first scenario."""
         super().reset()
         self._pushes = 0
         self.callback_errors.clear()
@@ -194,7 +195,7 @@ class SimulatedDaraja(Simulation):
             seconds: Number of seconds, at least 0.
 
         Raises:
-            ValueError: Time would go back, or forward by more than ten years. It has not moved then.
+            ValueError: Time would go back, or forward by more than ten years. It has not moved.
         """
         if not 0 <= seconds <= FURTHEST:
             raise ValueError("must be 0 or more seconds, and ten years at most")
@@ -212,7 +213,7 @@ class SimulatedDaraja(Simulation):
             return self._engine.prompts.next_due()
 
     def _next_callback(self, ends: float) -> CallbackDelivery | None:
-        """Move the time to the next callback and take it, or move the time to the end."""
+        """Move the time to the next callback and return it, or move the time to the end."""
         with self._changes:
             while (delivery := self._engine.take_due()) is None:
                 due = self._engine.prompts.next_due()
@@ -226,7 +227,7 @@ class SimulatedDaraja(Simulation):
         self.clock.advance(max(moment - self.clock.monotonic(), 0.0))
 
     def _deliver(self, delivery: CallbackDelivery) -> None:
-        """Deliver a callback, without the lock: its receiver may send requests to this Daraja."""
+        """Deliver a callback without the lock: its receiver may call this Daraja."""
         status, note = None, "nobody listens"
         if self._receiver is not None:
             try:
@@ -241,11 +242,14 @@ class SimulatedDaraja(Simulation):
 
     @property
     def pushes(self) -> int:
-        """Number of pushes that reached Daraja. A push with a refused token does not count."""
+        """Number of pushes that reached Daraja, without those with a refused token."""
         return self._pushes
 
     def raise_callback_errors(self) -> None:
-        """Raise the first of `callback_errors`, if any. The fixture ``daraja`` calls this at its end."""
+        """Raise the first of `callback_errors`, if any.
+
+        The fixture ``daraja`` calls this method at its end.
+        """
         if self.callback_errors:
             raise self.callback_errors[0]
 

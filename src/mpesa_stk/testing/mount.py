@@ -1,7 +1,7 @@
 """Put a simulated Daraja behind requests-mock. Only `SimulatedDaraja.mount` imports this file.
 
-It imports requests, as only the transport does otherwise, because a host's own code catches the errors of
-requests. requests-mock is not imported: its mocker is an argument.
+This file imports requests, because the code of a host catches the errors of requests. Otherwise only the
+transport imports it. requests-mock is not imported: its mocker is an argument.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class RequestsMocker(Protocol):
 
 
 def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /) -> None:
-    """Answer requests to the addresses with an exchange.
+    """Answer all requests to some addresses with an exchange.
 
     Args:
-        mocker: Of requests-mock.
+        mocker: The mocker of requests-mock.
         urls: The addresses.
         exchange: Answers one request, or raises `TimeoutError` or another `OSError` as a socket does.
     """
@@ -49,14 +49,17 @@ def register(mocker: RequestsMocker, urls: Iterable[str], exchange: Exchange, /)
         return response.body
 
     for url in urls:
-        # Without its query: Daraja checks it, not requests-mock.
+        # The query is left out: the simulated Daraja checks it, not requests-mock.
         address = url.partition("?")[0]
         for method in ("GET", "POST"):
             mocker.register_uri(method, address, content=answer)
 
 
 def _limits_of(timeout: Any) -> tuple[float, float]:  # noqa: ANN401 - a number, a pair, urllib3's own kind or None
-    """Seconds for the whole exchange, and for each read. Only urllib3's `Timeout` limits the whole."""
+    """Return the seconds for the whole exchange and for each read.
+
+    Only urllib3's `Timeout` limits the whole exchange.
+    """
     whole = getattr(timeout, "total", None)
     read = timeout[1] if isinstance(timeout, tuple) else timeout
     limits = [limit if isinstance(limit, (int, float)) else math.inf for limit in (whole, read)]

@@ -48,7 +48,7 @@ class Payload:
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - any JSON
-        """The body as JSON.
+        """The parsed JSON of the body.
 
         Raises:
             ValueError: The body is not JSON, such as the page of a firewall.
@@ -57,7 +57,7 @@ class Payload:
 
 
 def payload(name: str, /) -> Payload:
-    """One canned payload. A name always has the same bytes.
+    """Return a canned payload. The same name always gives the same bytes.
 
     Args:
         name: A name of `PAYLOADS`. All of them are about one payment of 100 shillings.
@@ -106,7 +106,7 @@ class _Exchange:
         )
 
     def query(self, checkout_request_id: str) -> HttpResponse:
-        """The answer to a status query."""
+        """Return the answer to a status query."""
         request = protocol.build_query(
             self.config,
             checkout_request_id,
@@ -117,7 +117,7 @@ class _Exchange:
 
 
 def _query(detail: str) -> HttpResponse:
-    """The answer to a query: an outcome, a pending prompt, or an unknown id."""
+    """Answer a query about an outcome, a pending prompt or an unknown id."""
     if detail == "unknown-id":
         return _Exchange(Scenario()).query("ws_CO_1")
     pending = detail.partition("pending-")[2]
@@ -127,7 +127,7 @@ def _query(detail: str) -> HttpResponse:
 
 
 def _callback(detail: str) -> bytes:
-    """The callback of an outcome, or of a paid prompt in one of its other forms."""
+    """Return the callback of an outcome, or of a paid prompt in another form."""
     exchange = _Exchange(Scenario(shape=detail) if detail in _SHAPES else Scenario(outcome=detail))
     exchange.daraja.run()
     return exchange.callbacks[0]

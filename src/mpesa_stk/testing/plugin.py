@@ -1,7 +1,7 @@
 """A pytest plugin for hosts: ``pytest_plugins = ["mpesa_stk.testing.plugin"]`` in their top conftest.py.
 
-It is never loaded by itself. Beside the store contract, the only place that imports pytest.
-No assertion in it is for pytest to explain, so it may be imported before, too: PYTEST_DONT_REWRITE.
+pytest does not load it by itself. Only this file and the contracts import pytest.
+It has no assertions for pytest to rewrite, so it may also be imported earlier: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ __all__ = ["daraja", "manual_clock", "payments", "stk_client"]
 
 @pytest.fixture
 def manual_clock() -> ManualClock:
-    """The time of the other fixtures; it stands still until it is moved."""
+    """Return the clock of the other fixtures. It stands still until a test moves it."""
     return ManualClock()
 
 
 @pytest.fixture
 def daraja(manual_clock: ManualClock) -> Iterator[SimulatedDaraja]:
-    """A Daraja in this process. What a receiver of callbacks raised is raised when the test is over."""
+    """Yield a Daraja in this process.
+
+    After the test, raise the first error of a receiver of callbacks.
+    """
     simulated = SimulatedDaraja(clock=manual_clock)
     yield simulated
     simulated.raise_callback_errors()
@@ -34,11 +37,11 @@ def daraja(manual_clock: ManualClock) -> Iterator[SimulatedDaraja]:
 
 @pytest.fixture
 def stk_client(daraja: SimulatedDaraja) -> StkClient:
-    """A client of ``daraja``; the one that ``payments`` use, too."""
+    """Return a client of ``daraja``, which ``payments`` use, too."""
     return daraja.client()
 
 
 @pytest.fixture
 def payments(daraja: SimulatedDaraja, stk_client: StkClient) -> Payments:
-    """Payments in memory over ``daraja``, to which its callbacks are handed."""
+    """Return payments in memory over ``daraja``. They receive its callbacks."""
     return daraja.payments(client=stk_client)

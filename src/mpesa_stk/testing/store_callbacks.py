@@ -1,4 +1,4 @@
-"""The part of `StoreContract` that is about kept callbacks: evidence stays whole until it is dropped."""
+"""Tests of `StoreContract` about kept callbacks: evidence stays whole until it is dropped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _MANY = 1_100
 
 
 class StoreCallbacks:
-    """Kept once, found by either name, dropped or purged; see `StoreContract`."""
+    """Test how a store keeps, finds, drops and purges callbacks.
+
+    `StoreContract` includes these tests.
+    """
 
     @pytest.mark.parametrize(
         "body",
@@ -27,7 +30,7 @@ class StoreCallbacks:
         ids=["empty", "every byte", "no text", "longest"],
     )
     def test_kept_body_is_exact(self, store: TransactionStore, body: bytes) -> None:
-        """Evidence is kept byte by byte."""
+        """The store returns each callback with exactly the bytes that it was given."""
         kept = kept_callback(1, body=body, reason="hakuna malipo \u2013 \U0001f914")
         store.keep_callback(kept)
         assert store.kept_callbacks(checkout_request_id="ws_CO_1") == [kept], (
@@ -35,7 +38,7 @@ class StoreCallbacks:
         )
 
     def test_kept_callbacks_are_there_until_dropped(self, store: TransactionStore) -> None:
-        """Reading drops nothing; dropping drops one; dropping twice is no error."""
+        """Reading keeps all callbacks, dropping removes one, and dropping twice is no error."""
         for ordinal in (1, 2):
             store.keep_callback(kept_callback(ordinal))
         for _ in range(2):
@@ -47,7 +50,7 @@ class StoreCallbacks:
             assert found == [kept_callback(2)], "one is dropped, the other stays"
 
     def test_kept_callbacks_by_either_name(self, store: TransactionStore) -> None:
-        """Those that name the prompt, or the payment, or both; each once, in order of receipt."""
+        """The store finds callbacks that name the prompt, the payment or both, each once, in order."""
         number = number_of(7)
         both = kept_callback(1, transaction_no=number)
         prompt = kept_callback(2)
@@ -62,7 +65,7 @@ class StoreCallbacks:
         assert store.kept_callbacks(transaction_no=number_of(9)) == [], "nobody named this payment"
 
     def test_callback_that_names_no_prompt(self, store: TransactionStore) -> None:
-        """A body that cannot be read names the payment only; None is no value to look for."""
+        """A body that cannot be read names only the payment, and None finds no callback."""
         number = number_of(7)
         unreadable = kept_callback(1, checkout_request_id=None, transaction_no=number)
         nameless = kept_callback(2, checkout_request_id=None)
@@ -75,7 +78,7 @@ class StoreCallbacks:
             assert store.kept_callbacks(checkout_request_id=name) == [], "no callback names this"
 
     def test_first_of_one_id_stays(self, store: TransactionStore) -> None:
-        """The same callback_id again changes nothing, and is no error; a similar one is another."""
+        """Keeping a callback_id again has no effect and no error, and similar ids are distinct."""
         first, similar = kept_callback(1), "f" * 64
         store.keep_callback(first)
         store.keep_callback(first)
@@ -97,7 +100,7 @@ class StoreCallbacks:
         assert attrs.evolve(first, reason="came again") in kept, "one that was dropped may be kept"
 
     def test_purge_takes_the_oldest_first(self, store: TransactionStore) -> None:
-        """Those received before the moment, at most `limit`, and no others; it returns how many."""
+        """A purge forgets only older callbacks, at most `limit`, and returns their number."""
         for ordinal in (4, 1, 3, 5, 2):
             store.keep_callback(kept_callback(ordinal))
         left = [kept_callback(ordinal) for ordinal in range(1, 6)]
@@ -111,7 +114,7 @@ class StoreCallbacks:
             assert found == left, "the oldest before the moment are forgotten, and no others"
 
     def test_purge_of_more_than_one_statement_holds(self, store: TransactionStore) -> None:
-        """More than a thousand are forgotten at once, with and without names."""
+        """One purge can forget more than a thousand callbacks, with and without names."""
         names: list[dict[str, Any]] = [
             {},
             {"transaction_no": number_of(1)},
@@ -130,7 +133,7 @@ class StoreCallbacks:
     def test_race_to_keep_one_callback(
         self, make_store: MakeStore, race: Callable[..., list[Any]]
     ) -> None:
-        """Of concurrent `keep_callback` with one id, all succeed, and one is kept."""
+        """All concurrent calls of `keep_callback` with one id succeed, and one callback is kept."""
         kept = [kept_callback(1, reason=str(n)) for n in range(_WORKERS)]
         race(*(_keeper(one) for one in kept))
         found = make_store().kept_callbacks(checkout_request_id="ws_CO_1")

@@ -1,4 +1,4 @@
-"""The part of `StoreContract` that is about claims: exact instants, leases, order, accounts."""
+"""Tests of `StoreContract` about claims: exact instants, leases, order, accounts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,15 @@ __all__ = ["StoreClaims"]
 
 
 class StoreClaims:
-    """What is due, is claimed once, in order, by its own account; see `StoreContract`."""
+    """Test that due payments are claimed once, in order, for their accounts.
+
+    `StoreContract` includes these tests.
+    """
 
     many: int = 10_000
 
     def test_due_at_its_exact_instant(self, store: TransactionStore) -> None:
-        """Due exactly now is claimed; one microsecond later is not."""
+        """A payment due exactly now is claimed, and one due a microsecond later is not."""
         store.add(payment(1, due_at=START))
         store.add(payment(2, due_at=START + TICK))
         assert store.claim_due(START - TICK, 10, LEASE, OURS) == [], "nothing is due yet"
@@ -39,7 +42,7 @@ class StoreClaims:
         same(store.get(number_of(2)), payment(2, due_at=START + TICK))
 
     def test_lease_ends_at_its_exact_instant(self, store: TransactionStore) -> None:
-        """A microsecond before its end the claim holds; at its end the payment can be claimed."""
+        """A claim holds until a microsecond before its end. At its end, the payment is free."""
         lease = timedelta(seconds=7, microseconds=3)
         store.add(payment(1, due_at=START - LEASE))
         one_of(store.claim_due(START, 10, lease, OURS))
@@ -48,14 +51,14 @@ class StoreClaims:
         same(again, payment(1, due_at=START + 2 * lease, version=2))
 
     def test_claim_makes_an_older_replace_late(self, store: TransactionStore) -> None:
-        """A claim grows the version: who read the payment before it cannot overwrite the lease."""
+        """A claim raises the version, so a writer that read the payment earlier loses."""
         store.add(payment(1, due_at=START))
         store.claim_due(START, 10, LEASE, OURS)
         assert not store.replace(payment(1, due_at=None)), "the claim was a change"
         same(store.get(number_of(1)), payment(1, due_at=START + LEASE, version=1))
 
     def test_longest_due_comes_first(self, store: TransactionStore) -> None:
-        """The order is that of the due times, not of adding or of numbers; the limit cuts it."""
+        """Payments come in order of due time, not of adding or of number, up to the limit."""
         for ordinal in (4, 1, 5, 3, 2):
             store.add(payment(ordinal, due_at=START - ordinal * TICK))
         now = START + TICK
@@ -66,7 +69,7 @@ class StoreClaims:
         ], "a claim takes at most `limit` payments, the longest due first"
 
     def test_what_is_never_due_is_never_claimed(self, store: TransactionStore) -> None:
-        """Payments without a due time, and those whose time was moved or taken away."""
+        """A payment is not claimed if it has no due time, or if its time was moved or removed."""
         store.add(full_payment(1, due_at=None))
         store.add(payment(2, due_at=START))
         store.add(payment(3, due_at=START))
@@ -75,7 +78,7 @@ class StoreClaims:
         assert store.claim_due(START + LEASE, 10, LEASE, OURS) == [], "none of them is due"
 
     def test_many_payments_are_claimed_once_each(self, make_store: MakeStore) -> None:
-        """In batches, through two handles, until none is left: each once, in order of due time."""
+        """Two handles that claim in batches get each payment once, in order of due time."""
         handles = [make_store(), make_store()]
         for ordinal in range(self.many):
             handles[0].add(payment(ordinal, due_at=START + (ordinal * 7919 % self.many) * TICK))
@@ -91,7 +94,7 @@ class StoreClaims:
     # --- accounts --------------------------------------------------------------------------------
 
     def test_claim_leaves_other_accounts_alone(self, store: TransactionStore) -> None:
-        """Foreign payments that are due longer do not count towards the limit, and do not change."""
+        """Payments of other accounts do not count towards the limit, and do not change."""
         foreign = [payment(n, account=OTHER, due_at=START - LEASE + n * TICK) for n in range(20)]
         mine = [payment(100 + n, due_at=START + n * TICK) for n in range(5)]
         for one in foreign + mine:
@@ -108,14 +111,14 @@ class StoreClaims:
             same(store.get(one.transaction_no), one)
 
     def test_claim_for_no_account_takes_nothing(self, store: TransactionStore) -> None:
-        """An empty set, and an account without payments, claim nothing."""
+        """A claim for an empty set, or for an account without payments, returns no payment."""
         store.add(payment(1, due_at=START))
         for accounts in (frozenset[str](), frozenset({"paybill 60000", "PAYBILL 600000"})):
             assert store.claim_due(START, 10, LEASE, accounts) == [], "no payment is of these"
         same(store.get(number_of(1)), payment(1, due_at=START))
 
     def test_claim_for_several_accounts_keeps_the_order(self, store: TransactionStore) -> None:
-        """The longest due of all the given accounts come first, batch after batch."""
+        """The longest due payments of all the given accounts come first, batch after batch."""
         names = ["paybill 600000", OTHER, "paybill 600002", "paybill 600003"]
         accounts = frozenset({*names[:3], "paybill 600009"})
         stored = [payment(n, account=names[n * 7 % 4], due_at=START - n * TICK) for n in range(40)]
@@ -129,7 +132,7 @@ class StoreClaims:
         )
 
     def test_claim_for_hundreds_of_accounts(self, store: TransactionStore) -> None:
-        """A set may be larger than what fits into one statement."""
+        """The set of accounts may be too large for one statement."""
         names = [f"paybill {number}" for number in range(600_000, 601_200)]
         for n in range(3):
             store.add(payment(n, account=names[n * 599], due_at=START + n * TICK))

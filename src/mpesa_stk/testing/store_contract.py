@@ -1,4 +1,4 @@
-"""`StoreContract`: what every `TransactionStore` must do, as tests that a store's author inherits."""
+"""`StoreContract`: the duties of every `TransactionStore`, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -48,30 +48,31 @@ _MAY_BE_NONE = (
 
 
 class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
-    """Inherit it, name the class ``Test...``, give it `make_store`, and let pytest run it.
+    """Test a `TransactionStore`.
 
-    Every test is part of the contract: overriding one is not supported.
+    Inherit from this class, and override the fixture `make_store`. Name your class ``Test...``, so that
+    pytest runs it. Every test is part of the contract: overriding one is not supported.
 
     Attributes:
-        durable: Whether what is stored outlives the handle that stored it. False skips the test
-            that opens another one.
+        durable: Whether stored data outlives the handle that stored it. False skips the test that
+            opens another handle.
         threads: Whether handles may be used side by side, in threads. False skips the races.
-        many: How many payments the largest test stores.
+        many: Number of payments in the largest test.
     """
 
     durable: bool = True
 
     @pytest.fixture
     def make_store(self) -> MakeStore:
-        """A function that opens ANOTHER handle on the same payments; none is there at first.
+        """Return a function that opens ANOTHER handle on the same payments.
 
-        It is called in the thread that uses the handle.
+        There are no payments at first. The tests call that function in the thread that uses the handle.
         """
         raise NotImplementedError("override the fixture make_store")
 
     @pytest.fixture
     def store(self, make_store: MakeStore) -> TransactionStore:
-        """One handle."""
+        """Open one handle."""
         return make_store()
 
     # --- values --------------------------------------------------------------------------------
@@ -80,13 +81,13 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     def test_get_returns_what_was_added(
         self, store: TransactionStore, make: Callable[[int], Transaction]
     ) -> None:
-        """Every field comes back equal and of its type: text, amounts, moments, history."""
+        """Every field comes back with the same value and type: text, amounts, moments, history."""
         store.add(make(1))
         same(store.get(number_of(1)), make(1))
 
     @pytest.mark.parametrize("amount", [1, 250_000, 16_777_217, 2**31 - 1])
     def test_amounts_are_exact(self, store: TransactionStore, amount: int) -> None:
-        """Shillings are whole numbers, and stay so."""
+        """Amounts are whole shillings, and come back exactly."""
         store.add(payment(1, amount=amount))
         same(store.get(number_of(1)), payment(1, amount=amount))
 
@@ -101,27 +102,27 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
 
     @pytest.mark.parametrize("field", _MAY_BE_NONE)
     def test_none_is_none(self, store: TransactionStore, field: str) -> None:
-        """What is not known stays None, also when it was known before, and is no empty text."""
+        """A field that becomes None comes back as None, not as an empty text."""
         store.add(full_payment(1))
         wanted = full_payment(1, **{field: None})
         assert store.replace(wanted), "nobody else wrote: replace must return True"
         same(store.get(number_of(1)), attrs.evolve(wanted, version=wanted.version + 1))
 
     def test_empty_text_is_no_none(self, store: TransactionStore) -> None:
-        """An empty text stays one."""
+        """An empty text comes back as an empty text, not as None."""
         wanted = payment(1, description="", result_desc="", customer_message="")
         store.add(wanted)
         same(store.get(number_of(1)), wanted)
 
     def test_long_history_comes_back_in_order(self, store: TransactionStore) -> None:
-        """Forty entries, each with its own moment, oldest first."""
+        """A history of forty entries comes back whole, oldest first."""
         first = full_payment(1).history[0]
         entries = tuple(attrs.evolve(first, at=START + n * TICK, code=str(n)) for n in range(40))
         store.add(payment(1, history=entries))
         same(store.get(number_of(1)), payment(1, history=entries))
 
     def test_longest_values_are_whole(self, store: TransactionStore) -> None:
-        """The longest key, ids and texts that the library lets through are not cut."""
+        """The longest key, ids and texts that the library accepts are not cut."""
         wanted = payment(
             1,
             idempotency_key="k" * 255,
@@ -137,21 +138,21 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     # --- add, get, find --------------------------------------------------------------------------
 
     def test_what_is_not_there_is_none(self, store: TransactionStore) -> None:
-        """Unknown values find nothing."""
+        """A search for an unknown value returns None."""
         store.add(full_payment(1))
         assert store.get(number_of(2)) is None, "there is no such transaction_no"
         for field in (*_UNIQUE[1:], "reference"):
             assert store.find(**{field: "x"}) is None, f"no payment has this {field}"
 
     def test_payments_without_ids_do_not_collide(self, store: TransactionStore) -> None:
-        """None is no value: many payments have no key, no checkout id and no receipt."""
+        """None never conflicts: many payments have no key, no checkout id and no receipt."""
         for ordinal in (1, 2, 3):
             store.add(payment(ordinal))
         same(store.get(number_of(3)), payment(3))
 
     @pytest.mark.parametrize("field", ["idempotency_key", "checkout_request_id", "receipt_number"])
     def test_find_by_each_value(self, store: TransactionStore, field: str) -> None:
-        """Among others, the one payment with that value."""
+        """`find` returns the one payment with that value among others."""
         for ordinal in (1, 2, 3):
             store.add(full_payment(ordinal))
         same(store.find(**{field: getattr(full_payment(2), field)}), full_payment(2))
@@ -160,7 +161,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     def test_find_by_reference_takes_the_last_created(
         self, store: TransactionStore, order: tuple[int, ...]
     ) -> None:
-        """References repeat: the payment created last wins, whatever the order of adding."""
+        """Of payments with one reference, `find` returns the one created last, not added last."""
         for ordinal in order:
             store.add(payment(ordinal, created=START + ordinal * TICK))
         store.add(payment(4, reference="INV-2", created=START + LEASE))
@@ -184,7 +185,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
 
     @pytest.mark.parametrize("field", _UNIQUE)
     def test_add_names_the_value_that_is_taken(self, store: TransactionStore, field: str) -> None:
-        """DuplicateTransaction names the field, and nothing is stored."""
+        """DuplicateTransaction names the field, and the refused payment is not stored."""
         store.add(full_payment(1))
         twin = attrs.evolve(full_payment(2), **{field: getattr(full_payment(1), field)})
         with pytest.raises(DuplicateTransaction) as caught:
@@ -198,7 +199,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     # --- accounts --------------------------------------------------------------------------------
 
     def test_one_key_in_two_accounts(self, store: TransactionStore) -> None:
-        """A key is unique in its account only; with its account it leads to that payment."""
+        """A key is unique in its account only, and with the account it finds that payment."""
         first = payment(1, idempotency_key="order-1", created=START + LEASE)
         second = payment(2, idempotency_key="order-1", account=OTHER)
         store.add(first)
@@ -215,7 +216,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
 
     @pytest.mark.parametrize("field", [*_UNIQUE[1:], "reference"])
     def test_find_of_one_account(self, store: TransactionStore, field: str) -> None:
-        """With `account` the payments of other accounts are not found."""
+        """`find` with `account` does not return payments of other accounts."""
         ours = payment(1, **{field: "x"})
         store.add(ours)
         if field == "reference":
@@ -231,14 +232,14 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     # --- replace ---------------------------------------------------------------------------------
 
     def test_replace_writes_every_field(self, store: TransactionStore) -> None:
-        """From a plain payment to a full one; the version grows by one, whatever it was."""
+        """`replace` changes every field, and raises the version by one, whatever it was."""
         store.add(payment(1, version=41))
         assert store.replace(full_payment(1, version=41)), "nobody else wrote: it must return True"
         same(store.get(number_of(1)), full_payment(1, version=42))
         same(store.find(receipt_number="NLJ7RT1"), full_payment(1, version=42))
 
     def test_replace_with_nothing_new_counts_too(self, store: TransactionStore) -> None:
-        """The version grows although no field changed; so a second writer loses."""
+        """The version grows even if no field changes, so a second writer loses."""
         store.add(payment(1))
         assert store.replace(payment(1)), "an equal payment is written as any other"
         assert not store.replace(payment(1)), "the version has grown: this writer is late"
@@ -246,14 +247,14 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
 
     @pytest.mark.parametrize("version", [0, 2, 4, 5])
     def test_stale_replace_writes_nothing(self, store: TransactionStore, version: int) -> None:
-        """With any version but the stored one it returns False, and nothing of it is written."""
+        """With any version but the stored one, `replace` returns False and writes no field."""
         store.add(payment(1, version=3))
         assert not store.replace(full_payment(1, version=version)), "the version is not the stored"
         same(store.get(number_of(1)), payment(1, version=3))
         assert store.find(receipt_number="NLJ7RT1") is None, "a loser's receipt must not be found"
 
     def test_replace_of_an_unknown_number_is_false(self, store: TransactionStore) -> None:
-        """What was never added cannot be replaced, and is not added by it."""
+        """A payment that was never added cannot be replaced, and `replace` does not add it."""
         assert not store.replace(payment(1)), "there is no such payment"
         assert store.get(number_of(1)) is None, "replace must not insert"
 
@@ -261,7 +262,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     def test_replace_names_the_value_that_is_taken(
         self, store: TransactionStore, field: str
     ) -> None:
-        """DuplicateTransaction names the field, and nothing is written."""
+        """DuplicateTransaction names the field, and the stored payment does not change."""
         store.add(full_payment(1))
         store.add(payment(2))
         with pytest.raises(DuplicateTransaction) as caught:
@@ -273,7 +274,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
     # --- other handles ---------------------------------------------------------------------------
 
     def test_another_handle_sees_everything(self, make_store: MakeStore) -> None:
-        """What one handle stored, another one finds, changes and claims."""
+        """A second handle finds, changes and claims the payments that the first one stored."""
         if not self.durable:
             pytest.skip("durable = False: this store forgets with its handle")
         first = make_store()

@@ -1,6 +1,6 @@
-"""The part of `StoreContract` that is about races: who wins, and that all others hear of it.
+"""Tests of `StoreContract` about races: one writer wins, and the store informs all others.
 
-In a race each worker is a thread with a handle of its own, and all begin behind one barrier.
+In a race each worker is a thread with a separate handle. All of them start at one barrier.
 """
 
 from __future__ import annotations
@@ -39,16 +39,19 @@ _PATIENCE = 120.0
 
 
 class StoreRaces:
-    """One winner, whoever comes first; see `StoreContract`."""
+    """Test that one writer wins each race. `StoreContract` includes these tests."""
 
     threads: bool = True
 
     def close_store(self, store: TransactionStore, /) -> None:
-        """Let go of a handle, in the thread that opened it; see `StoreContract`."""
+        """Release a handle, in the thread that opened it. The default is a no-op."""
 
     @pytest.fixture
     def race(self, make_store: MakeStore) -> Callable[..., list[Any]]:
-        """Runs actions side by side, each with a handle of its own; returns what they return."""
+        """Return a function that runs actions side by side, each with a separate handle.
+
+        It returns their results.
+        """
         if not self.threads:
             pytest.skip("threads = False: this store's handles may not be used side by side")
 
@@ -72,7 +75,7 @@ class StoreRaces:
     def test_race_to_add_one_number(
         self, make_store: MakeStore, race: Callable[..., list[str]]
     ) -> None:
-        """Of concurrent `add` with one transaction_no, one succeeds and the others hear of it."""
+        """Of concurrent `add` with one transaction_no, one succeeds and the others fail."""
         for turn in range(_ROUNDS):
             ends = race(*(_adder(turn, description=str(n)) for n in range(_WORKERS)))
             assert sorted(ends) == ["stored"] + ["transaction_no"] * (_WORKERS - 1), (
@@ -130,7 +133,7 @@ class StoreRaces:
     def test_race_to_replace_one_version(
         self, make_store: MakeStore, race: Callable[..., list[bool]]
     ) -> None:
-        """Of concurrent `replace` of one version, one returns True, and what it wrote is stored."""
+        """Of concurrent `replace` of one version, one returns True, and its data is stored."""
         for turn in range(_ROUNDS):
             make_store().add(payment(turn))
             writers = [_replacer(turn, result_code=str(n)) for n in range(_WORKERS)]
@@ -145,7 +148,7 @@ class StoreRaces:
     def test_race_to_change_loses_no_change(
         self, make_store: MakeStore, race: Callable[..., list[None]]
     ) -> None:
-        """Workers that read, change and replace until they win: each change is there, once."""
+        """If workers read, change and replace until they win, each change is there once."""
         make_store().add(payment(1))
         race(*[_append_until_done] * _WORKERS)
         stored = make_store().get(number_of(1))
@@ -172,7 +175,7 @@ class StoreRaces:
     def test_race_to_claim(
         self, make_store: MakeStore, race: Callable[..., list[list[str]]]
     ) -> None:
-        """Workers that claim the same due payments in batches: each one is claimed once."""
+        """If workers claim the same due payments in batches, each payment is claimed once."""
         store = make_store()
         for n in range(200):
             store.add(payment(n, due_at=START + n * TICK))
@@ -184,7 +187,7 @@ class StoreRaces:
     def test_race_to_claim_for_two_accounts(
         self, make_store: MakeStore, race: Callable[..., list[list[str]]]
     ) -> None:
-        """Workers of one account, of the other, and of both: each payment is claimed once."""
+        """If workers claim for one account or for both, each payment is claimed once."""
         store, theirs = make_store(), frozenset({OTHER})
         teams = ([OURS, theirs] * 3, [OURS | theirs] * 6, [OURS, theirs, OURS | theirs] * 2)
         for turn, team in enumerate(teams):
@@ -209,7 +212,7 @@ class StoreRaces:
     def test_race_to_claim_and_change(
         self, make_store: MakeStore, race: Callable[..., list[list[str]]]
     ) -> None:
-        """One worker settles due payments while others claim them: no claim undoes a change."""
+        """If one worker settles due payments while others claim them, no change is undone."""
         store = make_store()
         for turn in range(_ROUNDS):
             due = [
@@ -231,7 +234,7 @@ class StoreRaces:
             )
 
 
-# --- what one worker does ----------------------------------------------------------------------------
+# --- the actions of one worker -----------------------------------------------------------------------
 
 
 def _adder(ordinal: int, **changes: str) -> Callable[[TransactionStore], str]:
@@ -279,7 +282,7 @@ def _claimer(accounts: frozenset[str]) -> Callable[[TransactionStore], list[str]
 
 
 def _settler(due: list[Transaction]) -> Callable[[TransactionStore], list[str]]:
-    # Each one is written twice: the second time is too late for sure.
+    # Each payment is written twice, so that the second write is certainly too late.
     after = [attrs.evolve(one, due_at=None, result_code="0") for one in due] * 2
     return lambda store: [one.transaction_no for one in after if store.replace(one)]
 

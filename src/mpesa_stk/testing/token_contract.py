@@ -1,4 +1,4 @@
-"""`TokenStoreContract`: what every `TokenStore` must do, as tests that a store's author inherits."""
+"""`TokenStoreContract`: the duties of every `TokenStore`, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _DRIFT = 0.1
 
 
 class TokenStoreContract:
-    """Inherit it, name the class ``Test...``, give it `make_store`, and let pytest run it.
+    """Test a `TokenStore`.
 
-    Every test is part of the contract: overriding one is not supported.
+    Inherit from this class, and override the fixture `make_store`. Name your class ``Test...``, so that
+    pytest runs it. Every test is part of the contract: overriding one is not supported.
 
     Attributes:
-        lease: Seconds that a flight of `make_store`'s handles lasts when its holder is gone. Keep it
-            short, since a test waits for it. A store that several processes share has one; None
+        lease: Seconds that a flight of `make_store`'s handles lasts after its holder is gone. Keep it
+            short, since a test waits for it. A store that several processes share needs a lease. None
             skips the test.
     """
 
@@ -40,16 +41,19 @@ class TokenStoreContract:
 
     @pytest.fixture
     def make_store(self) -> MakeTokenStore:
-        """A function that opens ANOTHER handle on the same tokens; none is there at first."""
+        """Return a function that opens ANOTHER handle on the same tokens.
+
+        There are no tokens at first.
+        """
         raise NotImplementedError("override the fixture make_store")
 
     @pytest.fixture
     def clock(self) -> Clock:
-        """The clock that the handles were given."""
+        """Return the clock of the handles. By default it is the machine's."""
         return SystemClock()
 
     def test_starts_empty(self, make_store: MakeTokenStore, clock: Clock) -> None:
-        """Nothing is there, and dropping nothing is no error."""
+        """A new store has no token, and dropping a token that is not there is no error."""
         store = make_store()
         store.drop("app", _token(clock, "one"))
         assert store.load("app") is None, "no token was saved yet"
@@ -57,7 +61,7 @@ class TokenStoreContract:
     def test_every_handle_reads_what_one_saved(
         self, make_store: MakeTokenStore, clock: Clock
     ) -> None:
-        """Value, life and moment of renewal; the newest one at once, in every handle."""
+        """Every handle reads the newest token at once: value, life and moment of renewal."""
         first, second = make_store(), make_store()
         for value in ("one", "two" * 400, "three"):
             token = _token(clock, value)
@@ -76,7 +80,7 @@ class TokenStoreContract:
         _same(store.load("A"), two)
 
     def test_drop_compares_the_value(self, make_store: MakeTokenStore, clock: Clock) -> None:
-        """Only the very token that failed is dropped, by whichever worker; a newer one stays."""
+        """Any worker can drop the token that failed, and a newer one stays."""
         first, second = make_store(), make_store()
         token = _token(clock, "One")
         first.save("app", token)
@@ -87,7 +91,7 @@ class TokenStoreContract:
         assert first.load("app") is None, "a token is known by its value alone"
 
     def test_flights_are_one_at_a_time(self, make_store: MakeTokenStore) -> None:
-        """However many ask at once, with a handle each: nobody is in a flight beside another."""
+        """If many workers ask at once, each with a handle, only one is in a flight at a time."""
         barrier = threading.Barrier(_WORKERS)
         flying: list[object] = []
         seen: list[int] = []
@@ -98,7 +102,7 @@ class TokenStoreContract:
             barrier.wait(_PATIENCE)
             with store.single_flight("app", _PATIENCE):
                 flying.append(me)
-                store.load("app")  # others get their chance
+                store.load("app")  # meanwhile other workers could enter
                 seen.append(len(flying))
                 flying.remove(me)
 
@@ -108,18 +112,18 @@ class TokenStoreContract:
         assert seen == [1] * _WORKERS, f"so many were in a flight at once: {seen}"
 
     def test_waiting_for_a_flight_ends(self, make_store: MakeTokenStore, clock: Clock) -> None:
-        """Whoever waited long enough is told that nothing was sent; a free flight needs no time."""
+        """A worker gets NotSent when its time is over. Taking a free flight needs no time."""
         first, second = make_store(), make_store()
         for timeout in (_BLINK, 0.0, -1.0):
             began = clock.monotonic()
             with first.single_flight("app", timeout):
                 failure = _turned_away(second, timeout)
-            # On a machine that slow the first flight's lease was over.
+            # On a very slow machine, the lease of the first flight may have ended.
             over = self.lease is not None and clock.monotonic() - began > self.lease
             assert over or isinstance(failure, NotSent), f"NotSent was to be raised, not {failure}"
 
     def test_flight_blocks_nothing_else(self, make_store: MakeTokenStore, clock: Clock) -> None:
-        """While one worker fetches, all others load, save and drop, and another app flies."""
+        """While one worker fetches, others can load, save and drop, and fetch for another app."""
         first, second = make_store(), make_store()
         token = _token(clock, "one")
         with first.single_flight("a", _PATIENCE), second.single_flight("b", _PATIENCE):
@@ -129,7 +133,7 @@ class TokenStoreContract:
             assert second.load("a") is None, "its token was dropped"
 
     def test_flight_is_given_back_after_an_error(self, make_store: MakeTokenStore) -> None:
-        """What is raised in a flight comes out as it is, and the next worker may fetch."""
+        """An error raised in a flight comes out unchanged, and the next worker may fetch."""
         store = make_store()
         for _ in range(2):
             with pytest.raises(ZeroDivisionError), store.single_flight("app", _PATIENCE):
@@ -138,7 +142,7 @@ class TokenStoreContract:
     def test_lost_flight_ends_with_its_lease(
         self, make_store: MakeTokenStore, clock: Clock
     ) -> None:
-        """A holder that is gone blocks nobody for longer, and gives back nobody else's flight."""
+        """A lost holder blocks others for its lease only, and cannot end the next holder's flight."""
         if self.lease is None:
             pytest.skip("lease = None: a flight of this store ends with its process")
         gone = make_store().single_flight("app", _PATIENCE)
@@ -155,14 +159,14 @@ class TokenStoreContract:
 
 
 def _start(function: Callable[[], object]) -> threading.Thread:
-    """A thread that does not keep the process alive, should the store never let it go."""
+    """Start a thread that cannot keep the process alive if the store blocks it."""
     thread = threading.Thread(target=function, daemon=True)
     thread.start()
     return thread
 
 
 def _turned_away(store: TokenStore, timeout: float) -> BaseException | None:
-    """What entering the flight raises, or None if it does not."""
+    """Enter the flight in a thread, and return the NotSent that it raises, or None."""
     raised: list[BaseException | None] = []
 
     def fly() -> None:
@@ -187,7 +191,7 @@ def _in_time(function: Callable[[], object], message: str) -> None:
 
 
 def _token(clock: Clock, value: str) -> Token:
-    """A token that is used for an hour."""
+    """Make a token that lives for an hour."""
     return Token(value=value, expires_in=3599.0, renew_at=clock.monotonic() + 3539.0)
 
 

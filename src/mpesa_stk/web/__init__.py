@@ -1,1 +1,1 @@
-"""HTTP in and out, for any framework: the three payment endpoints and who may call them."""
+"""The three payment endpoints, for any framework, and the rules about who may call them."""

@@ -1,7 +1,7 @@
-"""Whose request it is: Safaricom's addresses as dated data, and the client behind proxies. Pure.
+"""Safaricom's addresses as dated data, and the address of a client behind proxies. Pure.
 
-A header that says who the client is can be written by anybody; it counts only as far as the proxies
-that wrote it are named in `trusted_proxies`.
+Anybody can write a header that names the client. Such a header counts only if each proxy that wrote it is
+in `trusted_proxies`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ _OFFICIAL = (
     "196.201.212.74",
     "196.201.212.69",
 )
-# On older lists only; kept because a lost callback costs more than two neighbours of the official ones.
+# Only older lists have these two neighbours of official addresses. They stay, because a lost callback costs
+# more than two more addresses.
 _OLDER = ("196.201.212.128", "196.201.212.132")
 
 _MOST_HOPS = 20
-# What reverse proxies, tunnels and platforms add. The simulator and browsers send none of them.
+# Header fields that reverse proxies, tunnels and platforms add. The simulator and browsers never send them.
 _OF_PROXIES = frozenset(
     {
         "cdn-loop",
@@ -64,29 +65,29 @@ def networks(texts: Iterable[str], /) -> tuple[Network, ...]:
     """Read addresses and networks such as ``10.0.0.0/8`` or ``::1``.
 
     Raises:
-        ValueError: One of them is neither.
+        ValueError: A text is neither an address nor a network.
     """
     return tuple(ipaddress.ip_network(text.strip()) for text in texts)
 
 
 SAFARICOM_NETWORKS = networks(_OFFICIAL + _OLDER)
-"""Where Safaricom's callbacks come from: 12 official addresses and 2 of older lists."""
+"""The addresses of Safaricom's callbacks: 12 official ones, and 2 from older lists."""
 
 
 def is_in(address: Address, allowed: tuple[Network, ...], /) -> bool:
-    """Whether an address is in one of the networks."""
+    """Return whether an address is in one of the networks."""
     return any(address.version == net.version and address in net for net in allowed)
 
 
 def client_address(
     remote_addr: str | None, headers: Mapping[str, str], trusted_proxies: tuple[Network, ...], /
 ) -> Address | None:
-    """The address of the client, or None where it cannot be known for sure.
+    """Return the address of the client, or None if it is not certain.
 
-    The peer itself, unless it is a trusted proxy; then the rightmost address in ``X-Forwarded-For`` or
-    ``Forwarded`` that is no trusted proxy. If all of them are, the leftmost one is the client: a
-    program on one of your own machines. Both headers at once must agree: which one the proxy wrote
-    cannot be told.
+    The client is the peer, unless the peer is a trusted proxy. Then the client is the rightmost address in
+    ``X-Forwarded-For`` or ``Forwarded`` that is not a trusted proxy. If all addresses are trusted proxies,
+    the client is the leftmost one: a program on one of your own machines. If both headers are there, they
+    must agree, because it is not known which one the proxy wrote.
 
     Args:
         remote_addr: Address of the peer.
@@ -126,15 +127,15 @@ def _client_in(chain: list[str], trusted_proxies: tuple[Network, ...]) -> Addres
 
 
 def _hops(value: str) -> list[str]:
-    """The last parts of a list, one more than are looked at: a header may hold thousands."""
+    """Split off one more part than is read, since a header may hold thousands."""
     return value.rsplit(",", _MOST_HOPS)
 
 
 def _forwarded(value: str) -> list[str]:
-    """The one ``for`` of each element of RFC 7239; an element of any other form is no address.
+    """Return the only ``for`` of each element (RFC 7239), or an empty text.
 
-    A comma always parts elements, inside quotes too: what a client writes, quotes left open, can
-    then not swallow what the proxy adds behind it.
+    A comma always separates elements, even inside quotes. Otherwise a client could leave a quote open and
+    so hide the element that the proxy adds after it.
     """
     return [_for_of(element) for element in _hops(value)]
 
@@ -148,10 +149,10 @@ def _for_of(element: str) -> str:
 
 
 def address_of(text: str, /) -> Address | None:
-    """Read an address, perhaps in brackets or with a port; mapped IPv4 as IPv4.
+    """Read an address, with or without brackets and a port.
 
     Returns:
-        The address, or None if the text is none.
+        The address, or None if the text is not one. An IPv4 address mapped into IPv6 becomes IPv4.
     """
     host = text.strip()
     if host.startswith("["):

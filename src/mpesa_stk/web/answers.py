@@ -1,4 +1,4 @@
-"""The answers that the HTTP server can send: whole ones, and ones that are sent in their own way."""
+"""The answers that the HTTP server can send: whole ones, and ones that write to the connection."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Response(Protocol):
 
 
 class Wire(Protocol):
-    """The connection of one request, for an answer that is sent in its own way."""
+    """The connection of one request, for an answer that writes to it."""
 
     def head(self, response: Response, /, *, has_length: bool = True) -> bytes:
-        """Status line and header fields."""
+        """Return the status line and header fields of an answer."""
 
     def send_now(self, data: bytes, /) -> None:
         """Send bytes, without waiting for more."""
@@ -38,15 +38,15 @@ class Wire(Protocol):
         """Close the connection after this answer, or reset it."""
 
     def is_over(self, pause: float = 0.0, /) -> bool:
-        """Wait that many seconds, then return whether the client hung up or the server closes."""
+        """Wait, then return whether the client hung up or the server closes."""
 
 
 class Delivery(ABC):
-    """An answer that is sent in its own way, such as a stream."""
+    """An answer that writes to the connection itself, such as a stream."""
 
     @abstractmethod
     def send(self, wire: Wire, /) -> None:
-        """Send it."""
+        """Send the answer."""
 
 
 Answer = Callable[[WebRequest], "Response | Delivery"]

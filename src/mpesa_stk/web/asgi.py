@@ -1,7 +1,7 @@
 """The endpoints as an ASGI 3 application: the synchronous core runs in threads, never on the loop.
 
-Callbacks have threads of their own, and so has the rest: neither waits behind the other, nor behind
-what else the application runs in the event loop's default executor.
+Callbacks and other requests have separate threads, so neither waits for the other. They also do not wait
+for other work of the application in the event loop's default executor.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Handle = Callable[[WebRequest], WebResponse]
 
-# A callback takes milliseconds. Those that wait for a thread hold 64 KiB each, 16 MiB together.
+# A callback takes milliseconds. Each one that waits for a thread holds 64 KiB, so all hold 16 MiB at most.
 _CALLBACK_THREADS = 8
 _CALLBACKS = 256
 
 
 class AsgiApp:
-    """Turns an ASGI HTTP scope into a `WebRequest` and the answer back.
+    """Turn an ASGI HTTP scope into a `WebRequest`, and send its answer.
 
-    Its threads start when they are needed, and end with it.
+    The threads start when they are needed, and end with the application.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class AsgiApp:
 
         Args:
             handle: Answers a request.
-            is_callback: Says of a path whether it is the callback's.
-            at_once: Most other requests that are answered at the same time.
+            is_callback: Returns whether a path is the path of a callback.
+            at_once: Largest number of other requests that are answered at the same time.
         """
         self._is_callback = is_callback
         self._callbacks = _Lane(handle, threads=_CALLBACK_THREADS, places=_CALLBACKS)
@@ -53,7 +53,8 @@ class AsgiApp:
         try:
             await self._serve(scope, receive, send)
         except BaseException as error:
-            clear_locals(error)  # as `hides_locals` does, which awaits nothing
+            # `hides_locals` does the same for functions that are not async.
+            clear_locals(error)
             del scope
             raise
 
@@ -83,7 +84,7 @@ class AsgiApp:
 
 
 class _Lane:
-    """Threads for one kind of request, and places for those that are answered or wait for a thread."""
+    """Threads for one kind of request, and a limit on requests in progress."""
 
     def __init__(self, handle: Handle, *, threads: int, places: int) -> None:
         self._handle = handle
@@ -94,13 +95,14 @@ class _Lane:
         if not self._capacity.take():
             return TOO_BUSY
         future = self._pool.submit(self._handle, request)
-        # When the answer is there, not when the client is gone: the thread is busy until then.
+        # The place is free when the answer is ready, not when the client has gone, since the thread is busy
+        # until then.
         future.add_done_callback(lambda _: self._capacity.give_back())
         return await asyncio.wrap_future(future)
 
 
 def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """The header fields; those of one name are joined, as RFC 9110 says."""
+    """Join header fields that have the same name, as RFC 9110 says."""
     values: dict[str, list[str]] = {}
     for name, value in fields:
         values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
@@ -108,7 +110,7 @@ def _joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 async def _read_body(receive: Receive) -> bytes:
-    """The body; reading ends where it is larger than what is taken."""
+    """Read the body, and stop when it exceeds the limit."""
     body = bytearray()
     more = True
     while more and len(body) <= MAX_BODY:

@@ -1,6 +1,7 @@
-"""What requests hold and what is answered: JSON in, JSON out.
+"""Read the JSON of requests, and make the JSON of answers.
 
-An error body names a code, a message and a field; it never repeats the input, a secret or a stack trace.
+The body of an error has a code, a message and a field. It never repeats the input, a secret or a stack
+trace.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _NO_RESULT = {
     TransactionState.REJECTED: "The payment was refused before it reached the phone",
     TransactionState.EXPIRED: "The result of the payment is not known",
 }
-# What a checkout answers for a payment that has ended: no prompt is open.
+# Texts of the answer to a checkout whose payment has ended, so that no prompt is open.
 _ENDED = {
     TransactionState.SUCCEEDED: "The payment is paid",
     TransactionState.FAILED: "The payment failed",
@@ -59,7 +60,8 @@ _ENDED = {
 }
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 
-# The first row that fits an error: its status, and a text of ours, never Daraja's or the input.
+# The first row that fits an error gives its status and its text. The text is ours, never Daraja's or the
+# input.
 _ANSWERS: tuple[tuple[type[MpesaError], int, str], ...] = (
     (InvalidCallback, 400, "The body is not an STK callback."),
     (CallbackRefused, 403, "The callback is refused."),
@@ -78,7 +80,7 @@ _RETRY_AFTER = {503: 5, 429: 60}
 
 
 class Refusal(Exception):
-    """Ends a request with an answer."""
+    """End a request with this answer."""
 
     def __init__(self, response: WebResponse) -> None:
         self.response = response
@@ -89,20 +91,20 @@ class Refusal(Exception):
 
 
 def check_size(request: WebRequest, /) -> None:
-    """Refuse a body that is larger than what is read of one.
+    """Refuse a body that is too large.
 
     Raises:
-        Refusal: It is.
+        Refusal: The body has more than `MAX_BODY` bytes.
     """
     if len(request.body) > MAX_BODY:
         raise Refusal(error_response(413, "body_too_large", f"At most {MAX_BODY} bytes are taken."))
 
 
 def json_object(request: WebRequest, /) -> dict[str, Any]:
-    """Read the body as a JSON object; a form, which another site could post, is none.
+    """Read the body as a JSON object. Refuse forms: other sites can post them.
 
     Raises:
-        Refusal: It is too large, is not called JSON, or is no object.
+        Refusal: The body is too large, its content type is not JSON, or it is no object.
     """
     check_size(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -123,21 +125,22 @@ def _required(payload: Mapping[str, Any], field: str) -> Any:  # noqa: ANN401 - 
 
 
 def text_of(payload: Mapping[str, Any], field: str, /) -> str:
-    """Read a text of one line.
+    """Read a field that is a text of one line.
 
     Raises:
-        InvalidRequest: It is missing, too long, or none.
+        InvalidRequest: The field is missing, too long, or no such text.
     """
     return check_words(field, _required(payload, field))
 
 
 def order_of(request: WebRequest, /) -> dict[str, Any]:
-    """Read a checkout: the arguments of `Payments.checkout`, which checks the rest.
+    """Read a checkout, and return the arguments for `Payments.checkout`.
 
-    The payment keeps its texts whole; the prompt shows as much of them as Daraja takes.
+    `checkout` checks the rest. The payment keeps its texts whole. The prompt shows as much of them as
+    Daraja accepts.
 
     Raises:
-        Refusal: It is no JSON object.
+        Refusal: The body is no JSON object.
         InvalidRequest: A field is missing, or a text breaks a rule.
     """
     payload = json_object(request)
@@ -158,13 +161,13 @@ def _description(payload: Mapping[str, Any]) -> str:
 
 
 def _safe(text: str) -> str:
-    """A free text in the characters that Daraja takes, with single spaces."""
+    """Reduce a free text to the characters that Daraja accepts, with single spaces."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in " -_./") else " " for c in text)
     return " ".join(safe.split())
 
 
 def _reference_for_the_prompt(reference: str) -> str:
-    """A reference as Daraja takes it: its end, which tells invoices apart."""
+    """Shorten a reference to its end, in which invoice numbers differ."""
     short = _safe(reference)[-MAX_REFERENCE:].lstrip(" -_./")
     if not short:
         raise InvalidRequest("reference", "must hold a letter or a digit from A to Z or 0 to 9")
@@ -175,11 +178,11 @@ def _reference_for_the_prompt(reference: str) -> str:
 
 
 def checkout_answer(transaction: Transaction, /) -> WebResponse:
-    """What a checkout answers about its payment: Daraja's five fields, its number and its state."""
+    """Answer a checkout: Daraja's five fields, the payment's number and its state."""
     facts = {"transaction_no": transaction.transaction_no, "state": transaction.state.value}
     ended = _ENDED.get(transaction.state)
     if transaction.response_description is None and ended is None:
-        # The push's outcome is not known (yet): ask the query, do not push again.
+        # The outcome of the push is not known (yet): the caller should query it, not push again.
         return json_response(202, facts)
     paid = transaction.state is TransactionState.SUCCEEDED
     body: dict[str, object] = {
@@ -195,12 +198,12 @@ def checkout_answer(transaction: Transaction, /) -> WebResponse:
 def query_answer(
     local: Transaction, /, *, remote: QueryResult | None, failure: MpesaError | None
 ) -> WebResponse:
-    """What a query answers: the payment as stored, in Daraja's fields and ours.
+    """Answer a query: the payment as stored, in Daraja's fields and ours.
 
     Args:
         local: The payment, with Daraja's answer applied.
-        remote: Daraja's answer, or None if it was not asked.
-        failure: Why it could not be asked.
+        remote: Daraja's answer, or None if Daraja was not asked.
+        failure: The error if Daraja could not be asked.
     """
     code, words = _outcome(local)
     body: dict[str, object] = {
@@ -220,7 +223,7 @@ def query_answer(
 
 
 def _outcome(local: Transaction) -> tuple[str | None, str | None]:
-    """The outcome as stored; null while nobody can tell, and if the push was refused."""
+    """Return the stored code, or None if unknown or refused, and its words."""
     if local.result_code is not None and local.state is not TransactionState.REJECTED:
         return local.result_code, local.result_desc
     return None, _NO_RESULT.get(local.state, _STILL_OPEN)
@@ -239,7 +242,7 @@ def _local_fields(local: Transaction) -> dict[str, object]:
 
 
 def failure_answer(error: Exception, /) -> WebResponse:
-    """The answer to an error (the table of the endpoints' page)."""
+    """Answer an error, as in the table of ``docs/endpoints.md``."""
     if isinstance(error, InvalidRequest):
         field = _IDEMPOTENCY_KEY if error.field == "idempotency_key" else error.field
         return error_response(400, type(error).__name__, f"{field} {error.rule}", field)
@@ -253,7 +256,7 @@ def failure_answer(error: Exception, /) -> WebResponse:
 
 
 def _answer_to(error: Exception) -> tuple[str, int, str]:
-    """Code, status and text for an error; a bug is logged and says nothing of itself."""
+    """Return code, status and text for an error. Log a bug, and do not describe it."""
     for kind, status, message in _ANSWERS:
         if isinstance(error, kind):
             return kind.__name__, status, message

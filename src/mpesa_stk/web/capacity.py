@@ -1,7 +1,7 @@
-"""How many requests are answered at the same time, so that callbacks never wait behind the rest.
+"""A limit on requests answered at the same time, so that callbacks never wait for the others.
 
-A checkout holds its thread while Daraja is asked, for minutes at worst. A request that is one too many
-is told so at once.
+A checkout holds its thread until Daraja answers, for minutes at worst. If the limit is reached, a further
+request is refused at once.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ __all__ = ["Capacity"]
 
 
 class Capacity:
-    """A number of places, which are taken without waiting.
-
-    Safe to share between threads.
-    """
+    """A number of places. Taking one never waits. Safe to share between threads."""
 
     def __init__(self, places: int, /) -> None:
         """Make the places.
 
         Raises:
-            ValueError: There is none.
+            ValueError: `places` is below 1.
         """
         if places < 1:
             raise ValueError("at_once: must be at least 1")
         self._free = threading.BoundedSemaphore(places)
 
     def take(self) -> bool:
-        """Take a place; False if none is free."""
+        """Take a place. Return False if all are taken."""
         return self._free.acquire(blocking=False)
 
     def give_back(self) -> None:

@@ -1,6 +1,6 @@
-"""The three payment endpoints, from request to response, for any framework. Total: never raises.
+"""The three payment endpoints, from request to response, for any framework.
 
-Paths, fields and statuses are fixed.
+Their paths, fields and statuses are fixed. `PaymentEndpoints.handle` never raises.
 """
 
 from __future__ import annotations
@@ -56,12 +56,13 @@ class PaymentEndpoints:
         """Make the endpoints.
 
         Args:
-            payments: What they act on.
-            guard: Who may call; `CallbackGuard.from_config` of the client's settings by default.
-            prefix: The path under which they are.
-            at_once: Most checkouts and queries that are answered at the same time; one more is
-                answered 503 at once. Callbacks do not count: give a WSGI server more threads than
-                this, so that some are left for them.
+            payments: The payments that the endpoints change and read.
+            guard: Rules about who may call. Default: `CallbackGuard.from_config` of the client's
+                settings.
+            prefix: The common start of the three paths.
+            at_once: Largest number of checkouts and queries that are answered at the same time. One
+                more gets 503 at once. Callbacks do not count. Give a WSGI server more threads than
+                this, so that some are left for callbacks.
 
         Raises:
             ValueError: `at_once` is below 1.
@@ -81,14 +82,14 @@ class PaymentEndpoints:
 
     @cached_property
     def asgi(self) -> AsgiApp:
-        """The endpoints as an ASGI application: one, because it has threads of its own."""
+        """The endpoints as an ASGI application. It has its own threads, so it is made once."""
         from mpesa_stk.web.asgi import AsgiApp  # noqa: PLC0415 - asyncio takes long to import
 
         return AsgiApp(self.handle, is_callback=self._is_callback, at_once=self._at_once)
 
     @hides_locals
     def handle(self, request: WebRequest, /) -> WebResponse:
-        """Answer one request, whatever it holds."""
+        """Answer one request. Never raises, even for a malformed request or a bug."""
         if self._is_callback(request.path):
             return self._answer(request)
         if not self._capacity.take():
@@ -99,7 +100,7 @@ class PaymentEndpoints:
             self._capacity.give_back()
 
     def _is_callback(self, path: str) -> bool:
-        """Whether the request is Daraja's, which never waits behind others."""
+        """Return whether Daraja calls this path. Its requests never wait for others."""
         return path.startswith(f"{self._prefix}/callback/") or path == f"{self._prefix}/callback"
 
     def _answer(self, request: WebRequest) -> WebResponse:
@@ -147,7 +148,7 @@ class PaymentEndpoints:
             )
 
     def _tell_refusal(self, request: WebRequest, endpoint: str, reason: str) -> None:
-        """Tell the log and the hooks who was refused, and why; nothing else of the request."""
+        """Report only the client and the reason of a refusal to the log and hooks."""
         client = self._guard.client_of(request) or address_of(request.remote_addr or "")
         self._payments.notify(
             Event(
@@ -179,7 +180,7 @@ class PaymentEndpoints:
         return bodies.query_answer(local, remote=remote, failure=failure)
 
     def _asked_about(self, payload: Mapping[str, Any]) -> Transaction:
-        """The payment of our account that a query names, by either id."""
+        """Return the payment of our account that a query names by either id."""
         payments = self._payments
         if payload.get("transaction_no") is not None:
             local = payments.get(bodies.text_of(payload, "transaction_no"))

@@ -1,4 +1,4 @@
-"""Who may call: the allow-list of callbacks, our own host names, the refusal of other sites' pages."""
+"""Rules about who may call: addresses of callbacks, our host names, pages of other sites."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _as_host(text: str) -> str:
 
 
 def _each(values: Iterable[T]) -> Iterable[T]:
-    """The values; of a text, which would yield its letters, there is none."""
+    """Return the values. Raise TypeError for one string: it would yield letters."""
     if isinstance(values, str):
         raise TypeError("must be a list or tuple of strings, not one string")
     return values
@@ -64,21 +64,24 @@ def _each(values: Iterable[T]) -> Iterable[T]:
 
 @attrs.frozen(kw_only=True)
 class CallbackGuard:
-    """Lets only Safaricom call back. The signed token is checked by `Payments.handle_callback`.
+    """Let only Safaricom call back, by its addresses.
+
+    `Payments.handle_callback` checks the signed token.
 
     Attributes:
         allowed_networks: Addresses and networks from which callbacks come.
-        trusted_proxies: Your own proxies, whose word on the client's address counts.
-        token_suffices: Whether a callback with a genuine signed token is taken from any address, so
-            that a new address of Safaricom's loses no callback. Off by default: both are required.
+        trusted_proxies: Your own proxies. Their header about the client's address is believed.
+        token_suffices: Whether a callback with a genuine signed token is accepted from any address, so
+            that no callback is lost when Safaricom uses a new address. By default the address must be
+            allowed, too.
         allowed_origins: Other sites (``https://shop.example``) whose pages may start a checkout.
-            Their browsers ask for leave first (CORS); answering that is your server's part.
-        allowed_hosts: Host names under which the endpoints are reached, without a port; the host of
-            ``callback_url`` is one of them. Empty for no check, unless `listening_on` is given.
-        listening_on: The address that your server listens on, if browsers reach it without a proxy:
-            then names of this machine are allowed hosts too, and other names are refused.
+            Their browsers ask for permission first (CORS), and your server must answer that.
+        allowed_hosts: Host names of the endpoints, without a port. The host of ``callback_url`` is
+            always one of them. If this is empty and `listening_on` too, hosts are not checked.
+        listening_on: The address on which your server listens, if browsers reach it without a proxy.
+            Then names of this machine are allowed hosts too, and other names are refused.
         simulator_is_local: Whether Daraja is a simulator on this machine. Then callbacks may come from
-            this machine too, but not from a proxy on it that passes on what others send.
+            this machine too, but not from a proxy on it that forwards requests of others.
     """
 
     allowed_networks: tuple[Network, ...] = attrs.field(
@@ -93,7 +96,7 @@ class CallbackGuard:
 
     @classmethod
     def from_config(cls, config: StkConfig, /) -> CallbackGuard:
-        """The guard that the settings describe."""
+        """Make the guard that the settings describe."""
         return cls(
             allowed_networks=networks(config.allowed_callback_networks) or SAFARICOM_NETWORKS,
             trusted_proxies=networks(config.trusted_proxies),
@@ -106,11 +109,11 @@ class CallbackGuard:
         return client_address(request.remote_addr, request.headers, self.trusted_proxies)
 
     def check_callback(self, request: WebRequest, /, *, signed: bool) -> None:
-        """Let a callback through, as far as its address goes.
+        """Check the address of a callback.
 
         Args:
             request: The callback.
-            signed: Whether a signed token is going to be demanded of it.
+            signed: Whether a signed token is required as well, and checked later.
 
         Raises:
             CallbackRefused: Its address is not allowed, or cannot be known.
@@ -124,9 +127,9 @@ class CallbackGuard:
             raise CallbackRefused("the client's address is not allowed")
 
     def _is_simulator(self, client: Address, request: WebRequest) -> bool:
-        """Whether a program on this machine sent it, and no proxy there for somebody else.
+        """Return whether this machine sent it, not a proxy for somebody else.
 
-        What trusted proxies say of the client was read already, so their header fields are no doubt.
+        Header fields of trusted proxies do not matter here: `client_of` has already read them.
         """
         if not self.simulator_is_local or not client.is_loopback:
             return False
@@ -135,14 +138,14 @@ class CallbackGuard:
         return trusted or not is_proxied(request.headers)
 
     def is_foreign_host(self, request: WebRequest, /, *, callback_url: str) -> bool:
-        """Return whether the request names a host that is not this server (DNS rebinding).
+        """Return whether the request's Host is not this server's (DNS rebinding).
 
-        A page of another site can have its own name lead to this machine, and its requests then pass
-        for requests of this server's pages. Their Host gives them away.
+        Another site can make its host name lead to this machine. Then the requests of its page look like
+        requests of this server's pages, except that their Host is the other site's.
 
         Args:
             request: The request.
-            callback_url: Where Daraja posts results; its host is one of this server's.
+            callback_url: The URL to which Daraja posts results. Its host is one of this server's.
         """
         if not self.allowed_hosts and not self.listening_on:
             return False
@@ -154,11 +157,11 @@ class CallbackGuard:
 
 
 def is_cross_site(request: WebRequest, allowed_origins: tuple[str, ...], /) -> bool:
-    """Whether a browser sent this on behalf of another site's page.
+    """Return whether a browser sent this on behalf of another site's page.
 
-    By Fetch Metadata where the browser sends it, else by Origin against Host; a request with neither is
-    no browser's. A sibling host of the same site counts as another one unless it is in
-    `allowed_origins`.
+    If the browser sends Fetch Metadata, that decides. Otherwise Origin is compared with Host. A request
+    with neither is assumed not to come from a browser. Another host of the same site counts as another
+    site, unless it is in `allowed_origins`.
     """
     origin = request.headers.get("origin")
     if origin is not None and origin.lower() in allowed_origins:

@@ -1,4 +1,4 @@
-"""A request and a response as plain values, which any framework can fill and read. Pure."""
+"""A request and a response as plain values, for any framework. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 MAX_FIELDS = 100
-"""Header fields that a request may have; browsers, proxies and Daraja send far fewer."""
+"""Largest number of header fields in a request. Browsers, proxies and Daraja send far fewer."""
 
 
 def _lower_names(headers: Mapping[str, str]) -> dict[str, str]:
@@ -33,9 +33,9 @@ class WebRequest:
         method: HTTP method.
         path: Path of the URL, with the prefix, without a query.
         query: Query of the URL, without the question mark. The endpoints do not read it.
-        headers: Header fields, names in any case; stored in lower case.
-        body: Body. Read no more than `MAX_BODY` + 1 bytes of it from the network: more is refused.
-        remote_addr: Address of the peer that holds the connection, or None where it is not known.
+        headers: Header fields, with names in any case. They are stored in lower case.
+        body: Body. Read at most `MAX_BODY` + 1 bytes of it from the network: more is refused.
+        remote_addr: Address of the peer that holds the connection, or None if it is not known.
     """
 
     method: str
@@ -62,7 +62,7 @@ class WebResponse:
 
 
 def json_response(status: int, payload: Mapping[str, object], /, **headers: str) -> WebResponse:
-    """A JSON answer that no cache keeps.
+    """Make a JSON answer that no cache keeps.
 
     Args:
         status: HTTP status.
@@ -82,7 +82,10 @@ def json_response(status: int, payload: Mapping[str, object], /, **headers: str)
 def error_response(
     status: int, code: str, message: str, field: str | None = None, /, **headers: str
 ) -> WebResponse:
-    """The answer to a request that failed; the arguments are those of `json_response`."""
+    """Make the answer to a failed request.
+
+    `status` and `headers` are as for `json_response`.
+    """
     body = {"error": {"code": code, "message": message, "field": field}}
     return json_response(status, body, **headers)
 
@@ -90,7 +93,7 @@ def error_response(
 TOO_BUSY = error_response(
     503, "too_busy", "Too many requests are being answered; nothing was sent.", Retry_After="2"
 )
-"""The answer to a checkout or query that is one too many."""
+"""The answer to a checkout or query if too many are being answered already."""
 
 TOO_MANY_FIELDS = error_response(
     431, "too_many_fields", f"At most {MAX_FIELDS} header fields are taken."

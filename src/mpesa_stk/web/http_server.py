@@ -95,7 +95,7 @@ class HttpServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the requests that arrived, end streams and all threads, and free the port."""
+        """Finish requests that arrived, end streams and threads, and free the port."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -148,7 +148,7 @@ class _Server(socketserver.ThreadingTCPServer):
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as socketserver has it
         self.connections.forget(request)
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == _NO_LINGERING:
-            self.close_request(request)  # without the farewell that would precede the reset
+            self.close_request(request)  # reset at once, without a shutdown before it
         else:
             super().shutdown_request(request)
 
@@ -168,7 +168,7 @@ class _ServerOnIPv6(_Server):
 
 
 class _Reader(io.BufferedReader):
-    """Remember the last line: `http.server` takes a head that was cut off for a whole one."""
+    """Remember the last line, because `http.server` accepts a head that was cut off."""
 
     last_line = b""
 
@@ -183,9 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     rfile: _Reader
     protocol_version = "HTTP/1.1"
-    # Longer than clients keep an idle connection, so that they never use one that was just closed.
+    # Clients close idle connections earlier than this, so they never use one that was just closed.
     timeout = 60
-    # Head and body leave in one packet.
+    # A buffer lets head and body leave in one packet.
     wbufsize = -1
     _is_refused = False
 
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         super().handle()
         if self._is_refused:
-            # The client may still be sending: read it, or a reset overtakes the answer.
+            # The client may still be sending. Read that, or a reset would overtake the answer.
             self.server.connections.enter(self.connection, Phase.READING)
             self.wfile.flush()
             with contextlib.suppress(OSError):
@@ -208,7 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Wait for a request, and then for a limited time until it is whole."""
         self.server.connections.enter(self.connection, Phase.IDLE)
         if self.server.ending.is_set():
-            # A request that has arrived is still read, and then the end.
+            # A request that has arrived is still read. After it, the reader sees the end.
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RD)
         try:
@@ -259,7 +259,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.answer(request)
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """Let the function answer every method, also an unusual one: ``do_GET`` and so on."""
+        """Answer every method (``do_GET`` and so on), also an unusual one."""
         if name.startswith("do_"):
             return self._respond
         raise AttributeError(name)
@@ -285,7 +285,7 @@ class _Handler(BaseHTTPRequestHandler):
         return collected.getvalue()
 
     def _send_connection(self) -> None:
-        """Write the field only if it differs from the default of the client's version of HTTP."""
+        """Write the field if it differs from the default of the client's HTTP version."""
         if self.close_connection:
             self.send_header("connection", "close")
         elif self.request_version == "HTTP/1.0":
@@ -314,7 +314,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.settimeout(self.timeout)
 
     def handle_expect_100(self) -> bool:
-        """Let the client send its body now: the buffer would hold that answer back."""
+        """Let the client send its body now.
+
+        Without the flush, the buffer would hold this answer.
+        """
         go_on = super().handle_expect_100()
         self.wfile.flush()
         return go_on
@@ -324,6 +327,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def address_of(client: tuple[str, int], /) -> str:
-    """A client's address. An IPv4 address looks the same on a server of IPv6."""
+    """Return a client's address. An IPv4 address looks the same on a server of IPv6."""
     address = ipaddress.ip_address(client[0].partition("%")[0])
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -1,4 +1,4 @@
-"""The open connections of a server: their number, and the ones that are too slow."""
+"""The open connections of a server: count them, and end those that are too slow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _State:
 
 
 class OpenConnections:
-    """Count connections, and end those that are too slow. Safe to share between threads."""
+    """Count connections, and end slow ones. Safe to share between threads."""
 
     def __init__(self, *, clock: Clock, most: int, read_within: float) -> None:
         """Start without any connection.
@@ -92,7 +92,7 @@ class OpenConnections:
             self._states[connection] = _State(phase, self._clock.monotonic())
 
     def phases(self) -> list[Phase]:
-        """The step of each open connection, oldest connection first."""
+        """Return the step of each open connection, oldest connection first."""
         with self._changed:
             return [state.phase for state in self._states.values()]
 
@@ -105,7 +105,7 @@ class OpenConnections:
             _shut(slow, socket.SHUT_RD)
 
     def end_all(self, grace: float, /) -> None:
-        """End idle connections, finish requests, and return when all connections are closed.
+        """End idle connections, finish requests, and wait until all are closed.
 
         Args:
             grace: Seconds that a client has to send the rest of a request, and to read its answer.

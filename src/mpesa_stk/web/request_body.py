@@ -10,7 +10,10 @@ from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.web.http import WebResponse, error_response
 
 DRAINED = 1024 * 1024
-"""Bytes of a refused request that are still read. Unread bytes would reset the connection too early."""
+"""Number of bytes of a refused request that are still read.
+
+Unread bytes would reset the connection too early.
+"""
 LINE_ENDS = (b"\r\n", b"\n")
 """The empty line that ends a head."""
 _LENGTH = re.compile(r"[0-9]{1,9}")
@@ -55,7 +58,7 @@ def read_body(headers: _Fields, stream: _Lines, /) -> bytes | HTTPStatus | None:
     encodings = headers.get_all("transfer-encoding", [])
     lengths = headers.get_all("content-length", [])
     if len(encodings) + len(lengths) > 1:
-        # A proxy may have used the other field: then it sees another end of the body than we do.
+        # A proxy may have used the other field, and so may see another end of the body than this server.
         return HTTPStatus.BAD_REQUEST
     if encodings:
         is_chunked = encodings[0].strip().lower() == "chunked"
@@ -82,7 +85,7 @@ def _chunked_body(stream: _Lines) -> bytes | HTTPStatus:
 
 
 def refusal_of(status: HTTPStatus, /) -> WebResponse:
-    """The answer to a request with a body that cannot be read."""
+    """Make the answer to a request with a body that cannot be read."""
     too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "body_too_large" if too_large else "unread_body"
     return error_response(status, code, _UNREAD[status], Connection="close")

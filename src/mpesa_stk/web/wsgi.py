@@ -17,9 +17,9 @@ _LENGTH = re.compile("[0-9]{1,19}")
 
 
 class WsgiApp:
-    """Turns a WSGI environ into a `WebRequest` and the answer back.
+    """Turn a WSGI environ into a `WebRequest`, and send its answer.
 
-    Mount it anywhere: SCRIPT_NAME and PATH_INFO together are the path.
+    It may be mounted anywhere, since the path is SCRIPT_NAME and PATH_INFO together.
     """
 
     def __init__(self, handle: Callable[[WebRequest], WebResponse], /) -> None:
@@ -37,7 +37,7 @@ class WsgiApp:
 
 
 def request_from(environ: dict[str, Any], /) -> WebRequest:
-    """The request of a WSGI environ; of its body, one byte more than is taken at most."""
+    """Read a WSGI environ, with at most one byte more than a body may have."""
     headers = {
         name[len("HTTP_") :].replace("_", "-"): value
         for name, value in environ.items()
@@ -58,7 +58,7 @@ def _read_body(environ: dict[str, Any]) -> bytes:
     length = environ.get("CONTENT_LENGTH", "")
     if _LENGTH.fullmatch(length):
         most = min(int(length), MAX_BODY + 1)
-    else:  # without a length, the input may have no end, unless the server says that it has
+    else:  # without a length, the input may never end, unless the server says that it does
         most = MAX_BODY + 1 if environ.get("wsgi.input_terminated") else 0
     body: bytes = environ["wsgi.input"].read(most)
     return body
