@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from decimal import Decimal
-from types import TracebackType
 from typing import TypeVar
 
 import attrs
@@ -106,12 +105,7 @@ class StkClient:
     def __enter__(self) -> StkClient:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -128,7 +122,7 @@ class StkClient:
             AuthenticationFailed: Consumer key or secret is wrong.
             MpesaError: No token could be fetched.
         """
-        return self._tokens.get(deadline=self._deadline())
+        return self._tokens.get(ends_at=self._ends_at())
 
     @hides_locals
     def push(
@@ -204,18 +198,18 @@ class StkClient:
         """
         started = self._clock.monotonic()
         leave_by = math.inf if leave_by is None else leave_by
-        deadline = min(self._deadline(), leave_by)
+        ends_at = min(self._ends_at(), leave_by)
 
         def push(token: Token) -> PushAccepted:
             return self._retry.run(
-                lambda: self._push_once(request, token, deadline=deadline, leave_by=leave_by),
+                lambda: self._push_once(request, token, ends_at=ends_at, leave_by=leave_by),
                 again=may_push_again,
                 clock=self._clock,
-                deadline=deadline,
+                ends_at=ends_at,
             )
 
         try:
-            accepted = self._with_token(push, token=lambda: self._token_before_push(deadline))
+            accepted = self._with_token(push, token=lambda: self._token_before_push(ends_at))
         except MpesaError as error:
             self._report("push", started, error)
             raise
@@ -232,11 +226,11 @@ class StkClient:
         return accepted
 
     def _push_once(
-        self, request: PushRequest, token: Token, *, deadline: float, leave_by: float
+        self, request: PushRequest, token: Token, *, ends_at: float, leave_by: float
     ) -> PushAccepted:
         """Send a push, or raise `NotSent` if it cannot leave in time."""
         now = self._clock.monotonic()
-        if now >= deadline:
+        if now >= ends_at:
             raise NotSent("it was too late to send the push")
         message = protocol.build_push(self.config, request, token=token, moment=self._clock.now())
         left = leave_by - now
@@ -270,12 +264,12 @@ class StkClient:
         """
         check_checkout_id(checkout_request_id)
         started = self._clock.monotonic()
-        deadline = self._deadline(timeout)
-        patience = max(deadline, started + _LEAST_TIMEOUT)  # while another worker fetches a token
+        ends_at = self._ends_at(timeout)
+        patience = max(ends_at, started + _LEAST_TIMEOUT)  # while another worker fetches a token
         retry = self._retry if attempts is None else attrs.evolve(self._retry, attempts=attempts)
 
         def ask(token: Token) -> QueryResult:
-            left = max(deadline - self._clock.monotonic(), _LEAST_TIMEOUT)
+            left = max(ends_at - self._clock.monotonic(), _LEAST_TIMEOUT)
             request = protocol.build_query(
                 self.config, checkout_request_id, token=token, moment=self._clock.now()
             )
@@ -284,12 +278,12 @@ class StkClient:
 
         def query(token: Token) -> QueryResult:
             return retry.run(
-                lambda: ask(token), again=may_ask_again, clock=self._clock, deadline=deadline
+                lambda: ask(token), again=may_ask_again, clock=self._clock, ends_at=ends_at
             )
 
         try:
             result = self._with_token(
-                query, token=lambda: self._tokens.get(deadline=patience), spare=True
+                query, token=lambda: self._tokens.get(ends_at=patience), spare=True
             )
         except MpesaError as error:
             self._report("query", started, error)
@@ -334,25 +328,25 @@ class StkClient:
             AuthenticationFailed: Daraja does not accept our credentials.
         """
         check_checkout_id(checkout_request_id)
-        deadline = self._clock.monotonic() + timeout
+        ends_at = self._clock.monotonic() + timeout
         asked_for = 0.0
         while True:
             wait = max(_POLL_EVERY + _POLL_SPREAD * self._retry.jitter(), asked_for)
-            self._clock.sleep(max(min(wait, deadline - self._clock.monotonic()), 0.0))
-            result, asked_for = self._poll(checkout_request_id, deadline)
+            self._clock.sleep(max(min(wait, ends_at - self._clock.monotonic()), 0.0))
+            result, asked_for = self._poll(checkout_request_id, ends_at)
             if on_poll is not None:
                 on_poll(result)
-            left = deadline - self._clock.monotonic()
+            left = ends_at - self._clock.monotonic()
             if result.status in (QueryStatus.PAID, QueryStatus.FAILED) or left <= 0:
                 return result
 
-    def _poll(self, checkout_request_id: str, deadline: float) -> tuple[QueryResult, float]:
+    def _poll(self, checkout_request_id: str, ends_at: float) -> tuple[QueryResult, float]:
         """Ask once. Return the answer, and the seconds that Daraja asks to wait.
 
         The query has one attempt. With the attempts of the retry policy, a minute of HTTP 500 would need
         more than the five queries a minute that the sandbox allows (docs/daraja.md, section 4).
         """
-        left = max(deadline - self._clock.monotonic(), 0.0)
+        left = max(ends_at - self._clock.monotonic(), 0.0)
         try:
             return self.query(checkout_request_id, timeout=left, attempts=1), 0.0
         except AuthenticationFailed:
@@ -363,7 +357,7 @@ class StkClient:
             )
             return unknown, getattr(error, "retry_after", None) or 0.0
 
-    def _deadline(self, timeout: float | None = None) -> float:
+    def _ends_at(self, timeout: float | None = None) -> float:
         """Return the monotonic second after which no new try starts."""
         return self._clock.monotonic() + (self.config.total_timeout if timeout is None else timeout)
 
@@ -391,28 +385,26 @@ class StkClient:
                 self._spare_until = self._clock.monotonic() + _SPARE_TOKENS
             raise
 
-    def _token_before_push(self, deadline: float) -> Token:
+    def _token_before_push(self, ends_at: float) -> Token:
         """Return a token for a push. Every error here means that no push was sent."""
         try:
-            return self._tokens.get(deadline=deadline)
+            return self._tokens.get(ends_at=ends_at)
         except OutcomeUnknown as error:
             reason = error.reason
         raise NotSent(f"no token for the push: {reason}")
 
-    def _fetch_token(self, deadline: float) -> Token:
+    def _fetch_token(self, ends_at: float) -> Token:
         started = self._clock.monotonic()
 
         def fetch() -> Token:
             sent_at = self._clock.monotonic()
-            left = max(deadline - sent_at, _LEAST_TIMEOUT)
+            left = max(ends_at - sent_at, _LEAST_TIMEOUT)
             request = protocol.build_token(self.config)
             request = attrs.evolve(request, total_timeout=min(request.total_timeout, left))
             return protocol.read_token(self._transport.send(request), sent_at=sent_at)
 
         try:
-            token = self._retry.run(
-                fetch, again=may_ask_again, clock=self._clock, deadline=deadline
-            )
+            token = self._retry.run(fetch, again=may_ask_again, clock=self._clock, ends_at=ends_at)
         except MpesaError as error:
             self._report("token", started, error)
             raise

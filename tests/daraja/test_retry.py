@@ -79,7 +79,7 @@ def run(
 ) -> str:
     """Run tries with the middle of the jitter, so that waits are what the policy says."""
     return (policy or RetryPolicy(jitter=lambda: 0.5)).run(
-        tries, again=again, clock=clock, deadline=clock.monotonic() + seconds
+        tries, again=again, clock=clock, ends_at=clock.monotonic() + seconds
     )
 
 

@@ -33,11 +33,11 @@ class Fetcher:
 
     def __init__(self, *results: Token | Exception) -> None:
         self.results = list(results)
-        self.deadlines: list[float] = []
+        self.ends: list[float] = []
 
-    def __call__(self, deadline: float) -> Token:
+    def __call__(self, ends_at: float) -> Token:
         """Fetch once."""
-        self.deadlines.append(deadline)
+        self.ends.append(ends_at)
         result = self.results.pop(0)
         if isinstance(result, Exception):
             raise result
@@ -78,7 +78,7 @@ class SlowFetcher:
         self.calls = 0
         self.go = threading.Event()
 
-    def __call__(self, _deadline: float) -> Token:
+    def __call__(self, _ends_at: float) -> Token:
         """Fetch once."""
         self.calls += 1
         assert self.go.wait(5.0)
@@ -95,8 +95,8 @@ def test_a_token_is_fetched_once_and_kept() -> None:
     fetch = Fetcher(token())
     cache = make_cache(fetch)
 
-    assert cache.get(deadline=7.0) == cache.get(deadline=8.0) == token()
-    assert fetch.deadlines == [7.0]
+    assert cache.get(ends_at=7.0) == cache.get(ends_at=8.0) == token()
+    assert fetch.ends == [7.0]
 
 
 def test_a_token_is_renewed_from_its_moment_on() -> None:
@@ -104,30 +104,30 @@ def test_a_token_is_renewed_from_its_moment_on() -> None:
     clock = ManualClock()
     renew_at = clock.monotonic() + 100.0
     cache = make_cache(Fetcher(token(renew_at=renew_at), token("two", renew_at=9e9)), clock=clock)
-    cache.get(deadline=0.0)
+    cache.get(ends_at=0.0)
     clock.advance(99.999)
-    assert cache.get(deadline=0.0).value == "one"
+    assert cache.get(ends_at=0.0).value == "one"
     clock.advance(0.001)
-    assert cache.get(deadline=0.0).value == "two"
+    assert cache.get(ends_at=0.0).value == "two"
 
 
 def test_a_dropped_token_is_fetched_again() -> None:
     """A refused token is forgotten."""
     cache = make_cache(Fetcher(token(), token("two")))
-    cache.drop(cache.get(deadline=0.0))
+    cache.drop(cache.get(ends_at=0.0))
 
-    assert cache.get(deadline=0.0).value == "two"
+    assert cache.get(ends_at=0.0).value == "two"
 
 
 def test_a_newer_token_is_not_dropped_for_an_older_one() -> None:
     """The slower of two workers that were refused must not throw away the other's new token."""
     cache = make_cache(Fetcher(token(), token("two")))
-    old = cache.get(deadline=0.0)
+    old = cache.get(ends_at=0.0)
     cache.drop(old)
-    cache.get(deadline=0.0)
+    cache.get(ends_at=0.0)
     cache.drop(old)
 
-    assert cache.get(deadline=0.0).value == "two"
+    assert cache.get(ends_at=0.0).value == "two"
 
 
 def test_workers_share_a_store() -> None:
@@ -136,7 +136,7 @@ def test_workers_share_a_store() -> None:
     first = make_cache(Fetcher(token()), store=store)
     second = make_cache(Fetcher(), store=store)
 
-    assert first.get(deadline=0.0) is second.get(deadline=0.0)
+    assert first.get(ends_at=0.0) is second.get(ends_at=0.0)
 
 
 def test_apps_do_not_share_tokens() -> None:
@@ -145,8 +145,8 @@ def test_apps_do_not_share_tokens() -> None:
     first = make_cache(Fetcher(token()), store=store, app="a")
     second = make_cache(Fetcher(token("two")), store=store, app="b")
 
-    assert first.get(deadline=0.0).value == "one"
-    assert second.get(deadline=0.0).value == "two"
+    assert first.get(ends_at=0.0).value == "one"
+    assert second.get(ends_at=0.0).value == "two"
 
 
 def test_many_threads_wait_for_one_fetch() -> None:
@@ -155,7 +155,7 @@ def test_many_threads_wait_for_one_fetch() -> None:
     fetch = SlowFetcher(token())
     cache = make_cache(fetch, store=store)
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(cache.get, deadline=5000.0) for _ in range(8)]
+        asked = [pool.submit(cache.get, ends_at=5000.0) for _ in range(8)]
         for _ in range(8):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
@@ -171,7 +171,7 @@ def test_many_threads_share_one_failure() -> None:
     fetch = SlowFetcher(refused)
     cache = make_cache(fetch, store=store)
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(cache.get, deadline=5000.0) for _ in range(4)]
+        asked = [pool.submit(cache.get, ends_at=5000.0) for _ in range(4)]
         for _ in range(4):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
@@ -190,10 +190,10 @@ def test_who_asks_after_a_failure_tries_again() -> None:
     cache = make_cache(fetch)
     for reason in ("x", "y"):
         with pytest.raises(NotSent, match=reason):
-            cache.get(deadline=0.0)
+            cache.get(ends_at=0.0)
 
-    assert cache.get(deadline=0.0).value == "one"
-    assert len(fetch.deadlines) == 3
+    assert cache.get(ends_at=0.0).value == "one"
+    assert len(fetch.ends) == 3
 
 
 def test_a_bug_in_fetching_is_not_shared() -> None:
@@ -202,7 +202,7 @@ def test_a_bug_in_fetching_is_not_shared() -> None:
     fetch = SlowFetcher(ZeroDivisionError())
     cache = make_cache(fetch, store=store)
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(cache.get, deadline=5000.0) for _ in range(2)]
+        asked = [pool.submit(cache.get, ends_at=5000.0) for _ in range(2)]
         for _ in range(2):
             assert store.arrivals.acquire(timeout=5.0)
         fetch.go.set()
@@ -217,7 +217,7 @@ def test_a_failure_keeps_no_traceback() -> None:
     original = NotSent("x")
     cache = make_cache(Fetcher(original))
     with pytest.raises(NotSent) as caught:
-        cache.get(deadline=0.0)
+        cache.get(ends_at=0.0)
 
     assert caught.value is original
     kept = cache._last_failure
@@ -254,19 +254,19 @@ def test_after_waiting_the_token_of_another_process_is_read() -> None:
     store = SlowFlights(clock, seconds=40.0, saved=token("theirs"))
     cache = make_cache(Fetcher(), store=store, clock=clock)
 
-    assert cache.get(deadline=1045.0).value == "theirs"
+    assert cache.get(ends_at=1045.0).value == "theirs"
 
 
 def test_a_process_with_a_stale_copy_reads_the_newer_token() -> None:
     """Nothing is kept beside the store: a token that another process saved is seen at once."""
     store = MemoryTokenStore()
     cache = make_cache(Fetcher(token()), store=store)
-    stale = cache.get(deadline=2000.0)
+    stale = cache.get(ends_at=2000.0)
     store.save("app", token("newer"))
 
-    assert cache.get(deadline=2000.0).value == "newer"
+    assert cache.get(ends_at=2000.0).value == "newer"
     cache.drop(stale)
-    assert cache.get(deadline=2000.0).value == "newer"
+    assert cache.get(ends_at=2000.0).value == "newer"
 
 
 def test_workers_do_not_wait_for_each_others_failures_in_turn() -> None:
@@ -275,36 +275,36 @@ def test_workers_do_not_wait_for_each_others_failures_in_turn() -> None:
     fetch = Fetcher()
     cache = make_cache(fetch, store=SlowFlights(clock, seconds=45.1), clock=clock)
     with pytest.raises(NotSent, match="other workers could not get a token in time"):
-        cache.get(deadline=1045.0)
+        cache.get(ends_at=1045.0)
 
-    assert fetch.deadlines == []
+    assert fetch.ends == []
     assert clock.monotonic() == 1045.0
 
 
-@pytest.mark.parametrize(("seconds", "deadline"), [(44.9, 1045.0), (0.0, 1000.0), (0.0, 5.0)])
+@pytest.mark.parametrize(("seconds", "ends_at"), [(44.9, 1045.0), (0.0, 1000.0), (0.0, 5.0)])
 def test_one_try_is_made_where_there_is_time_or_nothing_was_waited_for(
-    seconds: float, deadline: float
+    seconds: float, ends_at: float
 ) -> None:
     """The one try that a caller asked for, perhaps with no time at all, is made."""
     clock = ManualClock()
     fetch = Fetcher(token())
     cache = make_cache(fetch, store=SlowFlights(clock, seconds=seconds), clock=clock)
 
-    assert cache.get(deadline=deadline).value == "one"
-    assert fetch.deadlines == [deadline]
+    assert cache.get(ends_at=ends_at).value == "one"
+    assert fetch.ends == [ends_at]
 
 
 def test_a_token_that_comes_after_the_lease_gives_way_to_the_newer_one() -> None:
     """Who fetched when our lease had run out has the living token: ours is not saved."""
     store = MemoryTokenStore()
 
-    def fetch(_deadline: float) -> Token:
+    def fetch(_ends_at: float) -> Token:
         store.save("app", token("newer"))
         return token("dead")
 
     cache = make_cache(fetch, store=store)
 
-    assert cache.get(deadline=2000.0).value == "newer"
+    assert cache.get(ends_at=2000.0).value == "newer"
     assert store.load("app") == token("newer")
 
 
@@ -317,9 +317,9 @@ def test_a_store_that_fails_is_told() -> None:
 
     fetch = Fetcher()
     with pytest.raises(StoreError, match="lost app"):
-        make_cache(fetch, store=Lost()).get(deadline=2000.0)
+        make_cache(fetch, store=Lost()).get(ends_at=2000.0)
 
-    assert fetch.deadlines == []
+    assert fetch.ends == []
 
 
 # --- the store in memory -------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ class RetryPolicy:
         *,
         again: Callable[[BaseException], bool],
         clock: Clock,
-        deadline: float,
+        ends_at: float,
     ) -> T:
         """Call until a try succeeds, fails for good, or would wait past the deadline.
 
@@ -89,7 +89,7 @@ class RetryPolicy:
             call: Makes one try.
             again: Returns whether another try may follow an error.
             clock: The clock to read and to sleep by.
-            deadline: Monotonic second after which no new try starts.
+            ends_at: Monotonic second after which no new try starts.
         """
         # The first try runs without tenacity, which would take a tenth of a push's time.
         try:
@@ -107,7 +107,7 @@ class RetryPolicy:
 
         def stop(state: tenacity.RetryCallState) -> bool:
             wakes = clock.monotonic() + state.upcoming_sleep
-            return state.attempt_number >= self.attempts or wakes > deadline
+            return state.attempt_number >= self.attempts or wakes > ends_at
 
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(again),

@@ -152,11 +152,11 @@ class TokenCache:
         self._failures = 0
         self._last_failure: MpesaError | None = None
 
-    def get(self, *, deadline: float) -> Token:
+    def get(self, *, ends_at: float) -> Token:
         """Return a token that can be used now.
 
         Args:
-            deadline: Monotonic second at which waiting for others ends, and after which no second
+            ends_at: Monotonic second at which waiting for others ends, and after which no second
                 try to fetch a token starts. The first try is made in any case, if no other worker fetches.
 
         Raises:
@@ -170,22 +170,22 @@ class TokenCache:
         failures = self._failures
         # While Daraja is down, the workers of a fleet must not wait for each other's failures in turn. So a
         # worker gives up when its time is over.
-        with self._store.single_flight(self._app, deadline - self._clock.monotonic()):
+        with self._store.single_flight(self._app, ends_at - self._clock.monotonic()):
             token = self._usable()
             if token is not None:
                 return token
             if self._failures != failures and self._last_failure is not None:
                 raise copy.copy(self._last_failure)
-            return self._fetch_one(deadline)
+            return self._fetch_one(ends_at)
 
     def drop(self, token: Token, /) -> None:
         """Forget a refused token, unless a newer one has already replaced it."""
         self._store.drop(self._app, token)
 
-    def _fetch_one(self, deadline: float) -> Token:
+    def _fetch_one(self, ends_at: float) -> Token:
         """Fetch a token and save it, unless another worker saved a newer one."""
         try:
-            token = self._fetch(deadline)
+            token = self._fetch(ends_at)
         except MpesaError as error:
             self._failures += 1
             self._last_failure = copy.copy(error)

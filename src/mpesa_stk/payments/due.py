@@ -42,6 +42,9 @@ from mpesa_stk.payments.events import (
 from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import (
     KEEP_ASKING,
+    LEASE_MARGIN,
+    LEAST_QUERY,
+    LONGEST_PAUSE,
     LONGEST_RETRY_AFTER,
     PURGE_EVERY,
     SLOWEST_QUERY,
@@ -52,9 +55,6 @@ from mpesa_stk.payments.transaction import news_of
 
 __all__ = ["DueReport", "DueWork"]
 
-_LEASE_MARGIN = 30.0
-_LEAST_QUERY = 5.0
-_PATIENCE = 2.0
 _PURGED_AT_ONCE = 100
 
 
@@ -156,7 +156,7 @@ class DueWork:
         """Do one batch, as `Payments.process_due` documents."""
         clock = self._recorder.clock
         # The lease outlasts the batch, so that other workers take none of its payments.
-        lease = timedelta(seconds=deadline + self._client.config.total_timeout + _LEASE_MARGIN)
+        lease = timedelta(seconds=deadline + self._client.config.total_timeout + LEASE_MARGIN)
         batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally
         store = self._recorder.store
@@ -288,8 +288,8 @@ class DueWork:
         if batch.closed_until is not None and clock.now() < batch.closed_until:
             return (batch.closed_until - clock.now()).total_seconds()
         wait = self._budget.take(self._app, clock.now())
-        patience = _PATIENCE if batch.tally["queried"] else 0.0
-        while 0 < wait <= patience and clock.monotonic() + wait + _PATIENCE <= batch.ends:
+        patience = LONGEST_PAUSE if batch.tally["queried"] else 0.0
+        while 0 < wait <= patience and clock.monotonic() + wait + LONGEST_PAUSE <= batch.ends:
             clock.sleep(wait)
             wait = self._budget.take(self._app, clock.now())
         batch.closed_until = clock.now() + timedelta(seconds=wait)
@@ -305,7 +305,7 @@ class DueWork:
         try:
             # One attempt: the budget counts each query that is sent, and the schedule asks again.
             result = self._client.query(
-                checkout_request_id, timeout=max(left, _LEAST_QUERY), attempts=1
+                checkout_request_id, timeout=max(left, LEAST_QUERY), attempts=1
             )
         except MpesaError as error:
             batch.tally["failed"] += 1

@@ -10,6 +10,9 @@ __all__ = [
     "EXPIRE_AFTER",
     "FIRST_QUERY",
     "KEEP_ASKING",
+    "LEASE_MARGIN",
+    "LEAST_QUERY",
+    "LONGEST_PAUSE",
     "LONGEST_RETRY_AFTER",
     "PROMPT_LIVES",
     "PURGE_EVERY",
@@ -38,6 +41,12 @@ KEEP_ASKING = timedelta(hours=24)
 """How long after its expiry a payment is kept open while every query about it fails."""
 LONGEST_RETRY_AFTER = 3600.0
 """The most seconds that Daraja's ``Retry-After`` is obeyed."""
+LEASE_MARGIN = 30.0
+"""Seconds that a claim lasts longer than its batch and one exchange with Daraja."""
+LEAST_QUERY = 5.0
+"""Seconds that a query of a batch has at least, also if the batch is about to end."""
+LONGEST_PAUSE = 2.0
+"""Most seconds that a batch pauses between two queries."""
 REPORT_LEASE = timedelta(seconds=100)
 """How long a report may take before another worker may make it."""
 _FIRST_REDELIVERY = 30.0
