@@ -58,9 +58,8 @@ from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.query import PaymentStatus
-from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
-from mpesa_stk.payments.transaction import HistoryEntry, Transaction
 from mpesa_stk.phone import PhoneNumber, normalize_phone
 from mpesa_stk.stores.memory import MemoryTransactionStore
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS

@@ -40,8 +40,6 @@ from mpesa_stk.hooks import Event, EventKind, Hook, Notifier
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import hides_locals, mask_checkout_id
 
-__all__ = ["StkClient"]
-
 T = TypeVar("T")
 
 # Ask for a result first after 15 to 20 s and then every 15 to 20 s, since the sandbox allows about five

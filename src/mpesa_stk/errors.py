@@ -30,28 +30,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-__all__ = [
-    "AuthenticationFailed",
-    "CallbackRefused",
-    "ConfigurationError",
-    "DarajaError",
-    "DuplicateTransaction",
-    "GatewayBlocked",
-    "IdempotencyConflict",
-    "InvalidAmount",
-    "InvalidCallback",
-    "InvalidPhoneNumber",
-    "InvalidRequest",
-    "MpesaError",
-    "NotSent",
-    "OutcomeUnknown",
-    "RateLimited",
-    "StoreError",
-    "SubscriberBusy",
-    "TransportError",
-    "UnexpectedResponse",
-]
-
 AuthenticationReason = Literal["token_refused", "credentials", "product"]
 
 

@@ -16,8 +16,6 @@ import attrs
 
 from mpesa_stk.privacy import visible
 
-__all__ = ["Event", "Hook", "Notifier"]
-
 _LOGGER = logging.getLogger("mpesa_stk")
 
 EventKind = Literal["token", "push", "query", "callback", "settled", "refusal"]

@@ -13,8 +13,6 @@ import attrs
 from mpesa_stk.errors import InvalidPhoneNumber
 from mpesa_stk.privacy import hides_locals, masked_phone_repr
 
-__all__ = ["PhoneNumber", "normalize_phone"]
-
 _MAX_TYPED = 40
 # Many people keep the trunk zero after 254. The length shows that it is not a digit of the number.
 _match = re.compile(r"(?:(?:\+|00)?2540?|0)?([17][0-9]{8})").fullmatch

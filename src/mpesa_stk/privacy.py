@@ -14,18 +14,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-__all__ = [
-    "Unpicklable",
-    "clean_text",
-    "clear_locals",
-    "hides_locals",
-    "mask_checkout_id",
-    "mask_phone",
-    "masked_id_repr",
-    "masked_phone_repr",
-    "visible",
-]
-
 Kept = TypeVar("Kept", bound="Unpicklable")
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -30,7 +30,7 @@ from mpesa_stk.daraja.models import PushRequest, shillings_of
 from mpesa_stk.errors import MpesaError
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.payments import Payments
-from mpesa_stk.payments.transaction import Transaction, TransactionState
+from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.simulator.merchants import fresh_merchant
 from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import (

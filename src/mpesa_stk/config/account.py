@@ -12,8 +12,6 @@ import attrs
 
 from mpesa_stk.errors import ConfigurationError
 
-__all__ = ["PayBill", "Till"]
-
 _SHORTCODE = re.compile(r"[0-9]{5,7}")
 _TILL_NUMBER = re.compile(r"[0-9]{4,10}")
 _RULES = {

@@ -6,16 +6,6 @@ import attrs
 
 from mpesa_stk.config.urls import is_loopback_url
 
-__all__ = [
-    "PRODUCTION",
-    "PRODUCTION_HOST",
-    "SANDBOX",
-    "SANDBOX_HOST",
-    "SANDBOX_PASSKEY",
-    "SANDBOX_SHORTCODE",
-    "Environment",
-]
-
 # Safaricom prints these in its public documentation (docs/daraja.md, section 2).
 SANDBOX_SHORTCODE = "174379"
 SANDBOX_PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"

@@ -16,8 +16,6 @@ from mpesa_stk.config.environment import PRODUCTION, PRODUCTION_HOST, SANDBOX, E
 from mpesa_stk.config.urls import host_of
 from mpesa_stk.errors import ConfigurationError
 
-__all__ = ["REQUIRED", "VARIABLES", "settings_from"]
-
 REQUIRED = ("consumer_key", "consumer_secret", "shortcode", "pass_key", "c2b_callback")
 
 # Field of StkConfig or of its parts -> variable, if the two names differ.

@@ -41,8 +41,6 @@ from mpesa_stk.config.urls import (
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.privacy import Unpicklable, hides_locals
 
-__all__ = ["CallbackUrlWarning", "StkConfig"]
-
 _VISIBLE = re.compile(r"[!-~]+")
 _HEADER_TEXT = re.compile(r"[ -~]*")
 _NETWORKS = "must be a list or tuple of IP addresses or networks"

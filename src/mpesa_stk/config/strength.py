@@ -9,8 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 
-__all__ = ["MIN_SECRET", "is_too_wide", "secret_fault"]
-
 MIN_SECRET = 16
 """Fewest characters of a secret that may sign."""
 

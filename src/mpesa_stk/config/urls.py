@@ -10,17 +10,6 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = [
-    "banned_words",
-    "callback_url_fault",
-    "daraja_url_fault",
-    "host_of",
-    "is_host",
-    "is_loopback_url",
-    "names_this_machine",
-    "origin_of",
-]
-
 _VISIBLE = re.compile(r"[!-~]+")
 _HOST_NAME = re.compile(
     r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?\.)+[a-z][a-z0-9-]*[a-z0-9]", re.IGNORECASE

@@ -22,8 +22,6 @@ from mpesa_stk.daraja.protocol import NAIROBI
 from mpesa_stk.daraja.results import PAID_CODE, explain
 from mpesa_stk.errors import InvalidCallback
 
-__all__ = ["parse_callback"]
-
 _CODE = "$.Body.stkCallback.ResultCode"
 _ITEMS = "$.Body.stkCallback.CallbackMetadata.Item"
 _RECEIPT = re.compile(r"[A-Za-z0-9]{5,32}").fullmatch

@@ -28,8 +28,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 from urllib3.util.ssl_match_hostname import CertificateError
 
-__all__ = ["MAX_IDLE", "NO_CERTIFICATES", "Limits", "NeverLeft", "pool_classes"]
-
 MAX_IDLE = 15.0
 """Seconds after which an idle connection is not used again. A NAT may have dropped it silently, and the
 next payment would be lost on it."""

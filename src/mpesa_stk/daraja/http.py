@@ -10,8 +10,6 @@ import attrs
 
 from mpesa_stk.privacy import Unpicklable
 
-__all__ = ["MAX_BODY", "HttpRequest", "HttpResponse", "Transport"]
-
 MAX_BODY = 64 * 1024
 """Most bytes of a body, both compressed and decompressed. A larger body is refused."""
 

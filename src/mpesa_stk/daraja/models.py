@@ -14,21 +14,6 @@ from mpesa_stk.errors import InvalidAmount, InvalidRequest
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import Unpicklable, masked_id_repr, masked_phone_repr
 
-__all__ = [
-    "CallbackResult",
-    "PaymentConfirmed",
-    "PaymentFailed",
-    "PaymentUnproven",
-    "PushAccepted",
-    "PushRequest",
-    "QueryResult",
-    "QueryStatus",
-    "Token",
-    "check_checkout_id",
-    "check_words",
-    "shillings_of",
-]
-
 MAX_REFERENCE = 12
 MAX_DESCRIPTION = 13
 _MOST_WORDS = 255

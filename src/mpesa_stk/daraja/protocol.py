@@ -27,18 +27,6 @@ from mpesa_stk.daraja.models import (
 from mpesa_stk.daraja.results import PAID_CODE, explain
 from mpesa_stk.errors import GatewayBlocked, UnexpectedResponse
 
-__all__ = [
-    "NAIROBI",
-    "build_push",
-    "build_query",
-    "build_token",
-    "read_push",
-    "read_query",
-    "read_token",
-    "stk_password",
-    "stk_timestamp",
-]
-
 NAIROBI = timezone(timedelta(hours=3), "EAT")
 """East Africa Time: +03:00 all year, so no time-zone database is needed."""
 

@@ -27,19 +27,6 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.privacy import clean_text
 
-__all__ = [
-    "Payload",
-    "page_refuses",
-    "payload_of",
-    "proves_no_prompt",
-    "push_refusal",
-    "read",
-    "refusal",
-    "unknown",
-    "wrong_key",
-    "wrong_passkey",
-]
-
 TOO_MANY = 429
 
 # --- the closed list (docs/daraja.md, sections 0 and 3) -------------------------------------------------

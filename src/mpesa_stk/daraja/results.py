@@ -13,8 +13,6 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["CATALOGUE", "PAID_CODE", "Result", "RetryAdvice", "explain"]
-
 PAID_CODE = "0"
 Language = Literal["en", "sw"]
 Evidence = Literal["official", "reported", "unknown"]

@@ -36,8 +36,6 @@ from mpesa_stk.errors import (
 if TYPE_CHECKING:
     import tenacity
 
-__all__ = ["RetryPolicy", "may_ask_again", "may_push_again"]
-
 T = TypeVar("T")
 
 

@@ -17,8 +17,6 @@ from mpesa_stk.daraja.models import Token
 from mpesa_stk.errors import MpesaError, NotSent
 from mpesa_stk.forks import PerProcess
 
-__all__ = ["MemoryTokenStore", "TokenCache", "TokenStore", "not_in_time"]
-
 
 def not_in_time() -> NotSent:
     """Return the error for a flight that others held until the time was up.

@@ -63,8 +63,6 @@ from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, Transp
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.privacy import hides_locals
 
-__all__ = ["RequestsTransport"]
-
 
 class RequestsTransport:
     """A `Transport` over requests.

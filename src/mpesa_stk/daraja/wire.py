@@ -26,26 +26,6 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.privacy import clean_text
 
-__all__ = [
-    "CallbackBody",
-    "Code",
-    "ErrorAnswer",
-    "PushAnswer",
-    "PushBody",
-    "QueryAnswer",
-    "QueryBody",
-    "TokenAnswer",
-    "WireError",
-    "Words",
-    "clean_code",
-    "encode",
-    "plain_code",
-    "read",
-    "read_callback",
-    "read_error",
-    "read_object",
-]
-
 T = TypeVar("T")
 Code = NewType("Code", str)
 """A code. Daraja writes it as a number in some places and as a string in others (see `plain_code`)."""

@@ -19,18 +19,6 @@ from mpesa_stk.config.environment import SANDBOX_HOST, Environment
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.forks import PerProcess
 
-__all__ = [
-    "BudgetState",
-    "MemoryQueryBudget",
-    "QueryBudget",
-    "QueryPace",
-    "UnlimitedQueryBudget",
-    "budget_for",
-    "pace_for",
-    "slow_down",
-    "take_slot",
-]
-
 _LONGEST_WAIT = 3600.0
 _TOGETHER = 10.0
 

@@ -15,11 +15,10 @@ from mpesa_stk.payments.events import CallbackSeen, Doubted, Meaning
 from mpesa_stk.payments.evidence import contradiction
 from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.signing import is_genuine, transaction_no_of
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import Transaction, meaning_of
+from mpesa_stk.payments.transaction import meaning_of
 from mpesa_stk.privacy import mask_checkout_id
-
-__all__ = ["CallbackHandler", "CallbackOutcome", "CallbackReceipt"]
 
 MOST_KEPT = 20
 """The most callbacks that are kept for one payment, and for one CheckoutRequestID."""

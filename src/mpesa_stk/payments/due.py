@@ -53,8 +53,6 @@ from mpesa_stk.payments.schedule import (
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.transaction import news_of
 
-__all__ = ["DueReport", "DueWork"]
-
 _PURGED_AT_ONCE = 100
 
 

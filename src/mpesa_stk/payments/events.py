@@ -12,26 +12,6 @@ from mpesa_stk.daraja.models import CallbackResult, PushAccepted, QueryResult
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.privacy import masked_id_repr
 
-__all__ = [
-    "CallbackSeen",
-    "Deferred",
-    "Doubted",
-    "Expired",
-    "IdLearnt",
-    "KeyReused",
-    "Meaning",
-    "News",
-    "PaymentEvent",
-    "PushOutcomeLost",
-    "PushRefused",
-    "PushTaken",
-    "QueryBegun",
-    "QuerySeen",
-    "ReportFailed",
-    "Reported",
-    "WorkerDied",
-]
-
 
 class Meaning(str, Enum):
     """The meaning of an event for one transaction. `TRANSITIONS` has a row for each."""

@@ -7,8 +7,6 @@ from datetime import datetime, timedelta
 from mpesa_stk.daraja.models import CallbackResult, PaymentConfirmed, PaymentUnproven
 from mpesa_stk.payments.state import Transaction, TransactionState
 
-__all__ = ["contradiction", "with_review", "without_reviews"]
-
 _CLOCKS_DIFFER = timedelta(minutes=5)
 """How far Daraja's clock and ours may be apart."""
 _NATIONAL = len("712345678")

@@ -58,8 +58,6 @@ from mpesa_stk.payments.transaction import apply
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import hides_locals
 
-__all__ = ["PaymentStatus", "Payments"]
-
 _KEY = re.compile(r"[!-~]{1,255}")
 _TOO_LONG = (
     f"must be at most {MAX_REFERENCE} characters; to keep a longer one, give a shorter "

@@ -16,8 +16,6 @@ from mpesa_stk.payments.schedule import ASK_AGAIN_AFTER
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.transaction import last_asked
 
-__all__ = ["PaymentQuery", "PaymentStatus"]
-
 
 @attrs.frozen(kw_only=True)
 class PaymentStatus:

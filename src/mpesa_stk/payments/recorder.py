@@ -16,11 +16,10 @@ from mpesa_stk.errors import StoreError
 from mpesa_stk.hooks import Event, Notifier
 from mpesa_stk.payments.events import PaymentEvent
 from mpesa_stk.payments.schedule import REPORT_LEASE, pause_before_query
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.payments.transaction import Transaction, apply
+from mpesa_stk.payments.transaction import apply
 from mpesa_stk.privacy import mask_checkout_id
-
-__all__ = ["Recorder"]
 
 _MOST_RACES = 20
 

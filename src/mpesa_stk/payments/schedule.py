@@ -4,25 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-__all__ = [
-    "ASK_AGAIN_AFTER",
-    "CALLBACK_RETENTION",
-    "EXPIRE_AFTER",
-    "FIRST_QUERY",
-    "KEEP_ASKING",
-    "LEASE_MARGIN",
-    "LEAST_QUERY",
-    "LONGEST_PAUSE",
-    "LONGEST_RETRY_AFTER",
-    "PROMPT_LIVES",
-    "PURGE_EVERY",
-    "REPORT_LEASE",
-    "SLOWEST_QUERY",
-    "WRITE_AGAIN_AFTER",
-    "pause_before_query",
-    "pause_before_report",
-]
-
 EXPIRE_AFTER = timedelta(minutes=15)
 """How long after its push an open payment expires.
 

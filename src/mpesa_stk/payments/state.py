@@ -9,8 +9,6 @@ import attrs
 
 from mpesa_stk.privacy import masked_id_repr, masked_phone_repr
 
-__all__ = ["HistoryEntry", "Transaction", "TransactionState"]
-
 
 class TransactionState(str, Enum):
     """The state of a payment."""

@@ -11,10 +11,8 @@ from typing import Protocol
 
 import attrs
 
-from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.privacy import masked_id_repr
-
-__all__ = ["KeptCallback", "TransactionStore"]
 
 
 @attrs.frozen(kw_only=True)

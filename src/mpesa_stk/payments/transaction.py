@@ -47,17 +47,6 @@ from mpesa_stk.payments.evidence import contradiction, with_review, without_revi
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 
-__all__ = [
-    "TRANSITIONS",
-    "HistoryEntry",
-    "Transaction",
-    "TransactionState",
-    "apply",
-    "last_asked",
-    "meaning_of",
-    "news_of",
-]
-
 _UNPROVEN = "callback reports success without proof"
 _NEVER_LEARNT = "the push's outcome was never learnt"
 _NEVER_SAID = "Daraja never said how it ended"

@@ -10,8 +10,8 @@ import attrs
 
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.forks import PerProcess
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import Transaction
 from mpesa_stk.privacy import hides_locals
 
 __all__ = ["MemoryTransactionStore"]

@@ -16,9 +16,8 @@ from typing import Any
 import attrs
 
 from mpesa_stk.errors import StoreError
-from mpesa_stk.payments.state import TransactionState
+from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import HistoryEntry, Transaction
 
 __all__ = [
     "LENGTHS",

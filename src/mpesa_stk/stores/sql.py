@@ -20,8 +20,8 @@ except ImportError as missing:
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import KeptCallback
-from mpesa_stk.payments.transaction import Transaction
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.stores.rows import (
     UNIQUE,

@@ -13,7 +13,7 @@ from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.models import PushAccepted
 from mpesa_stk.daraja.results import explain
 from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.phone import normalize_phone
 from mpesa_stk.simulator.prompts import payment_items, written_callback
 from mpesa_stk.simulator.scenarios import OUTCOMES, PAID, Outcome, Shape

@@ -10,8 +10,8 @@ from typing import Any
 
 import attrs
 
+from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
-from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
 
 __all__ = [
     "LEASE",

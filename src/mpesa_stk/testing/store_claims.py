@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.payments.transaction import Transaction
 from mpesa_stk.testing.contract_values import (
     LEASE,
     OTHER,

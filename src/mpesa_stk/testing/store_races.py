@@ -14,8 +14,8 @@ import attrs
 import pytest
 
 from mpesa_stk.errors import DuplicateTransaction
+from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.payments.transaction import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.testing.contract_values import (
     LEASE,
     OTHER,

@@ -10,15 +10,6 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
-__all__ = [
-    "SAFARICOM_NETWORKS",
-    "Network",
-    "address_of",
-    "client_address",
-    "is_proxied",
-    "networks",
-]
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -16,8 +16,6 @@ from mpesa_stk.privacy import clear_locals
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.http import MAX_FIELDS, TOO_BUSY, TOO_MANY_FIELDS, WebRequest, WebResponse
 
-__all__ = ["AsgiApp"]
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -31,20 +31,8 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.state import TransactionState
-from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.web.http import WebRequest, WebResponse, error_response, json_response
-
-__all__ = [
-    "Refusal",
-    "check_size",
-    "checkout_answer",
-    "failure_answer",
-    "json_object",
-    "order_of",
-    "query_answer",
-    "text_of",
-]
 
 _QUERY_ACCEPTED = "The service request has been accepted successfully"
 _STILL_OPEN = "The payment is still being processed"

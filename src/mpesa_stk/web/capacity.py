@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import threading
 
-__all__ = ["Capacity"]
-
 
 class Capacity:
     """A number of places. Taking one never waits. Safe to share between threads."""

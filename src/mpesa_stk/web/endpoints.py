@@ -13,7 +13,7 @@ from mpesa_stk.daraja.models import QueryResult
 from mpesa_stk.errors import CallbackRefused, MpesaError
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.payments import Payments
-from mpesa_stk.payments.transaction import Transaction
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web import bodies
 from mpesa_stk.web.addresses import address_of
@@ -32,8 +32,6 @@ from mpesa_stk.web.wsgi import WsgiApp
 
 if TYPE_CHECKING:
     from mpesa_stk.web.asgi import AsgiApp
-
-__all__ = ["PaymentEndpoints"]
 
 _ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 

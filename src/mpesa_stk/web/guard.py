@@ -24,8 +24,6 @@ from mpesa_stk.web.addresses import (
 )
 from mpesa_stk.web.http import WebRequest
 
-__all__ = ["CallbackGuard", "is_cross_site"]
-
 T = TypeVar("T")
 _HOST_AND_PORT = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
 

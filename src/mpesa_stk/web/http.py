@@ -7,16 +7,6 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = [
-    "MAX_FIELDS",
-    "TOO_BUSY",
-    "TOO_MANY_FIELDS",
-    "WebRequest",
-    "WebResponse",
-    "error_response",
-    "json_response",
-]
-
 MAX_FIELDS = 100
 """Largest number of header fields in a request. Browsers, proxies and Daraja send far fewer."""
 

@@ -11,8 +11,6 @@ from mpesa_stk.daraja.http import MAX_BODY
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web.http import WebRequest, WebResponse
 
-__all__ = ["WsgiApp"]
-
 _LENGTH = re.compile("[0-9]{1,19}")
 
 
