@@ -11,7 +11,6 @@ This is the only file that imports cattrs. Its rules:
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -264,12 +263,12 @@ def _renames(kind: type) -> dict[str, Any]:
     }
 
 
-def _make_converter(*, explain: bool) -> cattrs.Converter:
+def _make_converter() -> cattrs.Converter:
     """Make a converter.
 
     The strict hooks for leaves are registered first, because the factories resolve them early.
     """
-    converter = cattrs.Converter(detailed_validation=explain)
+    converter = cattrs.Converter()
     converter.register_structure_hook(str, _text_hook)
     converter.register_structure_hook(Words, _words_hook)
     converter.register_structure_hook(Code, _code_hook)
@@ -285,19 +284,12 @@ def _make_converter(*, explain: bool) -> cattrs.Converter:
     return converter
 
 
-# The quick converter reads. If it fails, the other one reads again and says why.
-_QUICK = _make_converter(explain=False)
-_EXPLAINING = _make_converter(explain=True)
-
-
-@functools.cache
-def _quick_hook(kind: type) -> Callable[..., Any]:
-    return _QUICK.get_structure_hook(kind)
+_CONVERTER = _make_converter()
 
 
 def encode(body: PushBody | QueryBody, /) -> bytes:
     """Write a request's body as JSON."""
-    return json.dumps(_QUICK.unstructure(body), separators=(",", ":")).encode()
+    return json.dumps(_CONVERTER.unstructure(body), separators=(",", ":")).encode()
 
 
 def read(kind: type[T], payload: Mapping[str, object], /) -> T:
@@ -307,13 +299,7 @@ def read(kind: type[T], payload: Mapping[str, object], /) -> T:
         WireError: A field is missing or has another type. The error names each by its JSON path.
     """
     try:
-        value: T = _quick_hook(kind)(payload, kind)  # type: ignore[arg-type]  # a class is hashable
-    except (KeyError, TypeError):
-        pass
-    else:
-        return value
-    try:
-        return _EXPLAINING.structure(payload, kind)
+        return _CONVERTER.structure(payload, kind)
     except ClassValidationError as error:
         problems = tuple(_problems(error))
     raise WireError(problems)
