@@ -36,7 +36,8 @@ from mpesa_stk.payments.budget import (
     QueryPace,
     UnlimitedQueryBudget,
 )
-from mpesa_stk.payments.transaction import MAX_HISTORY, news_of
+from mpesa_stk.payments.effects import news_of
+from mpesa_stk.payments.transaction import MAX_HISTORY
 from support import CALLBACK_SECRET, TOKEN, ManualClock, accepted, callback, make_config
 
 _EAST_AFRICA = timedelta(hours=3)

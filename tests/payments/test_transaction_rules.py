@@ -20,6 +20,7 @@ from mpesa_stk import (
     parse_callback,
 )
 from mpesa_stk.payments import events
+from mpesa_stk.payments.effects import news_of
 from mpesa_stk.payments.evidence import contradiction
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
 from mpesa_stk.payments.transaction import (
@@ -27,7 +28,6 @@ from mpesa_stk.payments.transaction import (
     TRANSITIONS,
     apply,
     meaning_of,
-    news_of,
 )
 from support import CHECKOUT_ID, MERCHANT_ID, START, accepted, callback, make_transaction
 

@@ -86,6 +86,7 @@ PURE = [
     "payments/schedule",
     "payments/state",
     "payments/events",
+    "payments/effects",
     "payments/evidence",
     "payments/transaction",
     "payments/signing",

@@ -30,6 +30,7 @@ from mpesa_stk.errors import (
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.budget import QueryBudget
 from mpesa_stk.payments.callback import CallbackHandler
+from mpesa_stk.payments.effects import news_of
 from mpesa_stk.payments.events import (
     Deferred,
     Expired,
@@ -51,7 +52,6 @@ from mpesa_stk.payments.schedule import (
     pause_before_report,
 )
 from mpesa_stk.payments.state import Transaction, TransactionState
-from mpesa_stk.payments.transaction import news_of
 
 _PURGED_AT_ONCE = 100
 

@@ -10,7 +10,6 @@ from mpesa_stk.payments.state import Transaction, TransactionState
 _CLOCKS_DIFFER = timedelta(minutes=5)
 """How far Daraja's clock and ours may be apart."""
 _NATIONAL = len("712345678")
-_SEPARATOR = "; "
 
 
 def contradiction(transaction: Transaction, result: CallbackResult, now: datetime, /) -> str | None:
@@ -58,15 +57,3 @@ def _is_another_payer(ours: str, theirs: str | None) -> bool:
     digits = (theirs or "").removeprefix("+")
     whole = digits.isdecimal() and len(digits) >= _NATIONAL
     return whole and digits[-_NATIONAL:] != ours[-_NATIONAL:]
-
-
-def with_review(reasons: str | None, reason: str, /) -> str:
-    """Return the reasons for a review with one more, without repeating a reason."""
-    known = reasons.split(_SEPARATOR) if reasons else []
-    return _SEPARATOR.join(known if reason in known else [*known, reason])
-
-
-def without_reviews(reasons: str | None, settled: frozenset[str], /) -> str | None:
-    """Return the reasons for a review without those in `settled`, or None."""
-    known = reasons.split(_SEPARATOR) if reasons else []
-    return _SEPARATOR.join(reason for reason in known if reason not in settled) or None
