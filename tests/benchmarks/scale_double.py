@@ -17,6 +17,7 @@ from mpesa_stk import (
     Transaction,
     TransactionStore,
 )
+from mpesa_stk.daraja.protocol import stk_timestamp
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
 from mpesa_stk.payments.signing import signed_url
 from support import CALLBACK_SECRET, TOKEN, accepted, callback, claim_of, make_config
@@ -61,7 +62,11 @@ class Shop:
             idempotency_key=f"order-{order}",
         )
         assert payment.checkout_request_id is not None
-        body = callback(receipt=order, checkout_request_id=payment.checkout_request_id)
+        body = callback(
+            receipt=order,
+            checkout_request_id=payment.checkout_request_id,
+            transaction_date=int(stk_timestamp(payment.created)),
+        )
         token = signed_url("", CALLBACK_SECRET, **claim_of(payment)).strip("/")
         self.owed.append((body, token))
         return payment

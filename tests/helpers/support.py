@@ -73,6 +73,7 @@ def callback(
     amount: Any = 100,
     receipt: Any = "NLJ7RT61SV",
     checkout_request_id: str = CHECKOUT_ID,
+    transaction_date: Any = 20261123090013,
     **changes: Any,
 ) -> bytes:
     """The body of a callback; with code 0, one that proves the payment."""
@@ -86,7 +87,7 @@ def callback(
         items = [
             {"Name": "Amount", "Value": amount},
             {"Name": "MpesaReceiptNumber", "Value": receipt},
-            {"Name": "TransactionDate", "Value": 20261123090013},
+            {"Name": "TransactionDate", "Value": transaction_date},
             {"Name": "PhoneNumber", "Value": 254718643064},
         ]
         body["CallbackMetadata"] = {"Item": items}
