@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from mpesa_stk import Environment, PayBill, StkConfig, Transaction
-from mpesa_stk.testing import clock
+from mpesa_stk.testing import clock, contract_values
 
 HELPERS = Path(__file__).parent
 TESTS = HELPERS.parent
@@ -111,15 +110,6 @@ def claim_of(transaction: Transaction) -> dict[str, Any]:
 
 def make_transaction(**changes: Any) -> Transaction:
     """A payment of 100 shillings whose intent was just stored."""
-    facts: dict[str, Any] = {
-        "transaction_no": "6f9619ff-8b86-4011-b42d-00c04fc964ff",
-        "account": "paybill 600000",
-        "phone_number": "+254718643064",
-        "amount": 100,
-        "reference": "INV-1",
-        "created": START,
-        "updated": START,
-        "expires_at": START + timedelta(minutes=15),
-        "due_at": START + timedelta(minutes=3),
-    }
-    return Transaction(**(facts | changes))
+    return contract_values.payment(
+        1, **({"transaction_no": "6f9619ff-8b86-4011-b42d-00c04fc964ff"} | changes)
+    )

@@ -130,8 +130,8 @@ def test_receipt_of_another_payment_settles_nothing() -> None:
     assert len(host.store.kept_callbacks(transaction_no=second.transaction_no)) == 1
 
 
-def test_two_receipts_at_the_same_moment_keep_both() -> None:
-    """Where another callback wins the race with another receipt, ours is kept as evidence."""
+def _pending_with_a_faster_receipt() -> Host:
+    """A host with a PENDING payment. A callback with another receipt wins the race with the first one."""
 
     class Raced(BrokenStore):
         raced = False
@@ -143,6 +143,12 @@ def test_two_receipts_at_the_same_moment_keep_both() -> None:
             return super().replace(transaction)
 
     host = pending(store=Raced())
+    return host
+
+
+def test_two_receipts_at_the_same_moment_keep_both() -> None:
+    """Where another callback wins the race with another receipt, ours is kept as evidence."""
+    host = _pending_with_a_faster_receipt()
     assert host.payments.handle_callback(callback()).outcome is CallbackOutcome.NOTED
     assert host.stored().receipt_number == "FASTER1234"
     assert host.stored().needs_review == "callback has another receipt"
@@ -152,17 +158,7 @@ def test_two_receipts_at_the_same_moment_keep_both() -> None:
 
 def test_second_receipt_under_review_is_kept_too() -> None:
     """A payment that is under review already: the receipt that loses the race is evidence all the same."""
-
-    class Raced(BrokenStore):
-        raced = False
-
-        def replace(self, transaction: Transaction, /) -> bool:
-            if transaction.receipt_number == "NLJ7RT61SV" and not self.raced:
-                self.raced = True
-                host.payments.handle_callback(callback(receipt="FASTER1234"))
-            return super().replace(transaction)
-
-    host = pending(store=Raced())
+    host = _pending_with_a_faster_receipt()
     host.payments.handle_callback(callback(amount=99, receipt="NLJ7RT61S0"))
     host.payments.handle_callback(callback())
     assert host.stored().needs_review == (

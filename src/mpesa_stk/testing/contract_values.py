@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from typing import Any
 
 import attrs
 
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
+from mpesa_stk.testing.clock import START
 
 __all__ = [
     "LEASE",
@@ -31,8 +32,6 @@ __all__ = [
 MakeStore = Callable[[], TransactionStore]
 """Opens another handle on the same payments."""
 
-START = datetime(2026, 11, 23, 6, 0, 0, tzinfo=timezone.utc)
-"""The time at which each test begins."""
 TICK = timedelta(microseconds=1)
 """The shortest difference between two times that a store must keep."""
 LEASE = timedelta(seconds=60)
