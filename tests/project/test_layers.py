@@ -19,8 +19,8 @@ PACKAGE = Path(mpesa_stk.__file__).parent
 
 # Those that the dependencies are kept to.
 ONLY_IN = {
-    "requests": {"daraja/transport", "testing/mount"},
-    "urllib3": {"daraja/transport", "daraja/connections"},
+    "requests": {"daraja/transport", "daraja/session", "testing/mount"},
+    "urllib3": {"daraja/transport", "daraja/session", "daraja/connections"},
     "cattrs": {"daraja/wire"},
     "tenacity": {"daraja/retry"},
     "sqlalchemy": {

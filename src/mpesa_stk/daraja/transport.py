@@ -1,4 +1,4 @@
-"""Carry requests over HTTP. The only file that imports requests.
+"""Carry requests over HTTP with requests.
 
 "Not sent" needs proof. Our own connections give it: they write a request in one piece, and `connections`
 raises `NeverLeft` if anything fails before that piece is handed to the socket.
@@ -39,16 +39,14 @@ from __future__ import annotations
 import functools
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import RequestsCookieJar
 from requests.models import PreparedRequest
-from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager, Timeout
+from urllib3 import Timeout
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -57,8 +55,9 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from mpesa_stk.daraja.connections import NO_CERTIFICATES, Limits, NeverLeft, pool_classes
+from mpesa_stk.daraja.connections import Limits, NeverLeft
 from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse
+from mpesa_stk.daraja.session import OwnSession
 from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.privacy import hides_locals
@@ -97,7 +96,9 @@ class RequestsTransport:
             ConfigurationError: An adapter of the session retries.
         """
         self._limits = Limits()
-        make: Callable[[], requests.Session] = functools.partial(_Session, monotonic, self._limits)
+        make: Callable[[], requests.Session] = functools.partial(
+            OwnSession, monotonic, self._limits
+        )
         if session is not None:
             _refuse_retries(session)
             make = functools.partial(_with_new_pools, session)
@@ -153,16 +154,15 @@ class RequestsTransport:
         prepared.url = request.url
         prepared.body = request.body
         prepared.hooks = {"response": self._hooks}
-        prepared.headers = CaseInsensitiveDict(
-            request.headers,
-            **{
-                "User-Agent": self._agent,
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-        )
+        headers = {
+            **request.headers,
+            "User-Agent": self._agent,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         if request.body is not None:
-            prepared.headers["Content-Length"] = str(len(request.body))
+            headers["Content-Length"] = str(len(request.body))
+        prepared.headers = headers  # type: ignore[assignment]  # adapters need no more of it
         return prepared
 
 
@@ -257,86 +257,3 @@ def _inflate(body: bytes) -> bytes:
         return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1)
     except zlib.error:
         return body  # the header was wrong, so the reader will find no JSON in it
-
-
-class _NoCookies(RequestsCookieJar):
-    """Takes no cookies, so that a server cannot influence later requests."""
-
-    def extract_cookies(self, *_args: Any) -> None:
-        return
-
-
-class _Session(requests.Session):
-    """A session that passes each request straight to its adapter."""
-
-    def __init__(self, monotonic: Callable[[], float], limits: Limits) -> None:
-        super().__init__()
-        self.cookies = _NoCookies()
-        for scheme in ("https://", "http://"):
-            self.mount(scheme, _Adapter(monotonic, limits))
-
-    def resolve_redirects(self, *_args: Any, **_kwargs: Any) -> Iterator[Any]:
-        """Return no redirects. This does the same as `_forget_redirect` in less time."""
-        return iter(())
-
-
-class _Adapter(HTTPAdapter):
-    """The adapter of requests, with the connections of `connections`."""
-
-    def __init__(self, monotonic: Callable[[], float], limits: Limits) -> None:
-        self._pool_classes = pool_classes(monotonic, limits)
-        self._pools: dict[str, HTTPConnectionPool] = {}
-        super().__init__(max_retries=0)
-
-    def get_connection_with_tls_context(
-        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
-    ) -> HTTPConnectionPool:
-        """Return the origin's pool.
-
-        It is kept, because proxies and certificates never change.
-        """
-        scheme, _, host, *_ = str(request.url).split("/", 3)
-        origin = scheme + host
-        if origin not in self._pools:
-            self._pools[origin] = self._new_pool(request, verify, proxies, cert)
-        return self._pools[origin]
-
-    def _new_pool(
-        self, request: PreparedRequest, verify: Any, proxies: Any, cert: Any
-    ) -> HTTPConnectionPool:
-        try:
-            pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
-        except (requests.RequestException, HTTPError):
-            reason = "the proxy cannot be used"
-        except OSError:
-            reason = NO_CERTIFICATES
-        else:
-            return cast("HTTPConnectionPool", pool)
-        raise NeverLeft(reason)
-
-    def cert_verify(self, *_args: Any) -> None:
-        """Do nothing: `_new_pool` sets the certificates when it makes the pool."""
-
-    def build_response(self, req: PreparedRequest, resp: Any) -> requests.Response:
-        """Build the answer without cookies, encoding and reason, which are not read here."""
-        response = requests.Response()
-        response.status_code = resp.status
-        response.headers = resp.headers
-        response.raw = resp
-        response.request = req
-        return response
-
-    def close(self) -> None:
-        self._pools.clear()
-        super().close()
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        manager: PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = self._pool_classes
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> ProxyManager:
-        manager: ProxyManager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = self._pool_classes
-        return manager
