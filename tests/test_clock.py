@@ -4,7 +4,6 @@ import time
 from datetime import timedelta
 
 from mpesa_stk import Clock, SystemClock
-from support import ManualClock
 
 
 def test_the_system_clock_tells_aware_utc() -> None:
@@ -21,13 +20,3 @@ def test_the_system_clock_grows() -> None:
     first = clock.monotonic()
     clock.sleep(0.0)
     assert clock.monotonic() >= first
-
-
-def test_the_tests_clock_is_a_clock() -> None:
-    """Sleeping moves it and takes no time."""
-    clock = ManualClock()
-    as_clock: Clock = clock
-    before = clock.now()
-    as_clock.sleep(3600.0)
-    assert clock.now() - before == timedelta(hours=1)
-    assert clock.slept == [3600.0]

@@ -15,7 +15,7 @@ from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.environment import PRODUCTION, SANDBOX, Environment
 from mpesa_stk.config.settings import CallbackUrlWarning, StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
-from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse, Transport
+from mpesa_stk.daraja.exchange import MAX_BODY, HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.models import (
     CallbackResult,
     PaymentConfirmed,
@@ -65,7 +65,7 @@ from mpesa_stk.stores.memory import MemoryTransactionStore
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
-from mpesa_stk.web.http import WebRequest, WebResponse, json_response
+from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.transport import RequestsTransport

@@ -14,7 +14,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.config.urls import callback_url_fault
 from mpesa_stk.daraja import protocol
-from mpesa_stk.daraja.http import Transport
+from mpesa_stk.daraja.exchange import Transport
 from mpesa_stk.daraja.models import (
     PushAccepted,
     PushRequest,

@@ -13,8 +13,8 @@ from mpesa_stk import AuthenticationFailed, Environment, HttpResponse
 from mpesa_stk.commands import doctor_network, doctor_settings
 from mpesa_stk.config.from_env import VARIABLES as NAMES
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from support import CALLBACK_SECRET, TOKEN
 
 DOES_NOT_EXIST = refusal("500.001.1001", "The transaction does not Exist", 500)

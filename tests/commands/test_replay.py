@@ -18,7 +18,7 @@ from loopback import Act, Server, answer
 from loopback import stay_silent as stays_silent
 from mpesa_stk import cli
 from mpesa_stk.commands.replay import numbered_objects
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.payments.signing import is_genuine
 from replays import TAKEN, Replay, run
 from support import (

@@ -30,8 +30,8 @@ from mpesa_stk.commands.serve import serve, settled_line
 from mpesa_stk.config.urls import origin_of
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.stores.sql import SqlTransactionStore
-from mpesa_stk.web.http import WebResponse
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebResponse
 from processes import VARIABLES, command
 from support import (
     CALLBACK_SECRET,

@@ -30,8 +30,8 @@ from mpesa_stk.commands import simulate
 from mpesa_stk.commands.context import Context
 from mpesa_stk.config.environment import SANDBOX_PASSKEY
 from mpesa_stk.simulator import FAULTS, SCENARIOS, TEST_PHONES, SimulatorServer
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from processes import command
 from support import CALLBACK_SECRET, CANARIES, DATA, ROOT
 

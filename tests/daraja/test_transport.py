@@ -56,7 +56,7 @@ from mpesa_stk import (
     RequestsTransport,
 )
 from mpesa_stk.daraja.connections import MAX_IDLE, _DeadlineSocket
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.errors import TransportError
 from support import CANARIES, CONSUMER_SECRET, TOKEN
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mpesa_stk.daraja import wire
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.daraja.results import CATALOGUE
 from mpesa_stk.privacy import clean_text
 from support import CHECKOUT_ID, MERCHANT_ID, PASSKEY, TOKEN, accepted, callback

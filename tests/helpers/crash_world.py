@@ -17,8 +17,8 @@ import attrs
 
 from mpesa_stk import HttpResponse, StkClient
 from mpesa_stk.simulator import Scenario, SimulatorServer
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from support import ManualClock, loopback_config, make_config
 
 __all__ = ["Arrival", "Prompt", "World"]

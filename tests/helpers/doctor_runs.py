@@ -11,7 +11,7 @@ from typing import Any
 from daraja_double import answer, refusal
 from mpesa_stk import HttpRequest, HttpResponse, cli
 from mpesa_stk.commands.context import Context
-from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.messages import WebRequest
 from support import (
     CALLBACK_SECRET,
     CALLBACK_URL,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mpesa_stk import Environment, PayBill, StkConfig, Transaction
-from mpesa_stk.testing import clock, contract_values
+from mpesa_stk.testing import contract_values, manual_clock
 
 HELPERS = Path(__file__).parent
 TESTS = HELPERS.parent
@@ -15,8 +15,8 @@ DATA = TESTS / "data"
 ROOT = TESTS.parent
 """The folders of these helpers, of all tests, of their data, and of the project."""
 
-START = clock.START
-ManualClock = clock.ManualClock
+START = manual_clock.START
+ManualClock = manual_clock.ManualClock
 
 # Canary secrets: none of them may ever be seen outside of a request to the configured origin.
 CONSUMER_KEY = "CANARYkeyAbCdEfGhIjKlMnOpQrStUv"

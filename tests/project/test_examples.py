@@ -50,7 +50,7 @@ from mpesa_stk import (
     WebResponse,
 )
 from mpesa_stk.commands.simulate import settings_of
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from support import ACCOUNTS, ROOT, START, make_transaction
 from web_cases import CASES, HOST, PROXY, SAFARICOM, Send, Shop, body_of, error_of
 

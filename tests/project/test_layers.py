@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,13 +71,13 @@ PURE = [
     "config/strength",
     "config/urls",
     "daraja/results",
-    "daraja/http",
+    "daraja/exchange",
     "daraja/models",
     "daraja/wire",
     "daraja/refusals",
     "daraja/protocol",
     "daraja/callbacks",
-    "web/http",
+    "web/messages",
     "web/addresses",
     "web/answers",
     "web/request_body",
@@ -105,7 +106,7 @@ PURE = [
     "simulator/simulation",
     "simulator/validation",
     "simulator/views",
-    "testing/callbacks",
+    "testing/callback_bodies",
     "testing/phones",
 ]
 # A type in a signature is not a use: the engine is handed its randomness.
@@ -165,6 +166,12 @@ def outside(place: str) -> set[str]:
 def layer_of(place: str) -> str:
     """The folder of a file, or the file itself at the top."""
     return place.partition("/")[0]
+
+
+def test_no_two_files_have_one_name() -> None:
+    """A traceback, a tab or a search that shows only a file's name shows which file it is."""
+    names = Counter(path.name for path in FILES.values() if path.stem != "__init__")
+    assert [name for name, times in names.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("place", [place for place in FILES if layer_of(place) == "simulator"])

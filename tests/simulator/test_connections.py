@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpesa_stk import HttpResponse
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.simulator.delivery import Stream
 from mpesa_stk.web import http_server
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from mpesa_stk.web.open_connections import OpenConnections, Phase
 from mpesa_stk.web.request_body import BadChunks, read_chunks
 from support import ManualClock

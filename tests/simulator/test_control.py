@@ -24,7 +24,7 @@ from mpesa_stk.simulator.control import Control
 from mpesa_stk.simulator.delivery import Stream
 from mpesa_stk.simulator.simulation import FURTHEST, AdjustableClock, Simulation
 from mpesa_stk.simulator.views import time_view
-from mpesa_stk.web.http import WebRequest, WebResponse
+from mpesa_stk.web.messages import WebRequest, WebResponse
 from support import CANARIES, START, ManualClock, make_config
 
 PAGE = b"<html><style>p {}</style><script>\nlet a = 1;\n</script></html>"

@@ -20,8 +20,8 @@ import pytest
 from mpesa_stk import HttpResponse
 from mpesa_stk.commands.simulate import _test_merchant
 from mpesa_stk.simulator import Entry, Scenario, SimulatorServer
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from support import TESTS
 
 HERE = TESTS / "foreign"

@@ -20,8 +20,8 @@ from mpesa_stk import HttpRequest, HttpResponse, NotSent, OutcomeUnknown, Reques
 from mpesa_stk.simulator import DeliveryFault
 from mpesa_stk.simulator.delivery import FaultyDelivery, Stream
 from mpesa_stk.web.answers import Answer
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from mpesa_stk.web.open_connections import Phase
 
 PATIENCE = 10.0

@@ -36,8 +36,8 @@ from mpesa_stk import (
     stk_timestamp,
 )
 from mpesa_stk.simulator import SCENARIOS, SimulatorServer
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from support import (
     CONSUMER_KEY,
     CONSUMER_SECRET,

@@ -11,7 +11,7 @@ import pytest
 
 from mpesa_stk import PaymentConfirmed, StkConfig, Token, parse_callback
 from mpesa_stk.daraja import protocol
-from mpesa_stk.daraja.http import HttpRequest
+from mpesa_stk.daraja.exchange import HttpRequest
 from mpesa_stk.daraja.models import PushRequest
 from mpesa_stk.simulator.api import TokenRegistry
 from mpesa_stk.simulator.engine import DarajaEngine, Reply

@@ -33,8 +33,8 @@ from mpesa_stk import (
 from mpesa_stk.simulator import PIN, SCENARIOS, CallbackDelivery, Scenario, SimulatorServer
 from mpesa_stk.simulator.access import callback_may_go
 from mpesa_stk.simulator.changes import Changes
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer, _Handler
+from mpesa_stk.web.messages import WebRequest
 from support import CALLBACK_SECRET, START, ManualClock, loopback_config, make_config
 
 AT_ONCE = Scenario(answer_after=0.0)

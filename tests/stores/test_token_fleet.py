@@ -22,8 +22,8 @@ from databases import Servers
 from mpesa_stk import HttpResponse
 from mpesa_stk.client import _app_id
 from mpesa_stk.stores.sql import SqlTokenStore
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 from support import HELPERS, accepted, loopback_config
 
 pytestmark = pytest.mark.slow

@@ -31,9 +31,9 @@ from mpesa_stk import (
     WebRequest,
     WebResponse,
 )
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.web.asgi import AsgiApp
-from mpesa_stk.web.http import MAX_FIELDS, json_response
+from mpesa_stk.web.messages import MAX_FIELDS, json_response
 from support import accepted, callback
 from web_cases import ACCEPTED, CASES, CUSTOMER, HOST, PAYLOAD, Shop, body_of, error_of
 

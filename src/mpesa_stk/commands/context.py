@@ -21,7 +21,7 @@ from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config.from_env import settings_from
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.daraja.http import Transport
+from mpesa_stk.daraja.exchange import Transport
 from mpesa_stk.daraja.tokens import TokenStore
 
 Resolve = Callable[[str], Iterable[str]]

@@ -45,8 +45,8 @@ from mpesa_stk.simulator.scenarios import (
 from mpesa_stk.simulator.server import SimulatorServer
 from mpesa_stk.simulator.simulation import AdjustableClock
 from mpesa_stk.stores.memory import MemoryTransactionStore
-from mpesa_stk.web.http import WebRequest, WebResponse, json_response
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY")
 _MAX_AMOUNT = 250_000

@@ -23,7 +23,7 @@ from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.config.from_env import REQUIRED
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.errors import ConfigurationError
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")

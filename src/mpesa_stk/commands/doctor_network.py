@@ -13,7 +13,7 @@ from mpesa_stk.commands.context import Context, Resolve
 from mpesa_stk.commands.doctor_settings import Finding, Level
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.config.urls import host_of, is_loopback_url
-from mpesa_stk.daraja.http import HttpRequest, HttpResponse, Transport
+from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.errors import (
     AuthenticationFailed,

@@ -19,7 +19,7 @@ from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
 from mpesa_stk.commands.options import Subparsers, whole_number
 from mpesa_stk.commands.posting import Answer, Receiver
 from mpesa_stk.daraja.callbacks import parse_callback
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.daraja.models import CallbackResult, PaymentConfirmed
 from mpesa_stk.daraja.wire import WireError, read_object
 from mpesa_stk.errors import InvalidCallback, InvalidRequest

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja import refusals, wire
-from mpesa_stk.daraja.http import HttpRequest, HttpResponse
+from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.models import (
     CHECKOUT_ID,
     PushAccepted,

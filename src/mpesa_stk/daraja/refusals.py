@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from mpesa_stk.daraja import wire
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.errors import (
     AuthenticationFailed,
     DarajaError,

@@ -56,7 +56,7 @@ from urllib3.exceptions import (
 )
 
 from mpesa_stk.daraja.connections import Limits, NeverLeft
-from mpesa_stk.daraja.http import MAX_BODY, HttpRequest, HttpResponse
+from mpesa_stk.daraja.exchange import MAX_BODY, HttpRequest, HttpResponse
 from mpesa_stk.daraja.session import OwnSession
 from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
 from mpesa_stk.forks import PerProcess

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import attrs
 
 from mpesa_stk.config.urls import host_of, is_loopback_url, names_this_machine
-from mpesa_stk.web.http import error_response
+from mpesa_stk.web.messages import error_response
 
 JSON_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -18,7 +18,7 @@ import attrs
 from mpesa_stk.clock import Clock
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja import wire
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator import validation
 from mpesa_stk.simulator.advice import advice_on
 from mpesa_stk.simulator.faults import (

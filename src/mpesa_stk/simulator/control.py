@@ -40,7 +40,7 @@ from mpesa_stk.simulator.views import (
     scenario_view,
     time_view,
 )
-from mpesa_stk.web.http import WebRequest, WebResponse, error_response, json_response
+from mpesa_stk.web.messages import WebRequest, WebResponse, error_response, json_response
 
 _STEPS: Mapping[str, Step] = {"token": "token", "push": "push", "query": "query"}
 _MOST_FAULTS = 100

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 import attrs
 
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator.faults import DeliveryFault
 from mpesa_stk.web.answers import Delivery, Wire
 

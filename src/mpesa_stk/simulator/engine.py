@@ -15,7 +15,7 @@ import attrs
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator.api import Endpoints, Request, Step, TokenRegistry, request_id
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
 from mpesa_stk.simulator.journal import Journal

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import attrs
 
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 
 MOST_SECONDS = 3600.0
 """Longest delay of a slow answer."""

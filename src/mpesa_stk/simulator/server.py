@@ -22,8 +22,8 @@ from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.simulation import AdjustableClock, Simulation
 from mpesa_stk.web.answers import Delivery, Response
-from mpesa_stk.web.http import WebRequest
 from mpesa_stk.web.http_server import HttpServer
+from mpesa_stk.web.messages import WebRequest
 
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 # A slow receiver delays the callbacks of others only if it holds all of these.

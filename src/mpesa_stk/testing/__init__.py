@@ -19,15 +19,15 @@ from mpesa_stk.simulator.scenarios import (
     Shape,
 )
 from mpesa_stk.testing import phones
-from mpesa_stk.testing.callbacks import (
+from mpesa_stk.testing.callback_bodies import (
     failed_callback,
     paid_callback,
     signed_path,
     signed_token,
     unproven_callback,
 )
-from mpesa_stk.testing.clock import ManualClock
 from mpesa_stk.testing.daraja import SimulatedDaraja, simulated_config
+from mpesa_stk.testing.manual_clock import ManualClock
 from mpesa_stk.testing.payloads import PAYLOADS, Payload, payload
 
 if TYPE_CHECKING:

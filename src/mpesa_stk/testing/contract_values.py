@@ -12,7 +12,7 @@ import attrs
 
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
-from mpesa_stk.testing.clock import START
+from mpesa_stk.testing.manual_clock import START
 
 __all__ = [
     "LEASE",

@@ -13,7 +13,7 @@ from mpesa_stk.client import StkClient
 from mpesa_stk.config.account import PayBill
 from mpesa_stk.config.environment import Environment
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.daraja.http import HttpRequest, HttpResponse
+from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import TokenStore
 from mpesa_stk.errors import OutcomeUnknown
@@ -26,7 +26,7 @@ from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.simulation import FURTHEST, Simulation
 from mpesa_stk.stores.memory import MemoryTransactionStore
-from mpesa_stk.testing.clock import ManualClock
+from mpesa_stk.testing.manual_clock import ManualClock
 
 if TYPE_CHECKING:
     from mpesa_stk.testing.mount import RequestsMocker

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import requests
 
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 
 Exchange = Callable[[str, str, Mapping[str, str], bytes | None, float, float], HttpResponse]
 """Takes method, address, headers, body, and the seconds for the whole exchange and for each read."""

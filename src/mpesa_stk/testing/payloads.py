@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from mpesa_stk.daraja import protocol
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.daraja.models import PushRequest
 from mpesa_stk.simulator.faults import FAULTS
 from mpesa_stk.simulator.scenarios import OUTCOMES, Pending, Scenario, Shape

@@ -12,8 +12,8 @@ import pytest
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.payments.payments import Payments
-from mpesa_stk.testing.clock import ManualClock
 from mpesa_stk.testing.daraja import SimulatedDaraja
+from mpesa_stk.testing.manual_clock import ManualClock
 
 __all__ = ["daraja", "manual_clock", "payments", "stk_client"]
 

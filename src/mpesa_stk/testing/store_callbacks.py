@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
 from mpesa_stk.testing.contract_values import START, TICK, MakeStore, kept_callback, number_of
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.messages import WebRequest
 
 
 class Response(Protocol):

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.privacy import clear_locals
 from mpesa_stk.web.capacity import Capacity
-from mpesa_stk.web.http import MAX_FIELDS, TOO_BUSY, TOO_MANY_FIELDS, WebRequest, WebResponse
+from mpesa_stk.web.messages import MAX_FIELDS, TOO_BUSY, TOO_MANY_FIELDS, WebRequest, WebResponse
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

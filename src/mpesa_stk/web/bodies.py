@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from mpesa_stk.daraja import wire
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, QueryResult, check_words
 from mpesa_stk.errors import (
     AuthenticationFailed,
@@ -32,7 +32,7 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.state import Transaction, TransactionState
-from mpesa_stk.web.http import WebRequest, WebResponse, error_response, json_response
+from mpesa_stk.web.messages import WebRequest, WebResponse, error_response, json_response
 
 _QUERY_ACCEPTED = "The service request has been accepted successfully"
 _STILL_OPEN = "The payment is still being processed"

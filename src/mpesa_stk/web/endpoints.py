@@ -19,7 +19,7 @@ from mpesa_stk.web import bodies
 from mpesa_stk.web.addresses import address_of
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.guard import CallbackGuard, is_cross_site
-from mpesa_stk.web.http import (
+from mpesa_stk.web.messages import (
     MAX_FIELDS,
     TOO_BUSY,
     TOO_MANY_FIELDS,

@@ -22,7 +22,7 @@ from mpesa_stk.web.addresses import (
     is_proxied,
     networks,
 )
-from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.messages import WebRequest
 
 T = TypeVar("T")
 _HOST_AND_PORT = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")

@@ -24,7 +24,7 @@ from typing import Any, cast
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config.urls import origin_of
 from mpesa_stk.web.answers import Answer, Delivery, Response
-from mpesa_stk.web.http import WebRequest
+from mpesa_stk.web.messages import WebRequest
 from mpesa_stk.web.open_connections import OpenConnections, Phase
 from mpesa_stk.web.request_body import DRAINED, LINE_ENDS, read_body, refusal_of
 

@@ -6,8 +6,8 @@ import re
 from http import HTTPStatus
 from typing import Protocol
 
-from mpesa_stk.daraja.http import MAX_BODY
-from mpesa_stk.web.http import WebResponse, error_response
+from mpesa_stk.daraja.exchange import MAX_BODY
+from mpesa_stk.web.messages import WebResponse, error_response
 
 DRAINED = 1024 * 1024
 """Number of bytes of a refused request that are still read.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
-from mpesa_stk.daraja.http import MAX_BODY
+from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.privacy import hides_locals
-from mpesa_stk.web.http import WebRequest, WebResponse
+from mpesa_stk.web.messages import WebRequest, WebResponse
 
 _LENGTH = re.compile("[0-9]{1,19}")
 

@@ -18,7 +18,7 @@ from mpesa_stk.phone import normalize_phone
 from mpesa_stk.simulator.prompts import payment_items, written_callback
 from mpesa_stk.simulator.scenarios import OUTCOMES, PAID, Outcome, Shape
 from mpesa_stk.testing import phones
-from mpesa_stk.testing.clock import START
+from mpesa_stk.testing.manual_clock import START
 
 _PROOF = ("Amount", "MpesaReceiptNumber")
 _CODE = re.compile(r"[0-9]+|[A-Z]{2,}_[A-Z0-9]+")

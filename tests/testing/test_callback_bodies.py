@@ -20,7 +20,7 @@ from mpesa_stk import (
     parse_callback,
 )
 from mpesa_stk.daraja import protocol
-from mpesa_stk.daraja.http import HttpResponse
+from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.payments.signing import is_genuine
 from mpesa_stk.simulator.scenarios import TEST_PHONES
 from mpesa_stk.testing import (
