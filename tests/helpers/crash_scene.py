@@ -46,7 +46,7 @@ class Story:
     Attributes:
         name: What is special about it.
         action: What the worker does that is killed: a name of `Order`.
-        calls: What that takes, in this order: store verbs, exchanges with Daraja, the host's handler.
+        calls: What that takes, in this order: store methods, exchanges with Daraja, the host's handler.
         before: What came before.
         outcomes: How the phone answers.
         delivery: When the callback is taken: before the work that is due, after all of it, or never.

@@ -59,7 +59,7 @@ DIED = -signal.SIGKILL if hasattr(signal, "SIGKILL") else None
 WRITES = frozenset(
     {"add", "replace", "claim_due", "keep_callback", "drop_callback", "purge_callbacks"}
 )
-"""The verbs that commit something."""
+"""The methods that commit something."""
 AMOUNT = 100
 PATIENCE = 20.0
 
@@ -165,16 +165,16 @@ class Steps:
 
 
 class SteppedStore:
-    """A store that tells before and after each verb."""
+    """A store that tells before and after each method."""
 
     def __init__(self, store: TransactionStore, reach: Reach) -> None:
         self._store = store
         self._reach = reach
-        self.verb = ""
+        self.method = ""
 
-    def _do(self, verb: str, call: Callable[[], T]) -> T:
-        self.verb = verb
-        return _around(self._reach, f"store.{verb}", call)
+    def _do(self, method: str, call: Callable[[], T]) -> T:
+        self.method = method
+        return _around(self._reach, f"store.{method}", call)
 
     def add(self, transaction: Transaction, /) -> None:
         """Insert."""
@@ -324,9 +324,9 @@ def _work(
     store = SteppedStore(SqlTransactionStore(engine, clock=clock), reach)
 
     def before_commit(_connection: sqlalchemy.Connection) -> None:
-        """All statements of a verb are executed, and nothing is committed."""
-        if store.verb in WRITES:
-            reach(f"inside store.{store.verb}")
+        """All statements of a method are executed, and nothing is committed."""
+        if store.method in WRITES:
+            reach(f"inside store.{store.method}")
 
     sqlalchemy.event.listen(engine, "commit", before_commit)
     transport = SteppedTransport(RequestsTransport(monotonic=clock.monotonic), place, reach)

@@ -55,7 +55,7 @@ class Host:
 
 
 class BrokenStore(MemoryTransactionStore):
-    """A store whose named verb fails."""
+    """A store whose named method fails."""
 
     def __init__(self, broken: str = "") -> None:
         super().__init__()

@@ -90,10 +90,10 @@ class ShakyStore:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def __getattr__(self, verb: str) -> Any:
+    def __getattr__(self, method: str) -> Any:
         def step(*args: Any, **wanted: Any) -> Any:
             self._world.trouble()
-            done = getattr(self._world.store, verb)(*args, **wanted)
+            done = getattr(self._world.store, method)(*args, **wanted)
             self._world.trouble()
             return done
 

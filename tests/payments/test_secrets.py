@@ -88,7 +88,7 @@ FAULTS = [(part, error) for part, errors in ERRORS.items() for error in errors]
     ("part", "error"), FAULTS, ids=[f"{part}: {type(error).__name__}" for part, error in FAULTS]
 )
 def test_no_failing_part_shows_a_secret(part: str, error: BaseException) -> None:
-    """Each verb fails at each call that it makes of the store, the transport and the budget."""
+    """Each method fails at each call that it makes of the store, the transport and the budget."""
     shown = [
         (name, type(caught).__name__, leak)
         for name, (prepare, use) in USES.items()
@@ -98,7 +98,7 @@ def test_no_failing_part_shows_a_secret(part: str, error: BaseException) -> None
     assert not shown
 
 
-def test_each_verb_was_made_to_fail() -> None:
+def test_each_method_was_made_to_fail() -> None:
     """Else the test above would show nothing."""
     failed = {
         name: sum(1 for _ in errors_of(World, prepare, use, "store", RuntimeError("a bug")))

@@ -538,7 +538,7 @@ def test_store_keeps_callbacks_until_they_are_dropped() -> None:
     assert store.kept_callbacks(transaction_no="no-2") == [second]
 
 
-VERBS: dict[str, Callable[[Any], object]] = {
+METHODS: dict[str, Callable[[Any], object]] = {
     "add": lambda store: store.add(numbered(1)),
     "get": lambda store: store.get("no-1"),
     "find": lambda store: store.find(reference="INV-1"),
@@ -551,25 +551,25 @@ VERBS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_store_says_so_when_the_database_is_gone(verb: str, database: Path) -> None:
-    """Each verb raises StoreError, never returns as if nothing were there."""
+@pytest.mark.parametrize("method", METHODS)
+def test_store_says_so_when_the_database_is_gone(method: str, database: Path) -> None:
+    """Each method raises StoreError, never returns as if nothing were there."""
     connections.close_all()
     connections.settings["default"]["NAME"] = str(database.parent / "gone" / "shop.sqlite3")
     with pytest.raises(StoreError):
-        VERBS[verb](django_store())
+        METHODS[method](django_store())
 
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize(
-    "verb", ["add", "replace", "keep_callback", "drop_callback", "purge_callbacks", "claim_due"]
+    "method", ["add", "replace", "keep_callback", "drop_callback", "purge_callbacks", "claim_due"]
 )
-def test_store_refuses_to_write_in_somebody_elses_transaction(verb: str) -> None:
+def test_store_refuses_to_write_in_somebody_elses_transaction(method: str) -> None:
     """What is written there could be rolled back after the push: Django raises RuntimeError."""
     store = django_store()
     store.add(numbered(2, due_at=START))
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        VERBS[verb](store)
+        METHODS[method](store)
 
 
 @pytest.mark.usefixtures("database")

@@ -1,4 +1,4 @@
-"""`MemoryTransactionStore`: its verbs and their edges."""
+"""`MemoryTransactionStore`: its methods and their edges."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def test_what_cannot_be_read_is_no_token(
     assert store.load("app") is None
 
 
-VERBS: dict[str, Callable[[RedisTokenStore], object]] = {
+METHODS: dict[str, Callable[[RedisTokenStore], object]] = {
     "load": lambda store: store.load("app"),
     "save": lambda store: store.save("app", token()),
     "drop": lambda store: store.drop("app", token()),
@@ -184,12 +184,12 @@ VERBS: dict[str, Callable[[RedisTokenStore], object]] = {
 }
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_lost_redis_is_a_store_error_without_the_token(verb: str) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_lost_redis_is_a_store_error_without_the_token(method: str) -> None:
     """Neither the error nor the frames of its traceback show the token or the address."""
     store = RedisTokenStore(redis.Redis.from_url(NOWHERE), clock=ManualClock())
     with pytest.raises(StoreError) as caught:
-        VERBS[verb](store)
+        METHODS[method](store)
     assert str(caught.value) == "the token store (Redis) failed: ConnectionError"
     assert caught.value.__context__ is None
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)

@@ -595,12 +595,12 @@ def close_connections(admin: sa.Engine) -> None:
 def test_database_that_is_not_there_is_a_store_error(
     tmp_path: Path, make_engine: MakeEngine
 ) -> None:
-    """Each verb says so, and asks once."""
+    """Each method says so, and asks once."""
     tried: list[object] = []
     engine = make_engine(f"sqlite:///{tmp_path / 'none' / 'file'}")
     sa.event.listen(engine, "do_connect", lambda *_details: tried.append(None))
     store = SqlTransactionStore(engine)
-    verbs: list[Callable[[], object]] = [
+    methods: list[Callable[[], object]] = [
         store.create_tables,
         lambda: store.add(numbered(1)),
         lambda: store.get("no-1"),
@@ -612,10 +612,10 @@ def test_database_that_is_not_there_is_a_store_error(
         lambda: store.drop_callback("callback-1"),
         lambda: store.purge_callbacks(START, 1),
     ]
-    for verb in verbs:
+    for method in methods:
         with pytest.raises(StoreError, match=r"file cannot be opened: .* \(OperationalError\)$"):
-            verb()
-    assert len(tried) == len(verbs)
+            method()
+    assert len(tried) == len(methods)
 
 
 def test_errors_hold_nothing_of_the_payment(url: str, make_engine: MakeEngine) -> None:

@@ -289,11 +289,11 @@ def test_a_prompt_can_be_answered_by_hand(daraja: SimulatedDaraja) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["play", "next", "revoke_tokens", "prompts", "journal", "is_open", "enter_pin"]
+    "method", ["play", "next", "revoke_tokens", "prompts", "journal", "is_open", "enter_pin"]
 )
-def test_the_verbs_are_those_of_the_server(verb: str) -> None:
+def test_the_methods_are_those_of_the_server(method: str) -> None:
     """A test that moves from one to the other meets the same results."""
-    assert getattr(SimulatedDaraja, verb) is getattr(SimulatorServer, verb)
+    assert getattr(SimulatedDaraja, method) is getattr(SimulatorServer, method)
 
 
 def test_a_reset_forgets_all(daraja: SimulatedDaraja) -> None:

@@ -305,7 +305,7 @@ def limit(client: StkClient, transactions: TransactionStore, moment: datetime) -
 
 
 def store(transactions: TransactionStore, transaction: Transaction, moment: datetime) -> None:
-    """The verbs of a store."""
+    """The methods of a store."""
     transactions.add(transaction)
     assert_type(transactions.get("1"), Transaction | None)
     assert_type(transactions.find(receipt_number="NLJ7RT61SV"), Transaction | None)

@@ -55,7 +55,7 @@ class Reply:
 class DarajaEngine:
     """Answer as Daraja does, for one app and one merchant. Not safe to share between threads.
 
-    `Simulation` is the class that is: it holds the lock, and has the verbs for tests and for the page.
+    `Simulation` is the class that is: it holds the lock, and has the methods for tests and for the page.
 
     Attributes:
         scenario: The scenario of the next pushes. A test phone plays its own.

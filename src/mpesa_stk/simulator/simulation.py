@@ -1,4 +1,4 @@
-"""`Simulation`: one simulated Daraja behind one lock, and the verbs for tests and for the page."""
+"""`Simulation`: one simulated Daraja behind one lock, and the methods for tests and for the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`DjangoTransactionStore`: the verbs of `TransactionStore` in Django's ORM.
+"""`DjangoTransactionStore`: the methods of `TransactionStore` in Django's ORM.
 
 Reads never leave a transaction open, and each write is a transaction of its own: the intent must be in
 the database before the push is sent. Inside an ``atomic`` block of somebody else's that would not be
