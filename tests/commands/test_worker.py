@@ -236,7 +236,7 @@ def test_handler_that_calls_exit_does_not_end_it() -> None:
         sys.exit(3)
 
     assert work(CONTEXT, lambda: host.payments, leave, stop=StopFlag(host.clock), once=True) == 0
-    assert host.stored().history[-1].event == "host could not be told"
+    assert host.stored().history[-1].event == "report failed"
 
 
 # --- its arguments ------------------------------------------------------------------------------------

@@ -295,7 +295,7 @@ def test_raising_handler_is_told_again_later_and_harms_no_other(
     assert pauses == [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3600.0, 3600.0]
     assert told.count("INV-2") == 1
     events = [entry.event for entry in host.stored().history]
-    assert events == ["push accepted", "callback: not paid"] + ["host could not be told"] * 8
+    assert events == ["push accepted", "callback: not paid"] + ["report failed"] * 8
     assert "report_failed" in caplog.text
     assert "ValueError: order 7 is unknown here" in caplog.text
     assert "in handler" in caplog.text

@@ -31,8 +31,8 @@ class Meaning(str, Enum):
     QUERY_NOT_PAID = "query: not paid"
     NOTHING_NEW = "nothing new"
     TIME_UP = "time is up"
-    REPORTED = "host told"
-    REPORT_FAILED = "host could not be told"
+    REPORTED = "reported"
+    REPORT_FAILED = "report failed"
 
 
 class _Event:
