@@ -281,6 +281,18 @@ def test_django_demands_its_csrf_token_except_of_the_callback(
     assert shop.settled == ["succeeded"]
 
 
+def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
+    """A function that leaves no database connection behind in its thread."""
+
+    def run() -> Any:
+        try:
+            return function()
+        finally:
+            connections.close_all()
+
+    return run
+
+
 @pytest.mark.usefixtures("database")
 def test_django_stores_the_intent_first_although_requests_are_atomic(
     monkeypatch: pytest.MonkeyPatch,
@@ -318,18 +330,6 @@ def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 # --- Django's store ----------------------------------------------------------------------------------
-
-
-def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
-    """A function that leaves no database connection behind in its thread."""
-
-    def run() -> Any:
-        try:
-            return function()
-        finally:
-            connections.close_all()
-
-    return run
 
 
 def numbered(number: int, **changes: Any) -> Transaction:
@@ -475,49 +475,6 @@ def test_store_claims_the_longest_due_first_within_the_limit() -> None:
         store.add(numbered(number, due_at=START + number * TICK))
     claimed = store.claim_due(START + LEASE, 2, LEASE, ACCOUNTS)
     assert [payment.transaction_no for payment in claimed] == ["no-1", "no-2"]
-
-
-@pytest.mark.usefixtures("database")
-def test_store_racing_threads_claim_each_payment_once() -> None:
-    """Two workers never get the same payment while the lease lasts, and none is left over."""
-    store = django_store()
-    for number in range(120):
-        store.add(numbered(number, due_at=START))
-    barrier = threading.Barrier(4)
-
-    def claim() -> list[str]:
-        barrier.wait(10)
-        mine: list[str] = []
-        while batch := store.claim_due(START, 7, LEASE, ACCOUNTS):
-            mine += [payment.transaction_no for payment in batch]
-        return mine
-
-    with ThreadPoolExecutor(4) as pool:
-        shares = [future.result(60) for future in [pool.submit(in_thread(claim)) for _ in range(4)]]
-    claimed = [number for share in shares for number in share]
-    assert len(claimed) == len(set(claimed)) == 120
-
-
-@pytest.mark.usefixtures("database")
-def test_store_racing_threads_with_one_key_add_one_payment() -> None:
-    """Of concurrent payments under one key exactly one is stored, and the others hear of it."""
-    store = django_store()
-    barrier = threading.Barrier(4)
-
-    numbers = iter(range(4))
-
-    def add() -> str:
-        barrier.wait(10)
-        try:
-            store.add(numbered(next(numbers), idempotency_key="key"))
-        except DuplicateTransaction as error:
-            return error.field
-        return "stored"
-
-    with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(in_thread(add)) for _ in range(4)]
-        ends = sorted(future.result(60) for future in futures)
-    assert ends == ["idempotency_key"] * 3 + ["stored"]
 
 
 @pytest.mark.usefixtures("database")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -161,26 +159,6 @@ def test_payment_that_is_never_due_is_never_claimed() -> None:
     store.add(numbered(2, due_at=START))
     store.replace(numbered(2, due_at=None))
     assert store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS) == []
-
-
-def test_racing_threads_claim_each_payment_once() -> None:
-    """Two workers never get the same payment while the lease lasts."""
-    store = MemoryTransactionStore()
-    for number in range(500):
-        store.add(numbered(number, due_at=START))
-    barrier = threading.Barrier(8)
-
-    def claim() -> list[str]:
-        barrier.wait(10)
-        mine: list[str] = []
-        while batch := store.claim_due(START, 7, LEASE, ACCOUNTS):
-            mine += [transaction.transaction_no for transaction in batch]
-        return mine
-
-    with ThreadPoolExecutor(8) as pool:
-        shares = [future.result(30) for future in [pool.submit(claim) for _ in range(8)]]
-    claimed = [number for share in shares for number in share]
-    assert len(claimed) == len(set(claimed)) == 500
 
 
 def test_rescheduling_for_ever_does_not_grow_the_heap() -> None:
