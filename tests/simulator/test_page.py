@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -22,21 +21,19 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
 import mpesa_stk.simulator
+from application import Application
 from browser import Browser, start_browser
 from mpesa_stk import (
     Clock,
-    HttpResponse,
     MpesaError,
     PayBill,
     PaymentConfirmed,
     PaymentFailed,
-    StkClient,
     parse_callback,
     stk_password,
     stk_timestamp,
 )
 from mpesa_stk.simulator import SCENARIOS, SimulatorServer
-from mpesa_stk.web.http_server import HttpServer
 from mpesa_stk.web.messages import WebRequest
 from support import (
     CONSUMER_KEY,
@@ -44,7 +41,6 @@ from support import (
     PASSKEY,
     ROOT,
     ManualClock,
-    loopback_config,
     make_config,
 )
 
@@ -66,34 +62,16 @@ def simulator(**changes: Any) -> SimulatorServer:
     return SimulatorServer(make_config(account=PayBill("174379")), **(settings | changes))
 
 
-class Shop:
-    """An application: it pushes, and takes callbacks."""
+class Shop(Application):
+    """An application that pushes, and keeps the callbacks for the test."""
 
     def __init__(self, daraja: SimulatorServer, *, clock: Clock | None = None) -> None:
         self.callbacks: queue.Queue[bytes] = queue.Queue()
-        self._receiver = HttpServer(self._take)
-        self.callback_url = f"{self._receiver.origin}/payments/callback"
-        config = loopback_config(
-            daraja.origin, account=PayBill("174379"), callback_url=self.callback_url
-        )
-        self.client = StkClient(config, clock=clock)
+        super().__init__(daraja, clock=clock, account=PayBill("174379"))
 
-    def __enter__(self) -> Shop:  # noqa: PYI034 - typing.Self needs Python 3.11
-        self._receiver.start()
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._receiver.close()
-        self.client.close()
-
-    def _take(self, request: WebRequest) -> HttpResponse:
+    def called_with(self, request: WebRequest) -> None:
+        """Keep a callback."""
         self.callbacks.put(request.body)
-        return HttpResponse(status=200, headers={}, body=b"{}")
 
     def push(self, reference: str = "INV-001", *, phone: str = PHONE, amount: int = 100) -> str:
         """Ask for money; gives the CheckoutRequestID."""

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
-from types import TracebackType
 from typing import Any
 
 import pytest
 
+from application import Application
 from mpesa_stk import (
     CallbackOutcome,
     Clock,
@@ -43,38 +43,24 @@ PATIENCE = 10.0
 PUSH_PATH = "/mpesa/stkpush/v1/processrequest"
 
 
-class Host:
-    """A host of the library: `Payments` on a simulator, and a callback endpoint of its own."""
+class Host(Application):
+    """A host of the library: `Payments` on a simulator, which take the callbacks."""
 
     def __init__(self, daraja: SimulatorServer, *, clock: Clock | None = None) -> None:
         self.outcomes: queue.Queue[CallbackOutcome] = queue.Queue()
         self.events: list[Event] = []
-        self._receiver = HttpServer(self._take)
-        self.config = loopback_config(
-            daraja.origin,
-            callback_url=f"{self._receiver.origin}/payments/callback",
+        super().__init__(
+            daraja,
+            clock=clock,
+            hooks=(self.events.append,),
             callback_secrets=(CALLBACK_SECRET,),
         )
-        self.client = StkClient(self.config, clock=clock, hooks=(self.events.append,))
         self.payments = Payments(self.client, MemoryTransactionStore(), clock=clock)
 
-    def __enter__(self) -> Host:  # noqa: PYI034 - typing.Self needs Python 3.11
-        self._receiver.start()
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._receiver.close()
-        self.client.close()
-
-    def _take(self, request: WebRequest) -> HttpResponse:
+    def called_with(self, request: WebRequest) -> None:
+        """Settle by a callback."""
         token = request.path.rstrip("/").rpartition("/")[2]
         self.outcomes.put(self.payments.handle_callback(request.body, token=token).outcome)
-        return HttpResponse(status=200, headers={}, body=b"{}")
 
     def pay(self, phone_number: str = PHONE) -> Transaction:
         """Check out, wait until a callback has settled something, and return what is stored."""
