@@ -1,13 +1,14 @@
 """Settings of the whole suite: property tests draw the same examples on every run; servers; signals.
 
-A run of ``-m "not slow"`` says at its end what it left out.
+``-n logical`` starts two workers for each processor. A run of ``-m "not slow"`` says at its end what it
+left out.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
@@ -45,6 +46,18 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the code
 )
 settings.load_profile("mpesa-stk")
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Start twice as many workers as there are processors.
+
+    About 40 % of a run is waiting for processes and sockets. On two processors, the tests that are not
+    slow took 96 s with two workers, and 76 s with four.
+    """
+    workers = yield
+    # A number that somebody has set for pytest-xdist is meant as it is.
+    return workers if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else 2 * workers
 
 
 # --- what a short run left out -------------------------------------------------------------------------
