@@ -1,4 +1,4 @@
-"""Compare a callback with its payment, and collect reasons for a review. Pure."""
+"""Find how a callback contradicts its payment. Pure."""
 
 from __future__ import annotations
 
