@@ -1,55 +1,34 @@
-"""`StkClient`: adds time, randomness and the network to the pure code in `daraja`."""
+"""`StkClient` and `AsyncStkClient`: token, push and status query. One flow, two faces.
+
+The flow is `daraja/client_flow.py`. This file gives it its parts: a transport, a token store and a clock.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable
 from decimal import Decimal
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
-import attrs
-
-from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.clock import AsyncClock, AsyncSystemClock, AwaitedClock, Clock, SystemClock
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.config.urls import callback_url_fault
-from mpesa_stk.daraja import protocol
-from mpesa_stk.daraja.exchange import Transport
-from mpesa_stk.daraja.models import (
-    PushAccepted,
-    PushRequest,
-    QueryResult,
-    QueryStatus,
-    Token,
-    check_checkout_id,
+from mpesa_stk.daraja.client_flow import ClientFlow
+from mpesa_stk.daraja.exchange import AsyncTransport, AwaitedTransport, Transport
+from mpesa_stk.daraja.models import PushAccepted, PushRequest, QueryResult, Token
+from mpesa_stk.daraja.retry import RetryPolicy
+from mpesa_stk.daraja.tokens import (
+    AsyncTokenStore,
+    AwaitedTokenStore,
+    MemoryTokenStore,
+    TokenStore,
 )
-from mpesa_stk.daraja.retry import RetryPolicy, may_ask_again, may_push_again
-from mpesa_stk.daraja.tokens import MemoryTokenStore, TokenCache, TokenStore
-from mpesa_stk.errors import (
-    AuthenticationFailed,
-    DarajaError,
-    InvalidRequest,
-    MpesaError,
-    NotSent,
-    OutcomeUnknown,
-    RateLimited,
-    TransportError,
-    UnexpectedResponse,
-)
-from mpesa_stk.hooks import Event, EventKind, Hook, Notifier
+from mpesa_stk.faces import finish
+from mpesa_stk.hooks import Hook
 from mpesa_stk.phone import PhoneNumber
-from mpesa_stk.privacy import hides_locals, mask_checkout_id
+from mpesa_stk.privacy import hides_locals
 
-T = TypeVar("T")
-
-# Ask for a result first after 15 to 20 s and then every 15 to 20 s, since the sandbox allows about five
-# queries a minute (docs/daraja.md, sections 0 and 4).
-_POLL_EVERY = 15.0
-_POLL_SPREAD = 5.0
-_LEAST_TIMEOUT = 1.0
-# A product that is not enabled yet refuses every token with the text for a dead token (docs/daraja.md,
-# section 1).
-_SPARE_TOKENS = 300.0
+if TYPE_CHECKING:
+    from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport
+    from mpesa_stk.daraja.transport import RequestsTransport
 
 
 class StkClient:
@@ -61,6 +40,7 @@ class StkClient:
     Attributes:
         config: The settings.
         app: A hash that names the app in shared stores without showing its key.
+        flow: The calls in their awaited form, for `Payments`. Its parts never suspend.
     """
 
     def __init__(
@@ -84,21 +64,21 @@ class StkClient:
             retry: Number of tries of a request that may be sent again, and the waits between them.
             hooks: Called with an `Event` for each token, push and query.
         """
+        clock = clock if clock is not None else SystemClock()
+        if transport is None:
+            transport = _requests_transport(config, clock)
+        self.flow = ClientFlow(
+            config,
+            transport=AwaitedTransport(transport),
+            token_store=AwaitedTokenStore(
+                token_store if token_store is not None else MemoryTokenStore()
+            ),
+            clock=AwaitedClock(clock),
+            retry=retry,
+            hooks=hooks,
+        )
         self.config = config
-        self.app = _app_id(config)
-        self._clock = clock if clock is not None else SystemClock()
-        self._retry = retry if retry is not None else RetryPolicy()
-        self._notify = Notifier(tuple(hooks))
-        self._spare_until = -math.inf
-        self._transport = (
-            transport if transport is not None else _default_transport(config, self._clock)
-        )
-        self._tokens = TokenCache(
-            app=self.app,
-            store=token_store if token_store is not None else MemoryTokenStore(),
-            clock=self._clock,
-            fetch=self._fetch_token,
-        )
+        self.app = self.flow.app
 
     def __enter__(self) -> StkClient:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
@@ -108,7 +88,7 @@ class StkClient:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._transport.close()
+        finish(self.flow.close())
 
     @hides_locals
     def token(self) -> Token:
@@ -120,7 +100,7 @@ class StkClient:
             AuthenticationFailed: Consumer key or secret is wrong.
             MpesaError: No token could be fetched.
         """
-        return self._tokens.get(ends_at=self._ends_at())
+        return finish(self.flow.token())
 
     @hides_locals
     def push(
@@ -149,15 +129,14 @@ class StkClient:
             GatewayBlocked: A web firewall refused. No prompt appeared.
             UnexpectedResponse: The token endpoint's answer cannot be read. No push was sent.
         """
-        return self.send_push(
-            self.check_push(
-                phone_number=phone_number,
-                amount=amount,
-                reference=reference,
-                description=description,
-                callback_url=callback_url,
-            )
+        request = self.flow.check_push(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description,
+            callback_url=callback_url,
         )
+        return finish(self.flow.send_push(request))
 
     @hides_locals
     def check_push(
@@ -170,15 +149,12 @@ class StkClient:
         callback_url: str | None = None,
     ) -> PushRequest:
         """Check a push without sending it. Arguments and errors are those of `push`."""
-        if callback_url is not None:
-            self._check_callback_url(callback_url)
-        return PushRequest.checked(
+        return self.flow.check_push(
             phone_number=phone_number,
             amount=amount,
             reference=reference,
             description=description,
-            callback_url=callback_url or self.config.callback_url,
-            max_amount=self.config.max_amount,
+            callback_url=callback_url,
         )
 
     @hides_locals
@@ -194,49 +170,7 @@ class StkClient:
             leave_by: Monotonic second of the client's clock after which the push must not be sent any more.
                 After it, `NotSent` is raised. It can only shorten the deadline.
         """
-        started = self._clock.monotonic()
-        leave_by = math.inf if leave_by is None else leave_by
-        ends_at = min(self._ends_at(), leave_by)
-
-        def push(token: Token) -> PushAccepted:
-            return self._retry.run(
-                lambda: self._push_once(request, token, ends_at=ends_at, leave_by=leave_by),
-                again=may_push_again,
-                clock=self._clock,
-                ends_at=ends_at,
-            )
-
-        try:
-            accepted = self._with_token(push, token=lambda: self._token_before_push(ends_at))
-        except MpesaError as error:
-            self._report("push", started, error)
-            raise
-        self._notify(
-            Event(
-                kind="push",
-                outcome="ok",
-                duration=self._clock.monotonic() - started,
-                code=accepted.response_code,
-                merchant_request_id=accepted.merchant_request_id,
-                checkout_request_id=mask_checkout_id(accepted.checkout_request_id),
-            )
-        )
-        return accepted
-
-    def _push_once(
-        self, request: PushRequest, token: Token, *, ends_at: float, leave_by: float
-    ) -> PushAccepted:
-        """Send a push, or raise `NotSent` if it cannot leave in time."""
-        now = self._clock.monotonic()
-        if now >= ends_at:
-            raise NotSent("it was too late to send the push")
-        message = protocol.build_push(self.config, request, token=token, moment=self._clock.now())
-        left = leave_by - now
-        if left < message.total_timeout:
-            message = attrs.evolve(
-                message, connect_timeout=min(message.connect_timeout, left), leave_within=left
-            )
-        return protocol.read_push(self._transport.send(message))
+        return finish(self.flow.send_push(request, leave_by=leave_by))
 
     @hides_locals
     def query(
@@ -260,43 +194,7 @@ class StkClient:
             InvalidRequest: The text cannot be a CheckoutRequestID.
             MpesaError: Daraja gave no answer to the query, or refused it.
         """
-        check_checkout_id(checkout_request_id)
-        started = self._clock.monotonic()
-        ends_at = self._ends_at(timeout)
-        patience = max(ends_at, started + _LEAST_TIMEOUT)  # while another worker fetches a token
-        retry = self._retry if attempts is None else attrs.evolve(self._retry, attempts=attempts)
-
-        def ask(token: Token) -> QueryResult:
-            left = max(ends_at - self._clock.monotonic(), _LEAST_TIMEOUT)
-            request = protocol.build_query(
-                self.config, checkout_request_id, token=token, moment=self._clock.now()
-            )
-            request = attrs.evolve(request, total_timeout=min(request.total_timeout, left))
-            return protocol.read_query(self._transport.send(request), checkout_request_id)
-
-        def query(token: Token) -> QueryResult:
-            return retry.run(
-                lambda: ask(token), again=may_ask_again, clock=self._clock, ends_at=ends_at
-            )
-
-        try:
-            result = self._with_token(
-                query, token=lambda: self._tokens.get(ends_at=patience), spare=True
-            )
-        except MpesaError as error:
-            self._report("query", started, error)
-            raise
-        self._notify(
-            Event(
-                kind="query",
-                outcome=result.status.value.lower(),
-                duration=self._clock.monotonic() - started,
-                code=result.result_code,
-                merchant_request_id=result.merchant_request_id,
-                checkout_request_id=mask_checkout_id(checkout_request_id),
-            )
-        )
-        return result
+        return finish(self.flow.query(checkout_request_id, timeout=timeout, attempts=attempts))
 
     @hides_locals
     def wait_for_result(
@@ -325,134 +223,165 @@ class StkClient:
             InvalidRequest: The text cannot be a CheckoutRequestID.
             AuthenticationFailed: Daraja does not accept our credentials.
         """
-        check_checkout_id(checkout_request_id)
-        ends_at = self._clock.monotonic() + timeout
-        asked_for = 0.0
-        while True:
-            wait = max(_POLL_EVERY + _POLL_SPREAD * self._retry.jitter(), asked_for)
-            self._clock.sleep(max(min(wait, ends_at - self._clock.monotonic()), 0.0))
-            result, asked_for = self._poll(checkout_request_id, ends_at)
-            if on_poll is not None:
-                on_poll(result)
-            left = ends_at - self._clock.monotonic()
-            if result.status in (QueryStatus.PAID, QueryStatus.FAILED) or left <= 0:
-                return result
-
-    def _poll(self, checkout_request_id: str, ends_at: float) -> tuple[QueryResult, float]:
-        """Ask once. Return the answer, and the seconds that Daraja asks to wait.
-
-        The query has one attempt. With the attempts of the retry policy, a minute of HTTP 500 would need
-        more than the five queries a minute that the sandbox allows (docs/daraja.md, section 4).
-        """
-        left = max(ends_at - self._clock.monotonic(), 0.0)
-        try:
-            return self.query(checkout_request_id, timeout=left, attempts=1), 0.0
-        except AuthenticationFailed:
-            raise
-        except (TransportError, DarajaError, UnexpectedResponse) as error:
-            unknown = QueryResult(
-                status=QueryStatus.UNKNOWN, checkout_request_id=checkout_request_id
-            )
-            return unknown, getattr(error, "retry_after", None) or 0.0
-
-    def _ends_at(self, timeout: float | None = None) -> float:
-        """Return the monotonic second after which no new try starts."""
-        return self._clock.monotonic() + (self.config.total_timeout if timeout is None else timeout)
-
-    def _with_token(
-        self, call: Callable[[Token], T], *, token: Callable[[], Token], spare: bool = False
-    ) -> T:
-        """Call with a token. If Daraja refuses the token, call once more with a new one.
-
-        A call whose token was refused had no effect. If the new token is refused too, the token is not at
-        fault. Calls with `spare` then renew no token for 5 minutes, because each new token would kill the
-        one that pushes use.
-        """
-        first = token()
-        try:
-            return call(first)
-        except AuthenticationFailed as error:
-            spared = spare and self._clock.monotonic() < self._spare_until
-            if error.reason != "token_refused" or spared:
-                raise
-        self._tokens.drop(first)
-        try:
-            return call(token())
-        except AuthenticationFailed as again:
-            if spare and again.reason == "token_refused":
-                self._spare_until = self._clock.monotonic() + _SPARE_TOKENS
-            raise
-
-    def _token_before_push(self, ends_at: float) -> Token:
-        """Return a token for a push. Every error here means that no push was sent."""
-        try:
-            return self._tokens.get(ends_at=ends_at)
-        except OutcomeUnknown as error:
-            reason = error.reason
-        raise NotSent(f"no token for the push: {reason}")
-
-    def _fetch_token(self, ends_at: float) -> Token:
-        started = self._clock.monotonic()
-
-        def fetch() -> Token:
-            sent_at = self._clock.monotonic()
-            left = max(ends_at - sent_at, _LEAST_TIMEOUT)
-            request = protocol.build_token(self.config)
-            request = attrs.evolve(request, total_timeout=min(request.total_timeout, left))
-            return protocol.read_token(self._transport.send(request), sent_at=sent_at)
-
-        try:
-            token = self._retry.run(fetch, again=may_ask_again, clock=self._clock, ends_at=ends_at)
-        except MpesaError as error:
-            self._report("token", started, error)
-            raise
-        self._notify(Event(kind="token", outcome="ok", duration=self._clock.monotonic() - started))
-        return token
-
-    def _check_callback_url(self, url: str) -> None:
-        fault = callback_url_fault(
-            url,
-            allow_loopback=self.config.environment.is_loopback,
-        )
-        if fault:
-            raise InvalidRequest("callback_url", fault)
-
-    def _report(self, kind: EventKind, started: float, error: MpesaError) -> None:
-        """Notify the hooks of a failed step."""
-        self._notify(
-            Event(
-                kind=kind,
-                outcome=_outcome(error),
-                duration=self._clock.monotonic() - started,
-                code=getattr(error, "error_code", None),
-                error=type(error).__name__,
-                http_status=getattr(error, "http_status", None),
-            )
+        return finish(
+            self.flow.wait_for_result(checkout_request_id, timeout=timeout, on_poll=on_poll)
         )
 
 
-def _outcome(error: MpesaError) -> str:
-    if isinstance(error, OutcomeUnknown):
-        return "unknown"
-    if isinstance(error, NotSent):
-        return "not_sent"
-    if isinstance(error, RateLimited):
-        return "rate_limited"
-    return "refused" if isinstance(error, DarajaError) else "error"
+class AsyncStkClient:
+    """`StkClient` for asyncio: the same methods, awaited.
+
+    Share it between the tasks of one event loop. Use it as an asynchronous context manager, or await
+    `close`. If a task is cancelled while it pushes, the push may have left.
+
+    Attributes:
+        config: The settings.
+        app: A hash that names the app in shared stores without showing its key.
+        flow: The calls, for `AsyncPayments`.
+    """
+
+    def __init__(
+        self,
+        config: StkConfig,
+        /,
+        *,
+        transport: AsyncTransport | None = None,
+        token_store: AsyncTokenStore | None = None,
+        clock: AsyncClock | None = None,
+        retry: RetryPolicy | None = None,
+        hooks: tuple[Hook, ...] = (),
+    ) -> None:
+        """Make a client. It sends no request yet.
+
+        Args:
+            config: The settings.
+            transport: Carries the requests. An `AioHttpTransport` by default.
+            token_store: Keeps the token. Share one between workers. In memory by default.
+            clock: The clock to read and to sleep by. The machine's clock by default.
+            retry: Number of tries of a request that may be sent again, and the waits between them.
+            hooks: Called with an `Event` for each token, push and query. They must not block.
+        """
+        from mpesa_stk.daraja.async_tokens import (  # noqa: PLC0415 - synchronous hosts never import asyncio
+            AsyncMemoryTokenStore,
+        )
+
+        clock = clock if clock is not None else AsyncSystemClock()
+        self.flow = ClientFlow(
+            config,
+            transport=transport if transport is not None else _aiohttp_transport(config, clock),
+            token_store=token_store if token_store is not None else AsyncMemoryTokenStore(),
+            clock=clock,
+            retry=retry,
+            hooks=hooks,
+        )
+        self.config = config
+        self.app = self.flow.app
+
+    async def __aenter__(self) -> AsyncStkClient:  # noqa: PYI034 - typing.Self needs Python 3.11
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        await self.flow.close()
+
+    @hides_locals
+    async def token(self) -> Token:
+        """Return the bearer token, as `StkClient.token` does."""
+        return await self.flow.token()
+
+    @hides_locals
+    async def push(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str = "",
+        callback_url: str | None = None,
+    ) -> PushAccepted:
+        """Ask a phone to pay. Arguments, result and errors are those of `StkClient.push`."""
+        request = self.flow.check_push(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description,
+            callback_url=callback_url,
+        )
+        return await self.flow.send_push(request)
+
+    @hides_locals
+    def check_push(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str = "",
+        callback_url: str | None = None,
+    ) -> PushRequest:
+        """Check a push without sending it. Arguments and errors are those of `StkClient.push`."""
+        return self.flow.check_push(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description,
+            callback_url=callback_url,
+        )
+
+    @hides_locals
+    async def send_push(
+        self, request: PushRequest, /, *, leave_by: float | None = None
+    ) -> PushAccepted:
+        """Send a checked push, as `StkClient.send_push` does."""
+        return await self.flow.send_push(request, leave_by=leave_by)
+
+    @hides_locals
+    async def query(
+        self,
+        checkout_request_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        attempts: int | None = None,
+    ) -> QueryResult:
+        """Ask Daraja for the state of a push, as `StkClient.query` does."""
+        return await self.flow.query(checkout_request_id, timeout=timeout, attempts=attempts)
+
+    @hides_locals
+    async def wait_for_result(
+        self,
+        checkout_request_id: str,
+        /,
+        *,
+        timeout: float = 120.0,
+        on_poll: Callable[[QueryResult], None] | None = None,
+    ) -> QueryResult:
+        """Ask until the payment is PAID or FAILED, or the time is up, as `StkClient` does."""
+        return await self.flow.wait_for_result(
+            checkout_request_id, timeout=timeout, on_poll=on_poll
+        )
 
 
-def _app_id(config: StkConfig) -> str:
-    """Return a hash that names the app in shared stores without showing its key."""
-    text = f"{config.environment.token_url} {config.consumer_key}"
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _default_transport(config: StkConfig, clock: Clock) -> Transport:
+def _requests_transport(config: StkConfig, clock: Clock) -> RequestsTransport:
     # Imported here because requests would take most of the time of `import mpesa_stk`. A host that only
     # reads callbacks, or that brings its own transport, does not need it.
     from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
 
     return RequestsTransport(
+        proxies=config.proxies,
+        ca_bundle=config.ca_bundle,
+        user_agent=config.user_agent,
+        monotonic=clock.monotonic,
+    )
+
+
+def _aiohttp_transport(config: StkConfig, clock: AsyncClock) -> AioHttpTransport:
+    from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport  # noqa: PLC0415 - an extra
+
+    return AioHttpTransport(
         proxies=config.proxies,
         ca_bundle=config.ca_bundle,
         user_agent=config.user_agent,

@@ -8,11 +8,12 @@ decorator that hides locals from tracebacks.
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
 Kept = TypeVar("Kept", bound="Unpicklable")
 P = ParamSpec("P")
@@ -35,12 +36,32 @@ def hides_locals(call: Callable[P, T], /) -> Callable[P, T]:
 
     Many tools print a traceback with the locals of each frame. Our locals hold secrets and phone numbers.
     """
+    if inspect.iscoroutinefunction(call):
+        return cast("Callable[P, T]", _hides_locals_of_flow(call))
 
     @functools.wraps(call)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
         handled = sys.exc_info()[1]
         try:
             return call(*args, **kwargs)
+        except BaseException as error:
+            clear_locals(error, handled)
+            del args, kwargs, handled
+            raise
+
+    return guarded
+
+
+def _hides_locals_of_flow(
+    call: Callable[P, Coroutine[Any, Any, T]], /
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Do the same for an ``async def``."""
+
+    @functools.wraps(call)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        handled = sys.exc_info()[1]
+        try:
+            return await call(*args, **kwargs)
         except BaseException as error:
             clear_locals(error, handled)
             del args, kwargs, handled

@@ -20,7 +20,9 @@ from mpesa_stk import (
     SubscriberBusy,
     UnexpectedResponse,
 )
+from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.daraja.retry import may_ask_again, may_push_again
+from mpesa_stk.faces import finish
 from support import ManualClock
 
 # error, whether a push may be sent again, whether a token request or a query may
@@ -61,7 +63,7 @@ class Tries:
         self.errors = list(errors)
         self.made = 0
 
-    def __call__(self) -> str:
+    async def __call__(self) -> str:
         """One try."""
         self.made += 1
         if self.errors:
@@ -78,9 +80,9 @@ def run(
     again: Callable[[BaseException], bool] = may_ask_again,
 ) -> str:
     """Run tries with the middle of the jitter, so that waits are what the policy says."""
-    return (policy or RetryPolicy(jitter=lambda: 0.5)).run(
-        tries, again=again, clock=clock, ends_at=clock.monotonic() + seconds
-    )
+    policy = policy or RetryPolicy(jitter=lambda: 0.5)
+    ends_at = clock.monotonic() + seconds
+    return finish(policy.run(tries, again=again, clock=AwaitedClock(clock), ends_at=ends_at))
 
 
 def test_waits_double_up_to_a_limit() -> None:

@@ -17,7 +17,9 @@ from mpesa_stk import (
     StoreError,
     Token,
 )
-from mpesa_stk.daraja.tokens import TokenCache, TokenStore, not_in_time
+from mpesa_stk.clock import AwaitedClock
+from mpesa_stk.daraja.tokens import AwaitedTokenStore, TokenCache, TokenStore, not_in_time
+from mpesa_stk.faces import finish
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import ManualClock
@@ -50,11 +52,40 @@ def make_cache(
     store: TokenStore | None = None,
     clock: ManualClock | None = None,
     app: str = "app",
-) -> TokenCache:
+) -> Cache:
     """A cache."""
-    return TokenCache(
-        app=app, store=store or MemoryTokenStore(), clock=clock or ManualClock(), fetch=fetch
+
+    async def fetch_one(ends_at: float) -> Token:
+        return fetch(ends_at)
+
+    return Cache(
+        TokenCache(
+            app=app,
+            store=AwaitedTokenStore(store or MemoryTokenStore()),
+            clock=AwaitedClock(clock or ManualClock()),
+            fetch=fetch_one,
+        )
     )
+
+
+class Cache:
+    """A cache in this thread."""
+
+    def __init__(self, cache: TokenCache) -> None:
+        self._cache = cache
+
+    def get(self, *, ends_at: float) -> Token:
+        """As `TokenCache.get`."""
+        return finish(self._cache.get(ends_at=ends_at))
+
+    def drop(self, token: Token, /) -> None:
+        """As `TokenCache.drop`."""
+        finish(self._cache.drop(token))
+
+    @property
+    def last_failure(self) -> MpesaError | None:
+        """The error that waiting threads get a copy of."""
+        return self._cache._last_failure
 
 
 class WatchedStore(MemoryTokenStore):
@@ -220,7 +251,7 @@ def test_a_failure_keeps_no_traceback() -> None:
         cache.get(ends_at=0.0)
 
     assert caught.value is original
-    kept = cache._last_failure
+    kept = cache.last_failure
     assert isinstance(kept, MpesaError)
     assert kept is not original
     assert kept.__traceback__ is None

@@ -208,15 +208,27 @@ def test_uncertain_payment_has_nothing_to_ask_by_and_expires_into_review() -> No
 
 def test_intent_of_a_dead_worker_becomes_uncertain_and_is_not_pushed() -> None:
     """A CREATED payment that is found due was orphaned: the library never pushes it again."""
-    host = Host(callback_secrets=(CALLBACK_SECRET,))
+
+    class Store(MemoryTransactionStore):
+        dead = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            if self.dead:
+                raise StoreError("a dead worker writes nothing")
+            return super().replace(transaction)
+
+    store = Store()
+    host = Host(store, callback_secrets=(CALLBACK_SECRET,))
 
     def die() -> HttpResponse:
+        store.dead = True
         raise KeyboardInterrupt
 
     host.daraja.push_script.append(die)
     with pytest.raises(KeyboardInterrupt):
         host.checkout(idempotency_key="order-1")
     assert host.stored().state is TransactionState.CREATED
+    store.dead = False
     host.clock.advance(201)
     assert host.payments.process_due() == DueReport(claimed=1)
     assert host.stored().state is TransactionState.UNCERTAIN

@@ -364,8 +364,43 @@ def test_refusal_that_is_written_late_does_not_refuse_the_next_try() -> None:
     host.clock.sleep = late  # type: ignore[method-assign]
     with pytest.raises(DarajaError):
         host.checkout(idempotency_key="order-1")
-    assert host.checkout(idempotency_key="order-1").state is TransactionState.CREATED
+    assert host.checkout(idempotency_key="order-1").state is TransactionState.UNCERTAIN
     assert len(host.daraja.pushes) == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_push_that_is_interrupted_is_uncertain_at_once(stop: type[BaseException]) -> None:
+    """The push may have left, so the stored payment says so, and the same key does not push again."""
+    host = Host()
+
+    def interrupted() -> HttpResponse:
+        raise stop
+
+    host.daraja.push_script.append(interrupted)
+    with pytest.raises(stop):
+        host.checkout(idempotency_key="order-1")
+    assert host.stored().state is TransactionState.UNCERTAIN
+    assert host.checkout(idempotency_key="order-1").state is TransactionState.UNCERTAIN
+    assert len(host.daraja.pushes) == 1
+
+
+def test_answer_whose_writing_is_interrupted_is_written_after_all() -> None:
+    """Daraja accepted. The id of the prompt is kept, even if the process is told to stop."""
+
+    class Interrupted(MemoryTransactionStore):
+        stopped = False
+
+        def replace(self, transaction: Transaction, /) -> bool:
+            if not self.stopped:
+                self.stopped = True
+                raise KeyboardInterrupt
+            return super().replace(transaction)
+
+    host = Host(Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        host.checkout()
+    assert host.stored().state is TransactionState.PENDING
+    assert host.stored().checkout_request_id == "ws_CO_23112026090000001"
 
 
 def test_write_after_the_push_is_not_tried_for_longer_than_a_push_may_take() -> None:

@@ -20,7 +20,7 @@ import sqlalchemy
 from daraja_double import answer, refusal
 from databases import Servers
 from mpesa_stk import HttpResponse
-from mpesa_stk.client import _app_id
+from mpesa_stk.daraja.client_flow import _app_id
 from mpesa_stk.stores.sql import SqlTokenStore
 from mpesa_stk.web.http_server import HttpServer
 from mpesa_stk.web.messages import WebRequest

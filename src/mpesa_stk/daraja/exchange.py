@@ -68,3 +68,37 @@ class Transport(Protocol):
     def close(self) -> None:
         """Close idle connections."""
         ...
+
+
+class AsyncTransport(Protocol):
+    """A `Transport` whose methods are awaited. The same rules hold."""
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Send the request once. Follow no redirect and never send it again.
+
+        If the awaiting task is cancelled, the request may have left.
+
+        Raises:
+            NotSent: The request provably never left.
+            OutcomeUnknown: The exchange failed in any other way.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        ...
+
+
+class AwaitedTransport:
+    """A `Transport` as an `AsyncTransport` that never suspends."""
+
+    def __init__(self, transport: Transport, /) -> None:
+        self._transport = transport
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Send the request once, in this thread."""
+        return self._transport.send(request)
+
+    async def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()

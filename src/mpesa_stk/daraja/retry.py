@@ -17,12 +17,12 @@ Daraja did not execute a push whose token it refused. `client` fetches the new t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from mpesa_stk.clock import Clock
+from mpesa_stk.clock import AsyncClock
 from mpesa_stk.errors import (
     AuthenticationFailed,
     DarajaError,
@@ -72,13 +72,13 @@ class RetryPolicy:
     max_wait: float = 8.0
     jitter: Callable[[], float] = attrs.field(default=random.random, repr=False)
 
-    def run(
+    async def run(
         self,
-        call: Callable[[], T],
+        call: Callable[[], Awaitable[T]],
         /,
         *,
         again: Callable[[BaseException], bool],
-        clock: Clock,
+        clock: AsyncClock,
         ends_at: float,
     ) -> T:
         """Call until a try succeeds, fails for good, or would wait past the deadline.
@@ -91,23 +91,23 @@ class RetryPolicy:
         """
         # The first try runs without tenacity, which would take a tenth of a push's time.
         try:
-            return call()
+            return await call()
         except Exception as error:
             if not again(error):
                 raise
             first_failure = [error]
         import tenacity  # noqa: PLC0415 - keeps it out of the time of `import mpesa_stk`
 
-        def attempt() -> T:
+        async def attempt() -> T:
             if first_failure:
                 raise first_failure.pop()
-            return call()
+            return await call()
 
         def stop(state: tenacity.RetryCallState) -> bool:
             wakes = clock.monotonic() + state.upcoming_sleep
             return state.attempt_number >= self.attempts or wakes > ends_at
 
-        return tenacity.Retrying(
+        return await tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(again),
             wait=self._wait,
             stop=stop,

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Protocol
 
-from mpesa_stk.clock import Clock
+from mpesa_stk.clock import AsyncClock
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.errors import MpesaError, NotSent
+from mpesa_stk.faces import Call, call_here
 from mpesa_stk.forks import PerProcess
 
 
@@ -90,6 +96,52 @@ class TokenStore(Protocol):
         ...
 
 
+class AsyncTokenStore(Protocol):
+    """A `TokenStore` whose methods are awaited. The same rules hold."""
+
+    async def load(self, app: str, /) -> Token | None:
+        """Return the app's last saved token, or None."""
+        ...
+
+    async def save(self, app: str, token: Token, /) -> None:
+        """Keep the app's new token, in place of the one before."""
+        ...
+
+    async def drop(self, app: str, token: Token, /) -> None:
+        """Forget the app's token if it still has this token's `value`."""
+        ...
+
+    def single_flight(self, app: str, timeout: float, /) -> AbstractAsyncContextManager[object]:
+        """Hold the right to fetch the app's token. Other tasks and workers wait meanwhile."""
+        ...
+
+
+class AwaitedTokenStore:
+    """A `TokenStore` as an `AsyncTokenStore` that never suspends."""
+
+    def __init__(self, store: TokenStore, /, call: Call = call_here) -> None:
+        self._store = store
+        self._call = call
+
+    async def load(self, app: str, /) -> Token | None:
+        """Return the app's last saved token, or None."""
+        return await self._call(self._store.load, app)
+
+    async def save(self, app: str, token: Token, /) -> None:
+        """Keep the app's new token, in place of the one before."""
+        await self._call(self._store.save, app, token)
+
+    async def drop(self, app: str, token: Token, /) -> None:
+        """Forget the app's token if it still has this token's `value`."""
+        await self._call(self._store.drop, app, token)
+
+    @asynccontextmanager
+    async def single_flight(self, app: str, timeout: float, /) -> AsyncIterator[None]:
+        """Hold the right to fetch the app's token."""
+        with self._store.single_flight(app, timeout):
+            yield
+
+
 class MemoryTokenStore:
     """Keeps tokens in this process. It is safe to share between threads and clients.
 
@@ -141,7 +193,12 @@ class TokenCache:
     """Keeps one app's token, and fetches it once for all workers that ask."""
 
     def __init__(
-        self, *, app: str, store: TokenStore, clock: Clock, fetch: Callable[[float], Token]
+        self,
+        *,
+        app: str,
+        store: AsyncTokenStore,
+        clock: AsyncClock,
+        fetch: Callable[[float], Awaitable[Token]],
     ) -> None:
         self._app = app
         self._store = store
@@ -150,7 +207,7 @@ class TokenCache:
         self._failures = 0
         self._last_failure: MpesaError | None = None
 
-    def get(self, *, ends_at: float) -> Token:
+    async def get(self, *, ends_at: float) -> Token:
         """Return a token that can be used now.
 
         Args:
@@ -159,45 +216,45 @@ class TokenCache:
 
         Raises:
             NotSent: Others tried to fetch a token until the time was up.
-            MpesaError: The token could not be fetched, or the store failed. Threads that waited for the
+            MpesaError: The token could not be fetched, or the store failed. Those that waited for the
                 same fetch get a copy of its error instead of trying one after the other.
         """
-        token = self._usable()
+        token = await self._usable()
         if token is not None:
             return token
         failures = self._failures
         # While Daraja is down, the workers of a fleet must not wait for each other's failures in turn. So a
         # worker gives up when its time is over.
-        with self._store.single_flight(self._app, ends_at - self._clock.monotonic()):
-            token = self._usable()
+        async with self._store.single_flight(self._app, ends_at - self._clock.monotonic()):
+            token = await self._usable()
             if token is not None:
                 return token
             if self._failures != failures and self._last_failure is not None:
                 raise copy.copy(self._last_failure)
-            return self._fetch_one(ends_at)
+            return await self._fetch_one(ends_at)
 
-    def drop(self, token: Token, /) -> None:
+    async def drop(self, token: Token, /) -> None:
         """Forget a refused token, unless a newer one has already replaced it."""
-        self._store.drop(self._app, token)
+        await self._store.drop(self._app, token)
 
-    def _fetch_one(self, ends_at: float) -> Token:
+    async def _fetch_one(self, ends_at: float) -> Token:
         """Fetch a token and save it, unless another worker saved a newer one."""
         try:
-            token = self._fetch(ends_at)
+            token = await self._fetch(ends_at)
         except MpesaError as error:
             self._failures += 1
             self._last_failure = copy.copy(error)
             raise
         # The flight's lease may have run out meanwhile. Then another worker has fetched a newer token, and
         # ours is dead.
-        newer = self._usable()
+        newer = await self._usable()
         if newer is not None:
             return newer
-        self._store.save(self._app, token)
+        await self._store.save(self._app, token)
         return token
 
-    def _usable(self) -> Token | None:
-        token = self._store.load(self._app)
+    async def _usable(self) -> Token | None:
+        token = await self._store.load(self._app)
         if token is None or self._clock.monotonic() >= token.renew_at:
             return None
         return token

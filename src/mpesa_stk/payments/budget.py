@@ -17,6 +17,7 @@ import attrs
 
 from mpesa_stk.config.environment import SANDBOX_HOST, Environment
 from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.faces import Call, call_here
 from mpesa_stk.forks import PerProcess
 
 _LONGEST_WAIT = 3600.0
@@ -181,6 +182,34 @@ class QueryBudget(Protocol):
         but not below a floor. It recovers slowly, by the clock.
         """
         ...
+
+
+class AsyncQueryBudget(Protocol):
+    """A `QueryBudget` whose methods are awaited. The same rules hold."""
+
+    async def take(self, app: str, now: datetime, /) -> float:
+        """Take the slot of one status query, if it is free."""
+        ...
+
+    async def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
+        """Slow down, because Daraja refused a query as one too many."""
+        ...
+
+
+class AwaitedQueryBudget:
+    """A `QueryBudget` as an `AsyncQueryBudget`. It never suspends, unless `call` does."""
+
+    def __init__(self, budget: QueryBudget, /, call: Call = call_here) -> None:
+        self._budget = budget
+        self._call = call
+
+    async def take(self, app: str, now: datetime, /) -> float:
+        """Take the slot of one status query, if it is free."""
+        return await self._call(self._budget.take, app, now)
+
+    async def throttled(self, app: str, now: datetime, retry_after: float, /) -> None:
+        """Slow down, because Daraja refused a query as one too many."""
+        await self._call(self._budget.throttled, app, now, retry_after)
 
 
 class MemoryQueryBudget:

@@ -85,11 +85,11 @@ class CallbackHandler:
         self._store = recorder.store
         self._secrets = secrets
 
-    def handle(self, body: bytes, token: str | None) -> CallbackReceipt:
+    async def handle(self, body: bytes, token: str | None) -> CallbackReceipt:
         """Handle one callback, as `Payments.handle_callback` documents."""
         try:
-            claimed = self.payment_of(token) if self._secrets else None
-            receipt, result = self._received(body, claimed)
+            claimed = await self.payment_of(token) if self._secrets else None
+            receipt, result = await self._received(body, claimed)
         except (CallbackRefused, InvalidCallback) as error:
             self._recorder.notify(
                 Event(kind="callback", outcome="refused", error=type(error).__name__)
@@ -98,7 +98,7 @@ class CallbackHandler:
         self._notify(receipt, result)
         return receipt
 
-    def _received(
+    async def _received(
         self, body: bytes, claimed: Transaction | None
     ) -> tuple[CallbackReceipt, CallbackResult | None]:
         """Read a callback and apply it to its payment.
@@ -111,10 +111,10 @@ class CallbackHandler:
         except InvalidCallback:
             if claimed is None:
                 raise
-            return self._keep_unread(body, claimed), None
-        return self._place(body, result, claimed), result
+            return await self._keep_unread(body, claimed), None
+        return await self._place(body, result, claimed), result
 
-    def payment_of(self, token: str | None, /) -> Transaction:
+    async def payment_of(self, token: str | None, /) -> Transaction:
         """Return the payment that the token of a signed callback URL proves.
 
         Raises:
@@ -124,7 +124,7 @@ class CallbackHandler:
         number = transaction_no_of(token or "")
         if number is None:
             raise CallbackRefused("no token in the callback URL")
-        transaction = self._store.get(number)
+        transaction = await self._store.get(number)
         if transaction is None or not is_genuine(
             token or "",
             self._secrets,
@@ -150,7 +150,7 @@ class CallbackHandler:
             )
         )
 
-    def apply_kept(self, transaction: Transaction, /) -> Transaction:
+    async def apply_kept(self, transaction: Transaction, /) -> Transaction:
         """Apply the kept callbacks of a payment, and delete those that are used up.
 
         Callbacks that are no proof stay, as evidence. Applying one twice has no further effect.
@@ -158,7 +158,7 @@ class CallbackHandler:
         Returns:
             The payment after the callbacks.
         """
-        kept_callbacks = self._store.kept_callbacks(
+        kept_callbacks = await self._store.kept_callbacks(
             checkout_request_id=transaction.checkout_request_id,
             transaction_no=transaction.transaction_no,
         )
@@ -167,55 +167,57 @@ class CallbackHandler:
                 result = parse_callback(kept.body)
             except InvalidCallback:
                 continue  # evidence for a person
-            transaction = self._apply_one(transaction, result, kept).after
+            transaction = (await self._apply_one(transaction, result, kept)).after
         return transaction
 
-    def _apply_one(
+    async def _apply_one(
         self, transaction: Transaction, result: CallbackResult, kept: KeptCallback
     ) -> _Judgement:
-        judgement = self._judge(transaction, result, None)
+        judgement = await self._judge(transaction, result, None)
         if not judgement.doubtful:
-            self._drop(kept)
+            await self._drop(kept)
         return judgement
 
-    def _drop(self, kept: KeptCallback) -> None:
+    async def _drop(self, kept: KeptCallback) -> None:
         """Delete a callback that is used up.
 
         If the store fails, a later call of `apply_kept` or the purge of old callbacks deletes it.
         """
         try:
-            self._store.drop_callback(kept.callback_id)
+            await self._store.drop_callback(kept.callback_id)
         except StoreError as error:
             log_trouble("callback_not_dropped", error=type(error).__name__)
 
-    def _keep_unread(self, body: bytes, claimed: Transaction) -> CallbackReceipt:
+    async def _keep_unread(self, body: bytes, claimed: Transaction) -> CallbackReceipt:
         """Keep a genuine body that cannot be read.
 
         The payment becomes due for a query at once, and needs a review. Daraja was seen to post a
         callback once and never again (docs/daraja.md, section 6), so this body may be the only evidence.
         """
-        self._keep(body, None, claimed.transaction_no, _UNREADABLE)
-        after = self._recorder.record(claimed, Doubted(reason=_UNREADABLE))
+        await self._keep(body, None, claimed.transaction_no, _UNREADABLE)
+        after = await self._recorder.record(claimed, Doubted(reason=_UNREADABLE))
         return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=after)
 
-    def _place(
+    async def _place(
         self, body: bytes, result: CallbackResult, claimed: Transaction | None
     ) -> CallbackReceipt:
-        known = claimed or self._store.find(checkout_request_id=result.checkout_request_id)
+        known = claimed or await self._store.find(checkout_request_id=result.checkout_request_id)
         if known is not None:
-            judgement = self._judge(known, result, body)
+            judgement = await self._judge(known, result, body)
             return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
         # The answer to the push may not be stored yet. Keep the evidence, then search once more.
-        kept = self._keep(
+        kept = await self._keep(
             body, result.checkout_request_id, None, "no payment has this checkout_request_id yet"
         )
-        known = self._store.find(checkout_request_id=result.checkout_request_id)
+        known = await self._store.find(checkout_request_id=result.checkout_request_id)
         if known is None:
             return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=None)
-        judgement = self._apply_one(known, result, kept)
+        judgement = await self._apply_one(known, result, kept)
         return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
 
-    def _judge(self, known: Transaction, result: CallbackResult, body: bytes | None) -> _Judgement:
+    async def _judge(
+        self, known: Transaction, result: CallbackResult, body: bytes | None
+    ) -> _Judgement:
         """Apply a callback to its payment, and keep it first if it is no proof.
 
         `body` is None if the callback is kept already.
@@ -225,7 +227,7 @@ class CallbackHandler:
         reason = contradiction(known, result, now) or "success without proof"
         if meaning_of(known, event, now) not in _DOUBTFUL:
             try:
-                before, after = self._recorder.change(known, event)
+                before, after = await self._recorder.change(known, event)
             except DuplicateTransaction as error:
                 reason = f"callback has the {error.field} of another payment"
                 event = Doubted(reason=reason)
@@ -236,14 +238,14 @@ class CallbackHandler:
                 doubtful = meaning_of(before, event, now) in _DOUBTFUL
                 if doubtful and body is not None:
                     reason = contradiction(before, result, now) or reason
-                    self._keep(body, result.checkout_request_id, known.transaction_no, reason)
+                    await self._keep(body, result.checkout_request_id, known.transaction_no, reason)
                 return _Judgement(before=before, after=after, doubtful=doubtful)
         if body is not None:
-            self._keep(body, result.checkout_request_id, known.transaction_no, reason)
-        before, after = self._recorder.change(known, event)
+            await self._keep(body, result.checkout_request_id, known.transaction_no, reason)
+        before, after = await self._recorder.change(known, event)
         return _Judgement(before=before, after=after, doubtful=True)
 
-    def _keep(
+    async def _keep(
         self,
         body: bytes,
         checkout_request_id: str | None,
@@ -267,13 +269,13 @@ class CallbackHandler:
             checkout_request_id=checkout_request_id,
             transaction_no=transaction_no,
         )
-        others = self._store.kept_callbacks(
+        others = await self._store.kept_callbacks(
             checkout_request_id=checkout_request_id, transaction_no=transaction_no
         )
         if kept.callback_id not in {other.callback_id for other in others}:
             if len(others) >= MOST_KEPT:
                 raise CallbackRefused("too many callbacks are kept for this payment")
-            self._store.keep_callback(kept)
+            await self._store.keep_callback(kept)
         return kept
 
 

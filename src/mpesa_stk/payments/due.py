@@ -8,17 +8,16 @@ at the same time.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from enum import Enum
 
 import attrs
 
-from mpesa_stk.client import StkClient
+from mpesa_stk.daraja.client_flow import ClientFlow
 from mpesa_stk.errors import (
     AuthenticationFailed,
     DarajaError,
@@ -28,7 +27,7 @@ from mpesa_stk.errors import (
     StoreError,
 )
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.budget import QueryBudget
+from mpesa_stk.payments.budget import AsyncQueryBudget
 from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.effects import news_of
 from mpesa_stk.payments.events import (
@@ -54,6 +53,9 @@ from mpesa_stk.payments.schedule import (
 from mpesa_stk.payments.state import Transaction, TransactionState
 
 _PURGED_AT_ONCE = 100
+
+Handler = Callable[[Transaction], Awaitable[object]]
+"""Receives a settled payment. It is awaited."""
 
 
 class _Heard(Enum):
@@ -115,7 +117,7 @@ class _Batch:
         closed_until: When the budget allows the next query, if it was used up.
     """
 
-    on_settled: Callable[[Transaction], object] | None
+    on_settled: Handler | None
     ends: float
     tally: Counter[str] = attrs.Factory(Counter)
     untold: list[Transaction] = attrs.Factory(list)
@@ -130,8 +132,8 @@ class DueWork:
         *,
         recorder: Recorder,
         callbacks: CallbackHandler,
-        client: StkClient,
-        budget: QueryBudget,
+        client: ClientFlow,
+        budget: AsyncQueryBudget,
         callback_retention: timedelta,
     ) -> None:
         self._recorder = recorder
@@ -143,10 +145,10 @@ class DueWork:
         self._callback_retention = callback_retention
         self._purge_at = -math.inf
 
-    def process(
+    async def process(
         self,
         *,
-        on_settled: Callable[[Transaction], object] | None,
+        on_settled: Handler | None,
         limit: int,
         deadline: float,
         stop: Callable[[], bool],
@@ -158,7 +160,7 @@ class DueWork:
         batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally
         store = self._recorder.store
-        rest = _in_order(store.claim_due(clock.now(), limit, lease, self._accounts))
+        rest = _in_order(await store.claim_due(clock.now(), limit, lease, self._accounts))
         tally["claimed"] = len(rest)
         try:
             while rest and not stop():
@@ -166,17 +168,17 @@ class DueWork:
                 if clock.monotonic() >= batch.ends:
                     tally["left"] += 1
                 else:
-                    self._do(transaction, batch)
+                    await self._do(transaction, batch)
         finally:
             # If a stop or the handler ended the batch, other workers can take the rest at once.
             tally["left"] += len(rest)
-            self._release([*rest, *batch.untold])
-        tally["purged"] = self._purge()
+            await self._release([*rest, *batch.untold])
+        tally["purged"] = await self._purge()
         # If the whole batch is unreported it stays due, and another batch would only repeat it.
         more = tally["claimed"] >= limit and tally["claimed"] > tally["unreported"]
         return DueReport(more=more, **tally)
 
-    def _purge(self) -> int:
+    async def _purge(self) -> int:
         """Delete kept callbacks that are too old, at most 100 at once.
 
         After a call that found fewer, or failed, the next one is an hour later.
@@ -189,7 +191,7 @@ class DueWork:
             return 0
         before = clock.now() - self._callback_retention
         try:
-            purged = self._recorder.store.purge_callbacks(before, _PURGED_AT_ONCE)
+            purged = await self._recorder.store.purge_callbacks(before, _PURGED_AT_ONCE)
         except StoreError as error:
             log_trouble("purge_failed", error=type(error).__name__)
             purged = 0
@@ -197,22 +199,22 @@ class DueWork:
             self._purge_at = clock.monotonic() + PURGE_EVERY
         return purged
 
-    def _release(self, transactions: list[Transaction]) -> None:
+    async def _release(self, transactions: list[Transaction]) -> None:
         """Make payments due for other workers now."""
         now = self._recorder.clock.now()
         for transaction in transactions:
             with contextlib.suppress(StoreError):  # it is due again when its lease ends
-                self._recorder.release(transaction, now)
+                await self._recorder.release(transaction, now)
 
-    def _do(self, transaction: Transaction, batch: _Batch) -> None:
+    async def _do(self, transaction: Transaction, batch: _Batch) -> None:
         """Do the due work of one payment.
 
         A failure is counted and logged, and the batch goes on.
         """
         try:
-            after = self._follow(transaction, batch)
+            after = await self._follow(transaction, batch)
             if after.state.settled and not after.reported:
-                self._deliver(after, batch, ours=transaction.state.settled)
+                await self._deliver(after, batch, ours=transaction.state.settled)
         except MpesaError as error:
             batch.tally["failed"] += 1
             log_trouble(
@@ -223,7 +225,7 @@ class DueWork:
 
     # --- open payments --------------------------------------------------------------------------
 
-    def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
+    async def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
         """Apply a payment's kept callbacks and, if it is still open, ask Daraja about it.
 
         An orphaned CREATED payment becomes UNCERTAIN first. An open payment whose time is over expires,
@@ -233,23 +235,23 @@ class DueWork:
             The payment as now stored.
         """
         if transaction.state.settled:
-            return self._callbacks.apply_kept(transaction)
+            return await self._callbacks.apply_kept(transaction)
         recorder = self._recorder
         if transaction.state is TransactionState.CREATED:
             died = WorkerDied(next_due=recorder.next_query(transaction))
-            transaction = recorder.record(transaction, died)
-        transaction = self._callbacks.apply_kept(transaction)
+            transaction = await recorder.record(transaction, died)
+        transaction = await self._callbacks.apply_kept(transaction)
         if not transaction.state.settled:
             overdue = recorder.clock.now() >= transaction.expires_at
-            transaction, heard = self._look(transaction, batch)
+            transaction, heard = await self._look(transaction, batch)
             if overdue and heard is not _Heard.NOTHING and not transaction.state.settled:
                 over = Expired(answered=heard is _Heard.ANSWER)
-                transaction = recorder.record(transaction, over)
+                transaction = await recorder.record(transaction, over)
                 batch.tally["expired"] += transaction.state is TransactionState.EXPIRED
         batch.tally["settled"] += transaction.state.settled
         return transaction
 
-    def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, _Heard]:
+    async def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, _Heard]:
         """Ask Daraja if possible, and store the next due time.
 
         Daraja is asked if the payment has an id and the budget allows it.
@@ -260,19 +262,19 @@ class DueWork:
         recorder = self._recorder
         if transaction.checkout_request_id is None:
             nothing = Deferred(reason="no id to ask by", next_due=recorder.next_query(transaction))
-            return recorder.record(transaction, nothing), _Heard.ANSWER
-        wait = self._wait_for_budget(batch)
+            return await recorder.record(transaction, nothing), _Heard.ANSWER
+        wait = await self._wait_for_budget(batch)
         if wait > 0:
             # Spread deferred payments, or all would return for one query: the n-th (from 0) returns
             # after wait * (1 + n/2). Half a slot is enough, since some settle by callback.
             place = 1 + batch.tally["deferred"] / 2
             batch.tally["deferred"] += 1
             seconds = min(wait * place, max(wait, SLOWEST_QUERY))
-            recorder.release(transaction, recorder.clock.now() + timedelta(seconds=seconds))
+            await recorder.release(transaction, recorder.clock.now() + timedelta(seconds=seconds))
             return transaction, _Heard.NOTHING
-        return self._ask(transaction, transaction.checkout_request_id, batch)
+        return await self._ask(transaction, transaction.checkout_request_id, batch)
 
-    def _wait_for_budget(self, batch: _Batch) -> float:
+    async def _wait_for_budget(self, batch: _Batch) -> float:
         """Take the slot of one query, and sleep a little for it if needed.
 
         The first query of a batch never waits, since another worker may hold an older payment. Later ones
@@ -285,15 +287,15 @@ class DueWork:
         clock = self._recorder.clock
         if batch.closed_until is not None and clock.now() < batch.closed_until:
             return (batch.closed_until - clock.now()).total_seconds()
-        wait = self._budget.take(self._app, clock.now())
+        wait = await self._budget.take(self._app, clock.now())
         patience = LONGEST_PAUSE if batch.tally["queried"] else 0.0
         while 0 < wait <= patience and clock.monotonic() + wait + LONGEST_PAUSE <= batch.ends:
-            clock.sleep(wait)
-            wait = self._budget.take(self._app, clock.now())
+            await clock.sleep(wait)
+            wait = await self._budget.take(self._app, clock.now())
         batch.closed_until = clock.now() + timedelta(seconds=wait)
         return wait
 
-    def _ask(
+    async def _ask(
         self, transaction: Transaction, checkout_request_id: str, batch: _Batch
     ) -> tuple[Transaction, _Heard]:
         """Ask Daraja about one payment, and store the answer. Returns the same as `_look`."""
@@ -302,23 +304,23 @@ class DueWork:
         left = batch.ends - recorder.clock.monotonic()
         try:
             # One attempt: the budget counts each query that is sent, and the schedule asks again.
-            result = self._client.query(
+            result = await self._client.query(
                 checkout_request_id, timeout=max(left, LEAST_QUERY), attempts=1
             )
         except MpesaError as error:
             batch.tally["failed"] += 1
-            asked = timedelta(seconds=self._pause_after(error, batch))
+            asked = timedelta(seconds=await self._pause_after(error, batch))
             next_due = max(recorder.next_query(transaction), recorder.clock.now() + asked)
             deferred = Deferred(reason=type(error).__name__, next_due=next_due)
-            transaction = recorder.record(transaction, deferred)
+            transaction = await recorder.record(transaction, deferred)
             long_over = recorder.clock.now() >= transaction.expires_at + KEEP_ASKING
             spoken = long_over or _is_about_the_payment(error)
             return transaction, _Heard.WORDS if spoken else _Heard.NOTHING
         seen = QuerySeen(result=result, next_due=recorder.next_query(transaction))
         heard = _Heard.ANSWER if result.not_found else _Heard.WORDS
-        return recorder.record(transaction, seen), heard
+        return await recorder.record(transaction, seen), heard
 
-    def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
+    async def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
         """Return the seconds that Daraja asks to wait, at most an hour.
 
         A rate limit slows all workers down.
@@ -326,12 +328,12 @@ class DueWork:
         seconds: float = getattr(error, "retry_after", None) or 0.0
         if isinstance(error, RateLimited):
             batch.tally["throttled"] += 1
-            self._budget.throttled(self._app, self._recorder.clock.now(), seconds)
+            await self._budget.throttled(self._app, self._recorder.clock.now(), seconds)
         return min(seconds, LONGEST_RETRY_AFTER)
 
     # --- settled payments -----------------------------------------------------------------------
 
-    def _deliver(self, transaction: Transaction, batch: _Batch, *, ours: bool) -> None:
+    async def _deliver(self, transaction: Transaction, batch: _Batch, *, ours: bool) -> None:
         """Call the handler with a settled payment, then store that it was reported.
 
         The handler is called at least once. The payment is taken for its report before, so that the
@@ -344,24 +346,26 @@ class DueWork:
             return
         recorder = self._recorder
         due = transaction.due_at is not None and transaction.due_at <= recorder.clock.now()
-        held = recorder.take_for_report(transaction) if ours or due else None
+        held = await recorder.take_for_report(transaction) if ours or due else None
         if held is None:
             batch.tally["left"] += 1
             return
         try:
-            _refuse_unrun(batch.on_settled(held))
+            await batch.on_settled(held)
         except Exception as error:  # noqa: BLE001 - the host's handler may raise anything; the others must not suffer
-            self._tell_again(held, error, batch)
+            await self._tell_again(held, error, batch)
         except BaseException as error:
             # The host wants to stop, so raise. Defer this payment, or each restart would stop at it.
             with contextlib.suppress(StoreError):
-                self._tell_again(held, error, batch)
+                await self._tell_again(held, error, batch)
             raise
         else:
-            recorder.record(held, Reported(news=news_of(held)))
+            await recorder.record(held, Reported(news=news_of(held)))
             batch.tally["reported"] += 1
 
-    def _tell_again(self, transaction: Transaction, error: BaseException, batch: _Batch) -> None:
+    async def _tell_again(
+        self, transaction: Transaction, error: BaseException, batch: _Batch
+    ) -> None:
         """Store that the report failed, and when to try again.
 
         The pauses grow with each failure, up to an hour.
@@ -375,17 +379,7 @@ class DueWork:
         )
         pause = pause_before_report(_failures(transaction))
         again = ReportFailed(news=news_of(transaction), next_due=self._recorder.with_jitter(pause))
-        self._recorder.record(transaction, again)
-
-
-def _refuse_unrun(returned: object) -> None:
-    """Raise TypeError if the handler did not run.
-
-    A call of an ``async def`` or generator function only makes an object.
-    """
-    if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
-        returned.close()
-        raise TypeError("the handler did not run: it must be a plain function")
+        await self._recorder.record(transaction, again)
 
 
 def _in_order(claimed: list[Transaction]) -> list[Transaction]:

@@ -1,4 +1,4 @@
-"""Define `Payments`: checkout, query, callback and due work over client and store.
+"""`Payments` and `AsyncPayments`: checkout, query, callback and due work. One flow, two faces.
 
 The order of writes protects the payments. The intent is stored before the push, evidence before it is
 acknowledged, and an outcome before it is reported. Each change is a compare-and-set of the pure `apply`.
@@ -7,62 +7,35 @@ If another worker is first, `apply` runs again on the payment as now stored.
 
 from __future__ import annotations
 
-import math
+import inspect
 import random
-import re
-import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 
-import attrs
-
-from mpesa_stk.client import StkClient
-from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest, check_words
-from mpesa_stk.errors import (
-    ConfigurationError,
-    DuplicateTransaction,
-    IdempotencyConflict,
-    InvalidRequest,
-    MpesaError,
-    NotSent,
-    OutcomeUnknown,
-    StoreError,
+from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.clock import AsyncClock, AsyncSystemClock, AwaitedClock, Clock, SystemClock
+from mpesa_stk.faces import finish
+from mpesa_stk.hooks import Hook
+from mpesa_stk.payments.budget import (
+    AsyncQueryBudget,
+    AwaitedQueryBudget,
+    QueryBudget,
+    budget_for,
 )
-from mpesa_stk.hooks import Hook, Notifier, log_trouble
-from mpesa_stk.payments.budget import QueryBudget, budget_for
-from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
-from mpesa_stk.payments.due import DueReport, DueWork
-from mpesa_stk.payments.events import (
-    KeyReused,
-    PaymentEvent,
-    PushOutcomeLost,
-    PushRefused,
-    PushTaken,
+from mpesa_stk.payments.callback import CallbackReceipt
+from mpesa_stk.payments.due import DueReport
+from mpesa_stk.payments.payments_flow import PaymentsFlow
+from mpesa_stk.payments.query import PaymentStatus
+from mpesa_stk.payments.schedule import CALLBACK_RETENTION
+from mpesa_stk.payments.state import Transaction
+from mpesa_stk.payments.store import (
+    AsyncTransactionStore,
+    AwaitedTransactionStore,
+    TransactionStore,
 )
-from mpesa_stk.payments.query import PaymentQuery, PaymentStatus
-from mpesa_stk.payments.recorder import Recorder
-from mpesa_stk.payments.schedule import (
-    CALLBACK_RETENTION,
-    EXPIRE_AFTER,
-    FIRST_QUERY,
-    KEEP_ASKING,
-    PROMPT_LIVES,
-    WRITE_AGAIN_AFTER,
-)
-from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.state import Transaction, TransactionState
-from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.payments.transaction import apply
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import hides_locals
-
-_KEY = re.compile(r"[!-~]{1,255}")
-_TOO_LONG = (
-    f"must be at most {MAX_REFERENCE} characters; to keep a longer one, give a shorter "
-    "prompt_reference beside it"
-)
 
 
 class Payments:
@@ -77,6 +50,7 @@ class Payments:
         clock: Gives the time.
         account: Who is paid, such as ``"paybill 600000"``.
         notify: Hands an `Event` to the hooks and the log.
+        flow: The methods in their awaited form, for `PaymentEndpoints`. Its parts never suspend.
     """
 
     def __init__(
@@ -109,28 +83,21 @@ class Payments:
         Raises:
             ConfigurationError: `callback_retention` is too short.
         """
-        if callback_retention < 2 * KEEP_ASKING:
-            raise ConfigurationError((("callback_retention", "must be at least two days"),))
         self.client = client
         self.store = store
         self.clock = clock or SystemClock()
-        self.account = str(client.config.account)
-        self.notify = Notifier(tuple(hooks))
-        self._recorder = Recorder(store=store, clock=self.clock, notify=self.notify, jitter=jitter)
-        self._callbacks = CallbackHandler(self._recorder, client.config.callback_secrets)
         budget = query_budget if query_budget is not None else budget_for(client.config.environment)
-        self._query = PaymentQuery(
-            recorder=self._recorder, callbacks=self._callbacks, client=client, budget=budget
-        )
-        self._due = DueWork(
-            recorder=self._recorder,
-            callbacks=self._callbacks,
-            client=client,
-            budget=budget,
+        self.flow = PaymentsFlow(
+            client.flow,
+            AwaitedTransactionStore(store),
+            clock=AwaitedClock(self.clock),
+            hooks=hooks,
+            jitter=jitter,
+            budget=AwaitedQueryBudget(budget),
             callback_retention=callback_retention,
         )
-
-    # --- checkout ------------------------------------------------------------------------------
+        self.account = self.flow.account
+        self.notify = self.flow.notify
 
     @hides_locals
     def checkout(
@@ -173,183 +140,17 @@ class Payments:
             MpesaError: No prompt appeared. The error carries `transaction_no`, and the payment is stored
                 as REJECTED.
         """
-        if prompt_reference is None:
-            _refuse_long(reference)
-        else:
-            check_words("reference", reference)
-        if prompt_description is not None and description != "":
-            check_words("description", description)
-        request = self.client.check_push(
-            phone_number=phone_number,
-            amount=amount,
-            reference=reference if prompt_reference is None else prompt_reference,
-            description=description if prompt_description is None else prompt_description,
-        )
-        intent = self._intent(request, reference, description, _checked_key(idempotency_key))
-        transaction, ours = self._store_intent(intent)
-        if not ours:
-            return transaction
-        request = self._signed(request, transaction)
-        write_until = self.clock.monotonic() + self.client.config.total_timeout
-        try:
-            answer = self._push(transaction, request)
-        except OutcomeUnknown as error:
-            # Do not store the error's text: the host's own transport may have written it.
-            reason = f"HTTP {error.http_status}" if error.http_status else "no answer"
-            lost = PushOutcomeLost(reason=reason, next_due=self._recorder.next_query(transaction))
-            return self._after_push(transaction, lost, write_until)
-        except MpesaError as error:
-            error.transaction_no = transaction.transaction_no
-            code = getattr(error, "error_code", None)
-            refused = PushRefused(
-                code=code, reason=type(error).__name__, expires_at=transaction.expires_at
+        return finish(
+            self.flow.checkout.run(
+                phone_number=phone_number,
+                amount=amount,
+                reference=reference,
+                description=description,
+                prompt_reference=prompt_reference,
+                prompt_description=prompt_description,
+                idempotency_key=idempotency_key,
             )
-            self._after_push(transaction, refused, write_until)
-            raise
-        return self._accepted(transaction, answer, write_until)
-
-    def _signed(self, request: PushRequest, transaction: Transaction) -> PushRequest:
-        """Return the request with a callback URL that proves which payment it belongs to."""
-        config = self.client.config
-        if not config.callback_secrets:
-            return request
-        return attrs.evolve(
-            request,
-            callback_url=signed_url(
-                config.callback_url,
-                config.callback_secrets[0],
-                transaction_no=transaction.transaction_no,
-                amount=transaction.amount,
-                account=transaction.account,
-            ),
         )
-
-    def _push(self, transaction: Transaction, request: PushRequest) -> PushAccepted:
-        """Send the push, unless it is too late.
-
-        It is too late if the push could still be under way when the payment counts as orphaned.
-
-        Raises:
-            NotSent: It is too late to send the push.
-            MpesaError: As `StkClient.send_push` raises.
-        """
-        given_up = transaction.due_at or transaction.expires_at
-        left = (given_up - self.clock.now()).total_seconds() - self.client.config.total_timeout
-        if left <= 0:
-            raise NotSent("storing the payment took too long")
-        return self.client.send_push(request, leave_by=self.clock.monotonic() + left)
-
-    def _intent(
-        self, request: PushRequest, reference: str, description: str, key: str | None
-    ) -> Transaction:
-        now = self.clock.now()
-        return Transaction(
-            transaction_no=str(uuid.uuid4()),
-            idempotency_key=key,
-            account=self.account,
-            phone_number=request.phone_number.e164,
-            amount=request.amount,
-            reference=reference,
-            description=description,
-            created=now,
-            updated=now,
-            expires_at=now + EXPIRE_AFTER,
-            due_at=now + self._longest_push(),
-        )
-
-    def _longest_push(self) -> timedelta:
-        """Return the time after which a worker that still pushes counts as dead.
-
-        A push takes at most two tokens and two exchanges, each within the total time-out.
-        """
-        return timedelta(seconds=4 * self.client.config.total_timeout + FIRST_QUERY)
-
-    def _store_intent(self, intent: Transaction) -> tuple[Transaction, bool]:
-        """Store the intent, or find the payment that has its idempotency key.
-
-        Returns:
-            The stored payment, and whether this call must push it.
-        """
-        try:
-            self.store.add(intent)
-        except DuplicateTransaction:
-            known = self.store.find(idempotency_key=intent.idempotency_key, account=intent.account)
-            if known is None:
-                raise
-        else:
-            return intent, True
-        differing = tuple(
-            field
-            for field in ("phone_number", "amount", "reference", "description")
-            if getattr(known, field) != getattr(intent, field)
-        )
-        if differing:
-            raise IdempotencyConflict(differing)
-        # If a callback came about the refused push, its prompt did appear, and may be paid.
-        reached = known.checkout_request_id is not None or known.needs_review is not None
-        if known.state is TransactionState.REJECTED and not reached:
-            return self._start_again(known, intent)
-        return known, False
-
-    def _start_again(self, rejected: Transaction, intent: Transaction) -> tuple[Transaction, bool]:
-        """Take a REJECTED payment for a new push, unless another worker takes it first.
-
-        Returns:
-            The payment as now stored, and whether this call must push it.
-        """
-        again = KeyReused(
-            expires_at=intent.expires_at, due_at=self.clock.now() + self._longest_push()
-        )
-        after = apply(rejected, again, self.clock.now())
-        if self.store.replace(after):
-            return attrs.evolve(after, version=after.version + 1), True
-        return self._recorder.stored(rejected.transaction_no), False
-
-    def _after_push(
-        self, transaction: Transaction, event: PaymentEvent, write_until: float
-    ) -> Transaction:
-        """Store the outcome of a push.
-
-        While the store fails, this tries again until `write_until`.
-        If the store fails for longer, the caller still gets the payment with the outcome, and so has no
-        reason to push again: the prompt may be live. The stored intent becomes UNCERTAIN when it is due.
-
-        Returns:
-            The payment after the push, even if it could not be stored.
-        """
-        pauses = iter(WRITE_AGAIN_AFTER)
-        while True:
-            try:
-                return self._recorder.record(transaction, event)
-            except DuplicateTransaction:
-                break
-            except StoreError as error:
-                log_trouble(
-                    "push_not_written",
-                    transaction_no=transaction.transaction_no,
-                    error=type(error).__name__,
-                )
-            pause = next(pauses, math.inf)
-            if self.clock.monotonic() + pause > write_until:
-                break
-            self.clock.sleep(pause)
-        return apply(transaction, event, self.clock.now())
-
-    def _accepted(
-        self, transaction: Transaction, answer: PushAccepted, write_until: float
-    ) -> Transaction:
-        taken = PushTaken(
-            answer=answer,
-            next_due=self._recorder.next_query(transaction),
-            lives_until=self.clock.now() + PROMPT_LIVES,
-        )
-        transaction = self._after_push(transaction, taken, write_until)
-        try:
-            return self._callbacks.apply_kept(transaction)
-        except StoreError:
-            return transaction  # the callbacks stay kept, and process_due applies them
-
-    # --- query ---------------------------------------------------------------------------------
 
     @hides_locals
     def get(self, transaction_no: str, /) -> Transaction | None:
@@ -358,7 +159,7 @@ class Payments:
         Raises:
             StoreError: The store failed.
         """
-        return self._ours(self.store.get(transaction_no))
+        return finish(self.flow.get(transaction_no))
 
     @hides_locals
     def find(self, *, checkout_request_id: str) -> Transaction | None:
@@ -367,10 +168,26 @@ class Payments:
         Raises:
             StoreError: The store failed.
         """
-        return self._ours(self.store.find(checkout_request_id=checkout_request_id))
+        return finish(self.flow.find(checkout_request_id=checkout_request_id))
 
-    def _ours(self, transaction: Transaction | None) -> Transaction | None:
-        return transaction if transaction and transaction.account == self.account else None
+    @hides_locals
+    def outcome(self, transaction_no: str, /, *, timeout: float = 120.0) -> Transaction | None:
+        """Wait until a payment of this account is settled, by a callback or by `process_due`.
+
+        It looks into the store and does not ask Daraja.
+
+        Args:
+            transaction_no: The number of the payment.
+            timeout: Seconds to wait at most.
+
+        Returns:
+            The payment as stored, or None if there is no such payment. If the time is up, the payment may
+            still be open.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return finish(self.flow.outcome(transaction_no, timeout=timeout))
 
     @hides_locals
     def query(
@@ -399,9 +216,9 @@ class Payments:
             CallbackRefused: The token is not ours.
             StoreError: The store failed.
         """
-        return self._query.ask(checkout_request_id, token=token, key=_checked_key(idempotency_key))
-
-    # --- callback ------------------------------------------------------------------------------
+        return finish(
+            self.flow.query(checkout_request_id, token=token, idempotency_key=idempotency_key)
+        )
 
     @hides_locals
     def handle_callback(self, body: bytes, /, *, token: str | None = None) -> CallbackReceipt:
@@ -422,9 +239,7 @@ class Payments:
                 not stored.
             StoreError: The callback could not be stored. Answer 5xx, never 200.
         """
-        return self._callbacks.handle(body, token)
-
-    # --- the work that is due --------------------------------------------------------------------
+        return finish(self.flow.handle_callback(body, token=token))
 
     @hides_locals
     def process_due(
@@ -460,8 +275,156 @@ class Payments:
             BaseException: `on_settled` raised it, and it is no `Exception`, such as `SystemExit`. The
                 payment is still reported again later.
         """
-        return self._due.process(
-            on_settled=on_settled, limit=limit, deadline=deadline, stop=stop or _never
+        return finish(
+            self.flow.due.process(
+                on_settled=_run_plain(on_settled) if on_settled is not None else None,
+                limit=limit,
+                deadline=deadline,
+                stop=stop or _never,
+            )
+        )
+
+
+class AsyncPayments:
+    """`Payments` for asyncio: the same methods, awaited.
+
+    The tasks of one event loop may share it. If a task is cancelled while it checks out, the payment is
+    stored, and no prompt is sent twice.
+
+    Attributes:
+        client: Talks to Daraja.
+        store: Keeps the payments.
+        clock: Gives the time.
+        account: Who is paid, such as ``"paybill 600000"``.
+        notify: Hands an `Event` to the hooks and the log.
+        flow: The methods, for `PaymentEndpoints`.
+    """
+
+    def __init__(
+        self,
+        client: AsyncStkClient,
+        store: AsyncTransactionStore,
+        /,
+        *,
+        clock: AsyncClock | None = None,
+        hooks: tuple[Hook, ...] = (),
+        jitter: Callable[[], float] = random.random,
+        query_budget: AsyncQueryBudget | None = None,
+        callback_retention: timedelta = CALLBACK_RETENTION,
+    ) -> None:
+        """Make payments over a client and a store. The arguments are those of `Payments`.
+
+        Args:
+            client: Sends requests to Daraja.
+            store: Stores the payments. To use a synchronous one, wrap it in a `ThreadedTransactionStore`.
+            clock: Gives the time. By default the system's clock.
+            hooks: Receive an `Event` for each callback and each settled payment. They must not block.
+            jitter: Returns a random number from 0 to 1.
+            query_budget: Limits the status queries.
+            callback_retention: How long to keep callbacks that settled no payment.
+
+        Raises:
+            ConfigurationError: `callback_retention` is too short.
+        """
+        self.client = client
+        self.store = store
+        self.clock = clock or AsyncSystemClock()
+        if query_budget is None:
+            query_budget = AwaitedQueryBudget(budget_for(client.config.environment))
+        self.flow = PaymentsFlow(
+            client.flow,
+            store,
+            clock=self.clock,
+            hooks=hooks,
+            jitter=jitter,
+            budget=query_budget,
+            callback_retention=callback_retention,
+        )
+        self.account = self.flow.account
+        self.notify = self.flow.notify
+
+    @hides_locals
+    async def checkout(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str = "",
+        prompt_reference: str | None = None,
+        prompt_description: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Transaction:
+        """Ask a customer to pay, once, as `Payments.checkout` does.
+
+        If the task is cancelled after the intent was stored, the payment is UNCERTAIN: the push may have
+        left. A callback or `process_due` settles it.
+        """
+        return await self.flow.checkout.run(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference,
+            description=description,
+            prompt_reference=prompt_reference,
+            prompt_description=prompt_description,
+            idempotency_key=idempotency_key,
+        )
+
+    @hides_locals
+    async def get(self, transaction_no: str, /) -> Transaction | None:
+        """Return the payment with that number, as `Payments.get` does."""
+        return await self.flow.get(transaction_no)
+
+    @hides_locals
+    async def find(self, *, checkout_request_id: str) -> Transaction | None:
+        """Return the payment whose prompt has that id, as `Payments.find` does."""
+        return await self.flow.find(checkout_request_id=checkout_request_id)
+
+    @hides_locals
+    async def outcome(
+        self, transaction_no: str, /, *, timeout: float = 120.0
+    ) -> Transaction | None:
+        """Wait until a payment is settled, as `Payments.outcome` does."""
+        return await self.flow.outcome(transaction_no, timeout=timeout)
+
+    @hides_locals
+    async def query(
+        self,
+        checkout_request_id: str,
+        /,
+        *,
+        token: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> PaymentStatus:
+        """Return the status of a payment, as `Payments.query` does."""
+        return await self.flow.query(
+            checkout_request_id, token=token, idempotency_key=idempotency_key
+        )
+
+    @hides_locals
+    async def handle_callback(self, body: bytes, /, *, token: str | None = None) -> CallbackReceipt:
+        """Handle a callback that Daraja posted, as `Payments.handle_callback` does."""
+        return await self.flow.handle_callback(body, token=token)
+
+    @hides_locals
+    async def process_due(
+        self,
+        *,
+        on_settled: Callable[[Transaction], object] | None = None,
+        limit: int = 100,
+        deadline: float = 25.0,
+        stop: Callable[[], bool] | None = None,
+    ) -> DueReport:
+        """Do one bounded batch of due work, as `Payments.process_due` does.
+
+        `on_settled` may be a plain function, which must not block, or an ``async def``. If the task is
+        cancelled, the payment in hand is due again when its lease ends.
+        """
+        return await self.flow.due.process(
+            on_settled=_run_any(on_settled) if on_settled is not None else None,
+            limit=limit,
+            deadline=deadline,
+            stop=stop or _never,
         )
 
 
@@ -469,18 +432,33 @@ def _never() -> bool:
     return False
 
 
-def _refuse_long(reference: object) -> None:
-    """Raise InvalidRequest if a reference is too long, and name the way to keep it.
+def _run_plain(
+    handler: Callable[[Transaction], object], /
+) -> Callable[[Transaction], Awaitable[object]]:
+    """Return a handler that runs a plain function.
 
-    The check of the push finds all other faults of a reference.
+    A call of an ``async def`` or generator function only makes an object. It raises TypeError for one.
     """
-    if isinstance(reference, str) and len(reference) > MAX_REFERENCE:
-        raise InvalidRequest("reference", _TOO_LONG)
+
+    async def run(transaction: Transaction) -> None:
+        returned = handler(transaction)
+        if inspect.iscoroutine(returned) or inspect.isgenerator(returned):
+            returned.close()
+            raise TypeError("the handler did not run: it must be a plain function")
+
+    return run
 
 
-def _checked_key(idempotency_key: object) -> str | None:
-    if idempotency_key is None:
-        return None
-    if not isinstance(idempotency_key, str) or not _KEY.fullmatch(idempotency_key):
-        raise InvalidRequest("idempotency_key", "must be 1 to 255 visible ASCII characters")
-    return idempotency_key
+def _run_any(
+    handler: Callable[[Transaction], object], /
+) -> Callable[[Transaction], Awaitable[object]]:
+    """Return a handler that runs a plain function or an ``async def``."""
+
+    async def run(transaction: Transaction) -> None:
+        returned = handler(transaction)
+        if inspect.isawaitable(returned):
+            await returned
+        elif inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+            raise TypeError("the handler did not run: it must not be a generator")
+
+    return run

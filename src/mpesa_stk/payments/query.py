@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from mpesa_stk.client import StkClient
+from mpesa_stk.daraja.client_flow import ClientFlow
 from mpesa_stk.daraja.models import QueryResult, QueryStatus, check_checkout_id
 from mpesa_stk.errors import MpesaError, RateLimited
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.budget import QueryBudget
+from mpesa_stk.payments.budget import AsyncQueryBudget
 from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.events import IdLearnt, QueryBegun, QuerySeen
 from mpesa_stk.payments.recorder import Recorder
@@ -41,8 +41,8 @@ class PaymentQuery:
         *,
         recorder: Recorder,
         callbacks: CallbackHandler,
-        client: StkClient,
-        budget: QueryBudget,
+        client: ClientFlow,
+        budget: AsyncQueryBudget,
     ) -> None:
         self._recorder = recorder
         self._callbacks = callbacks
@@ -50,28 +50,30 @@ class PaymentQuery:
         self._budget = budget
         self._account = str(client.config.account)
 
-    def ask(self, checkout_request_id: str, *, token: str | None, key: str | None) -> PaymentStatus:
+    async def ask(
+        self, checkout_request_id: str, *, token: str | None, key: str | None
+    ) -> PaymentStatus:
         """Return the status of a payment, as `Payments.query` documents."""
         check_checkout_id(checkout_request_id)
-        claimed = self._callbacks.payment_of(token) if token is not None else None
-        local = self._recorder.store.find(checkout_request_id=checkout_request_id)
+        claimed = await self._callbacks.payment_of(token) if token is not None else None
+        local = await self._recorder.store.find(checkout_request_id=checkout_request_id)
         if local is None:
-            return self._unknown_here(checkout_request_id, claimed, key)
+            return await self._unknown_here(checkout_request_id, claimed, key)
         if not self._is_ours(local):
             return PaymentStatus()
-        local = self._callbacks.apply_kept(local)
-        if local.state.settled or not self._may_ask(local):
+        local = await self._callbacks.apply_kept(local)
+        if local.state.settled or not await self._may_ask(local):
             return PaymentStatus(local_transaction=local)
         recorder = self._recorder
         # Do not defer an overdue payment: a page that polls would keep it from its expiry.
         overdue = recorder.clock.now() >= local.expires_at
         next_due = None if overdue else recorder.next_query(local)
-        begun = recorder.try_once(local, QueryBegun(next_due=next_due))
+        begun = await recorder.try_once(local, QueryBegun(next_due=next_due))
         if begun is None:  # another caller was first: it asks Daraja, or has settled the payment
-            return PaymentStatus(local_transaction=recorder.stored(local.transaction_no))
-        return self._asked(checkout_request_id, begun)
+            return PaymentStatus(local_transaction=await recorder.stored(local.transaction_no))
+        return await self._asked(checkout_request_id, begun)
 
-    def _may_ask(self, local: Transaction) -> bool:
+    async def _may_ask(self, local: Transaction) -> bool:
         """Return whether a query is allowed now.
 
         The last one must be ten seconds ago or more, and the budget must allow the next.
@@ -79,17 +81,17 @@ class PaymentQuery:
         asked, now = last_asked(local), self._recorder.clock.now()
         if asked is not None and abs(now - asked) < ASK_AGAIN_AFTER:
             return False
-        return self._budget.take(self._client.app, now) <= 0
+        return await self._budget.take(self._client.app, now) <= 0
 
-    def _asked(self, checkout_request_id: str, local: Transaction) -> PaymentStatus:
+    async def _asked(self, checkout_request_id: str, local: Transaction) -> PaymentStatus:
         """Ask Daraja, and settle the payment if the answer is final."""
-        remote = self._remote(checkout_request_id)
+        remote = await self._remote(checkout_request_id)
         if isinstance(remote, MpesaError):
             return PaymentStatus(remote_error=remote, local_transaction=local)
-        local = self._recorder.record(local, QuerySeen(result=remote))
+        local = await self._recorder.record(local, QuerySeen(result=remote))
         return PaymentStatus(remote=remote, local_transaction=local)
 
-    def _unknown_here(
+    async def _unknown_here(
         self, checkout_request_id: str, claimed: Transaction | None, key: str | None
     ) -> PaymentStatus:
         """Ask Daraja about an id that no stored payment has.
@@ -100,16 +102,18 @@ class PaymentQuery:
         recorder = self._recorder
         if claimed is not None and not self._is_ours(claimed):
             return PaymentStatus()
-        if self._budget.take(self._client.app, recorder.clock.now()) > 0:
+        if await self._budget.take(self._client.app, recorder.clock.now()) > 0:
             return PaymentStatus()
-        remote = self._remote(checkout_request_id)
+        remote = await self._remote(checkout_request_id)
         if isinstance(remote, MpesaError):
             return PaymentStatus(remote_error=remote)
-        local = recorder.store.find(checkout_request_id=checkout_request_id)
+        local = await recorder.store.find(checkout_request_id=checkout_request_id)
         if local is None and claimed is None and key is not None:
-            claimed = recorder.store.find(idempotency_key=key, account=self._account)
+            claimed = await recorder.store.find(idempotency_key=key, account=self._account)
         if local is None and claimed is not None and _is_known(remote):
-            local = recorder.record(claimed, IdLearnt(checkout_request_id=checkout_request_id))
+            local = await recorder.record(
+                claimed, IdLearnt(checkout_request_id=checkout_request_id)
+            )
         if (
             local is None
             or local.checkout_request_id != checkout_request_id
@@ -117,24 +121,24 @@ class PaymentQuery:
         ):
             log_trouble("payment_of_query_unknown", status=remote.status.value)
             return PaymentStatus(remote=remote)
-        local = self._callbacks.apply_kept(local)
-        local = recorder.record(local, QuerySeen(result=remote))
+        local = await self._callbacks.apply_kept(local)
+        local = await recorder.record(local, QuerySeen(result=remote))
         return PaymentStatus(remote=remote, local_transaction=local)
 
     def _is_ours(self, transaction: Transaction) -> bool:
         """Return whether the payment belongs to the account of this client."""
         return transaction.account == self._account
 
-    def _remote(self, checkout_request_id: str) -> QueryResult | MpesaError:
+    async def _remote(self, checkout_request_id: str) -> QueryResult | MpesaError:
         """Ask Daraja once, and return its answer or the error.
 
         A rate limit slows all workers down.
         """
         try:
-            return self._client.query(checkout_request_id, attempts=1)
+            return await self._client.query(checkout_request_id, attempts=1)
         except RateLimited as error:
             now = self._recorder.clock.now()
-            self._budget.throttled(self._client.app, now, error.retry_after or 0.0)
+            await self._budget.throttled(self._client.app, now, error.retry_after or 0.0)
             return error
         except MpesaError as error:
             return error

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from mpesa_stk.clock import Clock
+from mpesa_stk.clock import AsyncClock
 from mpesa_stk.errors import StoreError
 from mpesa_stk.hooks import Event, Notifier
 from mpesa_stk.payments.events import PaymentEvent
 from mpesa_stk.payments.schedule import REPORT_LEASE, pause_before_query
 from mpesa_stk.payments.state import Transaction
-from mpesa_stk.payments.store import TransactionStore
+from mpesa_stk.payments.store import AsyncTransactionStore
 from mpesa_stk.payments.transaction import apply
 from mpesa_stk.privacy import mask_checkout_id
 
@@ -30,8 +30,8 @@ class Recorder:
     def __init__(
         self,
         *,
-        store: TransactionStore,
-        clock: Clock,
+        store: AsyncTransactionStore,
+        clock: AsyncClock,
         notify: Notifier,
         jitter: Callable[[], float],
     ) -> None:
@@ -40,7 +40,7 @@ class Recorder:
         self.notify = notify
         self._jitter = jitter
 
-    def record(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction:
+    async def record(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction:
         """Apply an event to the stored payment.
 
         If another writer is first, the event is applied to the payment as that writer stored it.
@@ -52,9 +52,9 @@ class Recorder:
             StoreError: The store failed, or other writers were first too many times.
             DuplicateTransaction: The event brings an id or receipt that another payment has.
         """
-        return self.change(transaction, event)[1]
+        return (await self.change(transaction, event))[1]
 
-    def change(
+    async def change(
         self, transaction: Transaction, event: PaymentEvent, /
     ) -> tuple[Transaction, Transaction]:
         """Apply an event as `record` does, and return the payment before and after it.
@@ -67,15 +67,17 @@ class Recorder:
             after = apply(transaction, event, self.clock.now())
             if after is transaction:
                 return transaction, transaction
-            if self.store.replace(after):
+            if await self.store.replace(after):
                 saved = attrs.evolve(after, version=after.version + 1)
                 if saved.state.settled and saved.state is not transaction.state:
                     self._tell_settled(saved)
                 return transaction, saved
-            transaction = self.stored(transaction.transaction_no)
+            transaction = await self.stored(transaction.transaction_no)
         raise StoreError("other writers were first too many times")
 
-    def try_once(self, transaction: Transaction, event: PaymentEvent, /) -> Transaction | None:
+    async def try_once(
+        self, transaction: Transaction, event: PaymentEvent, /
+    ) -> Transaction | None:
         """Apply an event, unless another writer changed the payment meanwhile.
 
         Returns:
@@ -85,15 +87,17 @@ class Recorder:
             StoreError: The store failed.
         """
         after = apply(transaction, event, self.clock.now())
-        return attrs.evolve(after, version=after.version + 1) if self.store.replace(after) else None
+        if await self.store.replace(after):
+            return attrs.evolve(after, version=after.version + 1)
+        return None
 
-    def stored(self, transaction_no: str, /) -> Transaction:
+    async def stored(self, transaction_no: str, /) -> Transaction:
         """Return the payment as now stored.
 
         Raises:
             StoreError: The store failed, or it no longer has the payment.
         """
-        transaction = self.store.get(transaction_no)
+        transaction = await self.store.get(transaction_no)
         if transaction is None:
             raise StoreError("a stored transaction is gone")
         return transaction
@@ -116,7 +120,7 @@ class Recorder:
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def release(self, transaction: Transaction, due_at: datetime, /) -> None:
+    async def release(self, transaction: Transaction, due_at: datetime, /) -> None:
         """End our lease of a claimed payment, so that it is due at `due_at`.
 
         If another writer was first, the payment stays as that writer stored it.
@@ -124,9 +128,9 @@ class Recorder:
         Raises:
             StoreError: The store failed. The lease then ends at its own time.
         """
-        self.store.replace(attrs.evolve(transaction, due_at=due_at))
+        await self.store.replace(attrs.evolve(transaction, due_at=due_at))
 
-    def take_for_report(self, transaction: Transaction, /) -> Transaction | None:
+    async def take_for_report(self, transaction: Transaction, /) -> Transaction | None:
         """Take a settled payment for its report, so that it shows what is stored.
 
         Args:
@@ -144,9 +148,9 @@ class Recorder:
             until = self.clock.now() + REPORT_LEASE
             held = attrs.evolve(transaction, due_at=until)
             # If the write took longer than the lease, another worker may have reported newer facts.
-            if self.store.replace(held) and self.clock.now() < until:
+            if await self.store.replace(held) and self.clock.now() < until:
                 return attrs.evolve(held, version=held.version + 1)
-            transaction = self.stored(transaction.transaction_no)
+            transaction = await self.stored(transaction.transaction_no)
             if not transaction.state.settled or transaction.due_at is None:
                 return None
             if transaction.due_at != mine and transaction.due_at > self.clock.now():

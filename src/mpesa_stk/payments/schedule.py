@@ -30,6 +30,8 @@ LONGEST_PAUSE = 2.0
 """Most seconds that a batch pauses between two queries."""
 REPORT_LEASE = timedelta(seconds=100)
 """How long a report may take before another worker may make it."""
+_SOONEST_LOOK = 0.25
+_LATEST_LOOK = 2.0
 _FIRST_REDELIVERY = 30.0
 _SLOWEST_REDELIVERY = 3600.0
 WRITE_AGAIN_AFTER = (0.1, 0.5, 2.0, 5.0)
@@ -59,3 +61,12 @@ def pause_before_report(failures: int, /) -> float:
         failures: How often the report failed in a row before the present failure.
     """
     return float(min(_FIRST_REDELIVERY * 2.0**failures, _SLOWEST_REDELIVERY))
+
+
+def pause_before_look(waited: float, /) -> float:
+    """Return the seconds until somebody who waits for a payment looks into the store again.
+
+    Args:
+        waited: Seconds of waiting so far. The pause is a tenth of it, within limits.
+    """
+    return min(max(waited / 10, _SOONEST_LOOK), _LATEST_LOOK)

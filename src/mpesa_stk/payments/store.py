@@ -11,6 +11,7 @@ from typing import Protocol
 
 import attrs
 
+from mpesa_stk.faces import Call, call_here
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.privacy import masked_id_repr
 
@@ -122,3 +123,122 @@ class TransactionStore(Protocol):
             How many were deleted.
         """
         ...
+
+
+class AsyncTransactionStore(Protocol):
+    """A `TransactionStore` whose methods are awaited. Each is atomic by itself, as there."""
+
+    async def add(self, transaction: Transaction, /) -> None:
+        """Insert a new transaction."""
+        ...
+
+    async def get(self, transaction_no: str, /) -> Transaction | None:
+        """Return the transaction with that number, or None."""
+        ...
+
+    async def find(
+        self,
+        *,
+        checkout_request_id: str | None = None,
+        receipt_number: str | None = None,
+        idempotency_key: str | None = None,
+        account: str | None = None,
+        reference: str | None = None,
+    ) -> Transaction | None:
+        """Return the transaction with a given value, or None."""
+        ...
+
+    async def replace(self, transaction: Transaction, /) -> bool:
+        """Store a changed transaction, unless another writer changed it meanwhile."""
+        ...
+
+    async def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Take up to `limit` due transactions of these accounts, the longest due first."""
+        ...
+
+    async def keep_callback(self, kept: KeptCallback, /) -> None:
+        """Keep a callback."""
+        ...
+
+    async def kept_callbacks(
+        self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
+    ) -> list[KeptCallback]:
+        """Return the kept callbacks that name either value, oldest first."""
+        ...
+
+    async def drop_callback(self, callback_id: str, /) -> None:
+        """Delete a kept callback."""
+        ...
+
+    async def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Delete up to `limit` kept callbacks received before a moment, and count them."""
+        ...
+
+
+class AwaitedTransactionStore:
+    """A `TransactionStore` as an `AsyncTransactionStore`. It never suspends, unless `call` does."""
+
+    def __init__(self, store: TransactionStore, /, call: Call = call_here) -> None:
+        self._store = store
+        self._call = call
+
+    async def add(self, transaction: Transaction, /) -> None:
+        """Insert a new transaction."""
+        await self._call(self._store.add, transaction)
+
+    async def get(self, transaction_no: str, /) -> Transaction | None:
+        """Return the transaction with that number, or None."""
+        return await self._call(self._store.get, transaction_no)
+
+    async def find(
+        self,
+        *,
+        checkout_request_id: str | None = None,
+        receipt_number: str | None = None,
+        idempotency_key: str | None = None,
+        account: str | None = None,
+        reference: str | None = None,
+    ) -> Transaction | None:
+        """Return the transaction with a given value, or None."""
+        return await self._call(
+            self._store.find,
+            checkout_request_id=checkout_request_id,
+            receipt_number=receipt_number,
+            idempotency_key=idempotency_key,
+            account=account,
+            reference=reference,
+        )
+
+    async def replace(self, transaction: Transaction, /) -> bool:
+        """Store a changed transaction, unless another writer changed it meanwhile."""
+        return await self._call(self._store.replace, transaction)
+
+    async def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Take up to `limit` due transactions of these accounts, the longest due first."""
+        return await self._call(self._store.claim_due, now, limit, lease, accounts)
+
+    async def keep_callback(self, kept: KeptCallback, /) -> None:
+        """Keep a callback."""
+        await self._call(self._store.keep_callback, kept)
+
+    async def kept_callbacks(
+        self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
+    ) -> list[KeptCallback]:
+        """Return the kept callbacks that name either value, oldest first."""
+        return await self._call(
+            self._store.kept_callbacks,
+            checkout_request_id=checkout_request_id,
+            transaction_no=transaction_no,
+        )
+
+    async def drop_callback(self, callback_id: str, /) -> None:
+        """Delete a kept callback."""
+        await self._call(self._store.drop_callback, callback_id)
+
+    async def purge_callbacks(self, before: datetime, limit: int, /) -> int:
+        """Delete up to `limit` kept callbacks received before a moment, and count them."""
+        return await self._call(self._store.purge_callbacks, before, limit)

@@ -1,0 +1,297 @@
+"""The flow of a checkout: store the intent, push, store the outcome.
+
+The intent is stored before the push. So if the process dies, its payment is known, and it counts as
+UNCERTAIN once no worker can still be pushing it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import uuid
+from datetime import timedelta
+from decimal import Decimal
+
+import attrs
+
+from mpesa_stk.clock import AsyncClock
+from mpesa_stk.daraja.client_flow import ClientFlow
+from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest, check_words
+from mpesa_stk.errors import (
+    DuplicateTransaction,
+    IdempotencyConflict,
+    InvalidRequest,
+    MpesaError,
+    NotSent,
+    OutcomeUnknown,
+    StoreError,
+)
+from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.callback import CallbackHandler
+from mpesa_stk.payments.events import (
+    KeyReused,
+    PaymentEvent,
+    PushOutcomeLost,
+    PushRefused,
+    PushTaken,
+)
+from mpesa_stk.payments.recorder import Recorder
+from mpesa_stk.payments.schedule import EXPIRE_AFTER, FIRST_QUERY, PROMPT_LIVES, WRITE_AGAIN_AFTER
+from mpesa_stk.payments.signing import signed_url
+from mpesa_stk.payments.state import Transaction, TransactionState
+from mpesa_stk.payments.transaction import apply
+from mpesa_stk.phone import PhoneNumber
+
+_KEY = re.compile(r"[!-~]{1,255}")
+_TOO_LONG = (
+    f"must be at most {MAX_REFERENCE} characters; to keep a longer one, give a shorter "
+    "prompt_reference beside it"
+)
+
+
+class Checkout:
+    """Asks customers to pay, each once."""
+
+    def __init__(
+        self, *, recorder: Recorder, callbacks: CallbackHandler, client: ClientFlow
+    ) -> None:
+        self._recorder = recorder
+        self._store = recorder.store
+        self._clock: AsyncClock = recorder.clock
+        self._callbacks = callbacks
+        self._client = client
+        self._account = str(client.config.account)
+
+    async def run(
+        self,
+        *,
+        phone_number: str | PhoneNumber,
+        amount: int | Decimal,
+        reference: str,
+        description: str,
+        prompt_reference: str | None,
+        prompt_description: str | None,
+        idempotency_key: str | None,
+    ) -> Transaction:
+        """Ask a customer to pay, as `Payments.checkout` documents."""
+        if prompt_reference is None:
+            _refuse_long(reference)
+        else:
+            check_words("reference", reference)
+        if prompt_description is not None and description != "":
+            check_words("description", description)
+        request = self._client.check_push(
+            phone_number=phone_number,
+            amount=amount,
+            reference=reference if prompt_reference is None else prompt_reference,
+            description=description if prompt_description is None else prompt_description,
+        )
+        intent = self._intent(request, reference, description, checked_key(idempotency_key))
+        transaction, ours = await self._store_intent(intent)
+        if not ours:
+            return transaction
+        return await self._pushed(transaction, self._signed(request, transaction))
+
+    async def _pushed(self, transaction: Transaction, request: PushRequest) -> Transaction:
+        """Send the push and store its outcome, even if this task is cancelled meanwhile."""
+        write_until = self._clock.monotonic() + self._client.config.total_timeout
+        event: PaymentEvent = self._lost("interrupted", transaction)
+        try:
+            event, error = await self._outcome(transaction, request)
+            after = await self._after_push(transaction, event, write_until)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException:  # this task is cancelled, or the process is told to stop
+            with contextlib.suppress(
+                Exception
+            ):  # the stored intent becomes UNCERTAIN when it is due
+                await self._recorder.record(transaction, event)
+            raise
+        if error is not None:
+            error.transaction_no = transaction.transaction_no
+            raise error
+        if isinstance(event, PushTaken):
+            with contextlib.suppress(StoreError):  # they stay kept, and process_due applies them
+                return await self._callbacks.apply_kept(after)
+        return after
+
+    async def _outcome(
+        self, transaction: Transaction, request: PushRequest
+    ) -> tuple[PaymentEvent, MpesaError | None]:
+        """Send the push, and return its outcome. The error says why no prompt appeared."""
+        try:
+            answer = await self._push(transaction, request)
+        except OutcomeUnknown as error:
+            # Do not store the error's text: the host's own transport may have written it.
+            reason = f"HTTP {error.http_status}" if error.http_status else "no answer"
+            return self._lost(reason, transaction), None
+        except MpesaError as error:
+            refused = PushRefused(
+                code=getattr(error, "error_code", None),
+                reason=type(error).__name__,
+                expires_at=transaction.expires_at,
+            )
+            return refused, error
+        taken = PushTaken(
+            answer=answer,
+            next_due=self._recorder.next_query(transaction),
+            lives_until=self._clock.now() + PROMPT_LIVES,
+        )
+        return taken, None
+
+    def _lost(self, reason: str, transaction: Transaction) -> PushOutcomeLost:
+        return PushOutcomeLost(reason=reason, next_due=self._recorder.next_query(transaction))
+
+    def _signed(self, request: PushRequest, transaction: Transaction) -> PushRequest:
+        """Return the request with a callback URL that proves which payment it belongs to."""
+        config = self._client.config
+        if not config.callback_secrets:
+            return request
+        return attrs.evolve(
+            request,
+            callback_url=signed_url(
+                config.callback_url,
+                config.callback_secrets[0],
+                transaction_no=transaction.transaction_no,
+                amount=transaction.amount,
+                account=transaction.account,
+            ),
+        )
+
+    async def _push(self, transaction: Transaction, request: PushRequest) -> PushAccepted:
+        """Send the push, unless it is too late.
+
+        It is too late if the push could still be under way when the payment counts as orphaned.
+
+        Raises:
+            NotSent: It is too late to send the push.
+            MpesaError: As `StkClient.send_push` raises.
+        """
+        given_up = transaction.due_at or transaction.expires_at
+        left = (given_up - self._clock.now()).total_seconds() - self._client.config.total_timeout
+        if left <= 0:
+            raise NotSent("storing the payment took too long")
+        return await self._client.send_push(request, leave_by=self._clock.monotonic() + left)
+
+    def _intent(
+        self, request: PushRequest, reference: str, description: str, key: str | None
+    ) -> Transaction:
+        now = self._clock.now()
+        return Transaction(
+            transaction_no=str(uuid.uuid4()),
+            idempotency_key=key,
+            account=self._account,
+            phone_number=request.phone_number.e164,
+            amount=request.amount,
+            reference=reference,
+            description=description,
+            created=now,
+            updated=now,
+            expires_at=now + EXPIRE_AFTER,
+            due_at=now + self._longest_push(),
+        )
+
+    def _longest_push(self) -> timedelta:
+        """Return the time after which a worker that still pushes counts as dead.
+
+        A push takes at most two tokens and two exchanges, each within the total time-out.
+        """
+        return timedelta(seconds=4 * self._client.config.total_timeout + FIRST_QUERY)
+
+    async def _store_intent(self, intent: Transaction) -> tuple[Transaction, bool]:
+        """Store the intent, or find the payment that has its idempotency key.
+
+        Returns:
+            The stored payment, and whether this call must push it.
+        """
+        try:
+            await self._store.add(intent)
+        except DuplicateTransaction:
+            known = await self._store.find(
+                idempotency_key=intent.idempotency_key, account=intent.account
+            )
+            if known is None:
+                raise
+        else:
+            return intent, True
+        differing = tuple(
+            field
+            for field in ("phone_number", "amount", "reference", "description")
+            if getattr(known, field) != getattr(intent, field)
+        )
+        if differing:
+            raise IdempotencyConflict(differing)
+        # If a callback came about the refused push, its prompt did appear, and may be paid.
+        reached = known.checkout_request_id is not None or known.needs_review is not None
+        if known.state is TransactionState.REJECTED and not reached:
+            return await self._start_again(known, intent)
+        return known, False
+
+    async def _start_again(
+        self, rejected: Transaction, intent: Transaction
+    ) -> tuple[Transaction, bool]:
+        """Take a REJECTED payment for a new push, unless another worker takes it first.
+
+        Returns:
+            The payment as now stored, and whether this call must push it.
+        """
+        again = KeyReused(
+            expires_at=intent.expires_at, due_at=self._clock.now() + self._longest_push()
+        )
+        after = apply(rejected, again, self._clock.now())
+        if await self._store.replace(after):
+            return attrs.evolve(after, version=after.version + 1), True
+        return await self._recorder.stored(rejected.transaction_no), False
+
+    async def _after_push(
+        self, transaction: Transaction, event: PaymentEvent, write_until: float
+    ) -> Transaction:
+        """Store the outcome of a push.
+
+        While the store fails, this tries again until `write_until`.
+        If the store fails for longer, the caller still gets the payment with the outcome, and so has no
+        reason to push again: the prompt may be live. The stored intent becomes UNCERTAIN when it is due.
+
+        Returns:
+            The payment after the push, even if it could not be stored.
+        """
+        pauses = iter(WRITE_AGAIN_AFTER)
+        while True:
+            try:
+                return await self._recorder.record(transaction, event)
+            except DuplicateTransaction:
+                break
+            except StoreError as error:
+                log_trouble(
+                    "push_not_written",
+                    transaction_no=transaction.transaction_no,
+                    error=type(error).__name__,
+                )
+            pause = next(pauses, math.inf)
+            if self._clock.monotonic() + pause > write_until:
+                break
+            await self._clock.sleep(pause)
+        return apply(transaction, event, self._clock.now())
+
+
+def _refuse_long(reference: object) -> None:
+    """Raise InvalidRequest if a reference is too long, and name the way to keep it.
+
+    The check of the push finds all other faults of a reference.
+    """
+    if isinstance(reference, str) and len(reference) > MAX_REFERENCE:
+        raise InvalidRequest("reference", _TOO_LONG)
+
+
+def checked_key(idempotency_key: object) -> str | None:
+    """Return the key, if it keeps the rule.
+
+    Raises:
+        InvalidRequest: It does not.
+    """
+    if idempotency_key is None:
+        return None
+    if not isinstance(idempotency_key, str) or not _KEY.fullmatch(idempotency_key):
+        raise InvalidRequest("idempotency_key", "must be 1 to 255 visible ASCII characters")
+    return idempotency_key
