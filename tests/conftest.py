@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from both_faces import Face
+
 # As a store's author does: a failed assert of the contracts shows its values.
 pytest.register_assert_rewrite(
     "mpesa_stk.testing.contract_values",
@@ -95,3 +97,13 @@ def pytest_terminal_summary(
         (what,) = (line for line in config.getini("markers") if line.startswith("slow:"))
         terminalreporter.write_line(f"{left_out} {what.replace(':', ' tests:')}")
         terminalreporter.write_line("They run with: python -m pytest -n logical -m slow")
+
+
+# --- both faces ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let a test run once for each face of clients and payments."""
+    monkeypatch.setattr(Face, "asyncio", request.param == "asyncio")
+    return str(request.param)

@@ -27,6 +27,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from both_faces import make_client
 from loopback import Exchange, Server, answer, answer_json, closed_port, hang_up, stay_silent
 from mpesa_stk import (
     SANDBOX,
@@ -65,6 +66,8 @@ from support import (
     loopback_config,
     make_config,
 )
+
+pytestmark = pytest.mark.usefixtures("face")
 
 Mocker = requests_mock_module.Mocker
 TOKEN_URL, PUSH_URL, QUERY_URL = SANDBOX.urls.values()
@@ -123,7 +126,7 @@ def events() -> list[Event]:
 @pytest.fixture
 def client(clock: ManualClock, events: list[Event]) -> Iterator[StkClient]:
     """A client for the sandbox, over the default transport, without randomness."""
-    with StkClient(
+    with make_client(
         make_config(),
         clock=clock,
         retry=RetryPolicy(jitter=lambda: 0.5),
@@ -696,7 +699,7 @@ class BusyFlights(MemoryTokenStore):
 def timed_client(clock: ManualClock, store: MemoryTokenStore) -> StkClient:
     """A client whose token costs time; nothing is random."""
     retry = RetryPolicy(jitter=lambda: 0.5)
-    return StkClient(make_config(), clock=clock, token_store=store, retry=retry)
+    return make_client(make_config(), clock=clock, token_store=store, retry=retry)
 
 
 def test_waiting_for_a_token_ends_when_the_push_must_leave(
@@ -813,7 +816,7 @@ def test_connecting_has_no_more_time_than_the_push() -> None:
             """Nothing is open."""
 
     clock = ManualClock()
-    client = StkClient(make_config(), clock=clock, transport=Notes())
+    client = make_client(make_config(), clock=clock, transport=Notes())
     request = client.check_push(phone_number=PHONE, amount=1, reference="A")
     client.send_push(request, leave_by=clock.monotonic() + 4.0)
     client.send_push(request)
@@ -1027,7 +1030,7 @@ def test_a_query_keeps_its_deadline(
 ) -> None:
     """Each try gets the time that is left, none starts after it, and one always is made."""
     transport = Hanging(clock, seconds)
-    client = StkClient(
+    client = make_client(
         make_config(), transport=transport, clock=clock, retry=RetryPolicy(jitter=lambda: 0.5)
     )
 
@@ -1040,11 +1043,11 @@ def test_a_query_keeps_its_deadline(
 def test_a_context_manager_closes_the_transport(clock: ManualClock) -> None:
     """Leaving the block closes what the client sends with, errors or not."""
     transport = Hanging(clock, 0.0)
-    with StkClient(make_config(), transport=transport, clock=clock):
+    with make_client(make_config(), transport=transport, clock=clock):
         assert transport.closed == 0
     assert transport.closed == 1
 
-    with pytest.raises(KeyError), StkClient(make_config(), transport=transport, clock=clock):
+    with pytest.raises(KeyError), make_client(make_config(), transport=transport, clock=clock):
         raise KeyError
     assert transport.closed == 2
 
@@ -1084,7 +1087,7 @@ def test_when_a_result_is_asked_for(
     requests_mock.get(TOKEN_URL, **bearer())
     requests_mock.post(QUERY_URL, **PENDING)
     policy = RetryPolicy(jitter=lambda: jitter)
-    with StkClient(make_config(), clock=clock, retry=policy) as client:
+    with make_client(make_config(), clock=clock, retry=policy) as client:
         result, asked, _ = wait(client, clock)
 
     assert asked == moments
@@ -1326,7 +1329,7 @@ def test_a_raising_hook_changes_no_payment(
 
     requests_mock.get(TOKEN_URL, **bearer())
     requests_mock.post(PUSH_URL, [ACCEPTED, {"status_code": 502}])
-    with StkClient(make_config(), clock=clock, hooks=(fail,)) as client:
+    with make_client(make_config(), clock=clock, hooks=(fail,)) as client:
         assert push(client).checkout_request_id == CHECKOUT_ID
         with pytest.raises(OutcomeUnknown):
             push(client)

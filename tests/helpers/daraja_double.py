@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import both_faces
 from mpesa_stk import HttpRequest, HttpResponse, StkClient
 from mpesa_stk.daraja.retry import RetryPolicy
 from support import TOKEN, ManualClock, accepted, make_config
@@ -85,10 +86,11 @@ class ScriptedDaraja:
 
 
 def make_client(daraja: ScriptedDaraja, clock: ManualClock, **settings: Any) -> StkClient:
-    """A client of the scripted Daraja, without jitter."""
-    return StkClient(
+    """A client of the scripted Daraja, of the face that is tested, without jitter."""
+    client: StkClient = both_faces.make_client(
         make_config(**settings),
         transport=daraja,
         clock=clock,
         retry=RetryPolicy(jitter=lambda: 0.5),
     )
+    return client

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from both_faces import make_payments
 from daraja_double import ScriptedDaraja, answer, make_client
 from mpesa_stk import (
     Event,
@@ -29,7 +30,7 @@ class Host:
         self.daraja = ScriptedDaraja()
         self.store = store if store is not None else MemoryTransactionStore()
         self.events: list[Event] = []
-        self.payments = Payments(
+        self.payments: Payments = make_payments(
             make_client(self.daraja, self.clock, **settings),
             self.store,
             clock=self.clock,
@@ -93,7 +94,7 @@ def another_worker(host: Host, budget: QueryBudget | None = None, **changes: Any
     """A worker on the host's store, with a budget of its own, or without a limit."""
     settings: dict[str, Any] = {"clock": host.clock, "jitter": lambda: 0.5}
     settings["query_budget"] = budget or UnlimitedQueryBudget()
-    return Payments(host.payments.client, host.store, **(settings | changes))
+    return make_payments(host.payments.client, host.store, **(settings | changes))
 
 
 def go_to(host: Host, reference: str = "INV-1") -> None:

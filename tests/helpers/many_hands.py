@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from both_faces import make_client, make_payments
 from daraja_double import answer, refusal, result
 from mpesa_stk import (
     HttpRequest,
@@ -24,7 +25,6 @@ from mpesa_stk import (
     OutcomeUnknown,
     PayBill,
     Payments,
-    StkClient,
     StoreError,
     Transaction,
     TransactionState,
@@ -158,8 +158,8 @@ class World:
         retry = RetryPolicy(jitter=lambda: 0.5)
         line = Line(self, str(config.account))
         return [
-            Payments(
-                StkClient(config, transport=line, clock=self.clock, retry=retry),
+            make_payments(
+                make_client(config, transport=line, clock=self.clock, retry=retry),
                 ShakyStore(self),
                 clock=self.clock,
                 jitter=self.chance.random,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import pytest
+
+from both_faces import make_payments
 from daraja_double import ScriptedDaraja, answer, make_client, result
 from mpesa_stk import (
     MemoryTransactionStore,
@@ -15,6 +18,8 @@ from mpesa_stk import (
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
 from support import CALLBACK_SECRET, ManualClock, accepted, callback
 
+pytestmark = pytest.mark.usefixtures("face")
+
 NUMBERS = [str(600_000 + number) for number in range(20)]
 
 
@@ -25,8 +30,8 @@ class Merchants:
         self.clock = ManualClock()
         self.store = MemoryTransactionStore()
         self.darajas = {number: ScriptedDaraja() for number in numbers}
-        self.payments = {
-            number: Payments(
+        self.payments: dict[str, Payments] = {
+            number: make_payments(
                 make_client(
                     daraja,
                     self.clock,

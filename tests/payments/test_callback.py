@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from both_faces import make_payments
 from daraja_double import answer, make_client, result
 from hosts import SIGNED, BrokenStore, Host, pending
 from mpesa_stk import (
@@ -19,13 +20,14 @@ from mpesa_stk import (
     KeptCallback,
     MemoryTransactionStore,
     OutcomeUnknown,
-    Payments,
     StoreError,
     Transaction,
     TransactionState,
 )
 from mpesa_stk.payments.callback import MOST_KEPT
 from support import CHECKOUT_ID, MERCHANT_ID, accepted, callback
+
+pytestmark = pytest.mark.usefixtures("face")
 
 
 def test_signed_callback_settles_a_payment_whose_answer_was_lost() -> None:
@@ -351,11 +353,13 @@ def test_host_says_how_long_callbacks_are_kept() -> None:
     host.payments.handle_callback(callback())
     days = timedelta(days=2)
     client, store = host.payments.client, host.store
-    brief = Payments(client, store, clock=host.clock, callback_retention=days)
+    brief = make_payments(client, store, clock=host.clock, callback_retention=days)
     host.clock.advance(2 * 86_400 + 1)
     assert brief.process_due().purged == 1
     with pytest.raises(ConfigurationError):
-        Payments(client, store, callback_retention=days - timedelta(seconds=1))
+        make_payments(
+            client, store, clock=host.clock, callback_retention=days - timedelta(seconds=1)
+        )
 
 
 def test_store_that_cannot_forget_harms_no_payment(caplog: pytest.LogCaptureFixture) -> None:
@@ -377,7 +381,7 @@ def test_secret_is_rotated_in_two_steps_without_losing_a_callback() -> None:
     for before, after in itertools.pairwise(steps):
         for signing, reading in ((before, after), (after, before)):
             host = pending(callback_secrets=signing)
-            reader = Payments(
+            reader = make_payments(
                 make_client(host.daraja, host.clock, callback_secrets=reading),
                 host.store,
                 clock=host.clock,

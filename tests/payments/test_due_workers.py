@@ -28,6 +28,8 @@ from mpesa_stk import (
 )
 from support import ACCOUNTS, CHECKOUT_ID, ManualClock, callback, loopback_config
 
+pytestmark = pytest.mark.usefixtures("face")
+
 LIMITED = HttpResponse(status=429, headers={"retry-after": "600"}, body=b"")
 
 

@@ -11,9 +11,10 @@ _ACTS = 60
 
 
 @pytest.mark.parametrize("block", range(8))
-def test_promises_hold_in_worlds_of_chance(block: int) -> None:
+def test_promises_hold_in_worlds_of_chance(block: int, face: str) -> None:
     """Two accounts, four workers, one store: see `many_hands` for what may happen."""
-    for seed in range(block * _WORLDS, (block + 1) * _WORLDS):
+    worlds = _WORLDS if face == "sync" else _WORLDS // 10  # each call starts an event loop there
+    for seed in range(block * worlds, (block + 1) * worlds):
         world = World(seed)
         for _ in range(_ACTS):
             world.act()

@@ -35,6 +35,8 @@ from mpesa_stk import (
 )
 from support import CALLBACK_SECRET, CALLBACK_URL, accepted, callback
 
+pytestmark = pytest.mark.usefixtures("face")
+
 HTML = HttpResponse(
     status=403,
     headers={"content-type": "text/html"},

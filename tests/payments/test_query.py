@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from both_faces import make_payments
 from daraja_double import answer, refusal, result
 from hosts import SIGNED, BrokenStore, Host, LateStore, overtaken, pending
 from mpesa_stk import (
@@ -26,16 +27,19 @@ from mpesa_stk.payments.budget import UnlimitedQueryBudget
 from mpesa_stk.payments.signing import signed_url
 from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback, claim_of, make_transaction
 
+pytestmark = pytest.mark.usefixtures("face")
+
 
 def page(host: Host, **changes: Any) -> Payments:
     """Another process that answers pages, without a limit of its own."""
-    return Payments(
+    asker: Payments = make_payments(
         host.payments.client,
         host.store,
         clock=host.clock,
         query_budget=UnlimitedQueryBudget(),
         **changes,
     )
+    return asker
 
 
 def test_query_joins_darajas_view_with_ours_and_settles() -> None:

@@ -17,6 +17,8 @@ from mpesa_stk import (
 )
 from support import CALLBACK_SECRET, CHECKOUT_ID, accepted, callback
 
+pytestmark = pytest.mark.usefixtures("face")
+
 State = TransactionState
 SECOND = "ws_CO_second"
 
