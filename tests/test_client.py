@@ -699,7 +699,8 @@ class BusyFlights(MemoryTokenStore):
 def timed_client(clock: ManualClock, store: MemoryTokenStore) -> StkClient:
     """A client whose token costs time; nothing is random."""
     retry = RetryPolicy(jitter=lambda: 0.5)
-    return make_client(make_config(), clock=clock, token_store=store, retry=retry)
+    client: StkClient = make_client(make_config(), clock=clock, token_store=store, retry=retry)
+    return client
 
 
 def test_waiting_for_a_token_ends_when_the_push_must_leave(

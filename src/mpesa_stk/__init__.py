@@ -9,13 +9,13 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from mpesa_stk.client import StkClient
-from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.clock import AsyncClock, AsyncSystemClock, Clock, SystemClock
 from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.environment import PRODUCTION, SANDBOX, Environment
 from mpesa_stk.config.settings import CallbackUrlWarning, StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
-from mpesa_stk.daraja.exchange import MAX_BODY, HttpRequest, HttpResponse, Transport
+from mpesa_stk.daraja.exchange import MAX_BODY, AsyncTransport, HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.models import (
     CallbackResult,
     PaymentConfirmed,
@@ -56,7 +56,7 @@ from mpesa_stk.hooks import Event, Hook
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryBudget, QueryPace
 from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.due import DueReport
-from mpesa_stk.payments.payments import Payments
+from mpesa_stk.payments.payments import AsyncPayments, Payments
 from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
@@ -77,6 +77,11 @@ __all__ = [
     "PRODUCTION",
     "SAFARICOM_NETWORKS",
     "SANDBOX",
+    "AsyncClock",
+    "AsyncPayments",
+    "AsyncStkClient",
+    "AsyncSystemClock",
+    "AsyncTransport",
     "AuthenticationFailed",
     "CallbackGuard",
     "CallbackOutcome",

@@ -58,8 +58,13 @@ class AsyncClock(Protocol):
 class AsyncSystemClock:
     """The machine's clock, whose `sleep` lets other tasks run."""
 
-    now = SystemClock.now
-    monotonic = SystemClock.monotonic
+    def now(self) -> datetime:
+        """Return the current moment, in UTC."""
+        return datetime.now(timezone.utc)
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary start."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait for that many seconds."""

@@ -86,7 +86,7 @@ class SuspendingClock:
 def run(flow: Coroutine[Any, Any, T], /) -> T:
     """Run a flow in an event loop of its own, also inside of another one."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, flow).result() if _in_loop() else asyncio.run(flow)
+        return pool.submit(asyncio.run, flow).result(60.0) if _in_loop() else asyncio.run(flow)
 
 
 def _in_loop() -> bool:

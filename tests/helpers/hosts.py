@@ -94,7 +94,8 @@ def another_worker(host: Host, budget: QueryBudget | None = None, **changes: Any
     """A worker on the host's store, with a budget of its own, or without a limit."""
     settings: dict[str, Any] = {"clock": host.clock, "jitter": lambda: 0.5}
     settings["query_budget"] = budget or UnlimitedQueryBudget()
-    return make_payments(host.payments.client, host.store, **(settings | changes))
+    worker: Payments = make_payments(host.payments.client, host.store, **(settings | changes))
+    return worker
 
 
 def go_to(host: Host, reference: str = "INV-1") -> None:

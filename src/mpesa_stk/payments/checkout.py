@@ -98,7 +98,7 @@ class Checkout:
         write_until = self._clock.monotonic() + self._client.config.total_timeout
         event: PaymentEvent = self._lost("interrupted", transaction)
         try:
-            event, error = await self._outcome(transaction, request)
+            event, error = await self._push_outcome(transaction, request)
             after = await self._after_push(transaction, event, write_until)
         except (Exception, GeneratorExit):
             raise
@@ -116,7 +116,7 @@ class Checkout:
                 return await self._callbacks.apply_kept(after)
         return after
 
-    async def _outcome(
+    async def _push_outcome(
         self, transaction: Transaction, request: PushRequest
     ) -> tuple[PaymentEvent, MpesaError | None]:
         """Send the push, and return its outcome. The error says why no prompt appeared."""

@@ -1,4 +1,4 @@
-"""`MemoryTransactionStore`, for tests and demos. It forgets all when the process ends."""
+"""Stores of payments in memory, for tests and demos. They forget all when the process ends."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import attrs
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.payments.state import Transaction
-from mpesa_stk.payments.store import KeptCallback
+from mpesa_stk.payments.store import AwaitedTransactionStore, KeptCallback
 from mpesa_stk.privacy import hides_locals
 
-__all__ = ["MemoryTransactionStore"]
+__all__ = ["AsyncMemoryTransactionStore", "MemoryTransactionStore"]
 
 _UNIQUE = ("idempotency_key", "checkout_request_id", "receipt_number")
 _Due = list[tuple[datetime, str]]
@@ -229,3 +229,15 @@ class MemoryTransactionStore:
         """Return whether a heap entry still shows the transaction's due time."""
         one = self._transactions[number]
         return (one.account, one.due_at) == (account, due_at)
+
+
+class AsyncMemoryTransactionStore(AwaitedTransactionStore):
+    """A `MemoryTransactionStore` whose methods are awaited. None of them waits for anything."""
+
+    def __init__(self, *, max_kept_callbacks: int = 10_000) -> None:
+        """Make an empty store.
+
+        Args:
+            max_kept_callbacks: Largest number of kept callbacks. Keeping one more raises StoreError.
+        """
+        super().__init__(MemoryTransactionStore(max_kept_callbacks=max_kept_callbacks))

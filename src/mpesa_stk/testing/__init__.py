@@ -19,6 +19,7 @@ from mpesa_stk.simulator.scenarios import (
     Shape,
 )
 from mpesa_stk.testing import phones
+from mpesa_stk.testing.async_daraja import AsyncSimulatedDaraja
 from mpesa_stk.testing.callback_bodies import (
     failed_callback,
     paid_callback,
@@ -41,6 +42,7 @@ __all__ = [
     "PIN",
     "SCENARIOS",
     "TEST_PHONES",
+    "AsyncSimulatedDaraja",
     "DeliveryFault",
     "Fault",
     "ManualClock",

@@ -6,7 +6,7 @@ It uses no sockets or threads and does not wait. Time is a `ManualClock`, and a 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mpesa_stk.client import StkClient
@@ -17,6 +17,7 @@ from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import TokenStore
 from mpesa_stk.errors import OutcomeUnknown
+from mpesa_stk.faces import finish
 from mpesa_stk.hooks import Hook
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.store import TransactionStore
@@ -31,12 +32,15 @@ from mpesa_stk.testing.manual_clock import ManualClock
 if TYPE_CHECKING:
     from mpesa_stk.testing.mount import RequestsMocker
 
-Receiver = Callable[[str, bytes], int | None]
-"""Takes the address and the body of a callback, and returns the HTTP status, or None for no answer."""
+Receiver = Callable[[str, bytes], int | Awaitable[int | None] | None]
+"""Takes the address and the body of a callback, and returns the HTTP status, or None for no answer.
+
+One for `AsyncSimulatedDaraja` may be an ``async def``.
+"""
 
 # No server listens at this address, so a test that uses the network by mistake fails.
 _NOWHERE = "http://127.0.0.1:9"
-_TAKEN = 200
+TAKEN = 200
 _TOKEN_REFUSED = b'"404.001.03"'
 
 
@@ -127,7 +131,7 @@ class SimulatedDaraja(Simulation):
             transport=self,
             token_store=token_store,
             clock=self.clock,
-            retry=RetryPolicy(jitter=_no_chance) if retry is None else retry,
+            retry=RetryPolicy(jitter=no_chance) if retry is None else retry,
             hooks=hooks,
         )
 
@@ -150,7 +154,7 @@ class SimulatedDaraja(Simulation):
             MemoryTransactionStore() if store is None else store,
             clock=self.clock,
             hooks=hooks,
-            jitter=_no_chance,
+            jitter=no_chance,
         )
         self.deliver_to(_receiver_of(payments))
         return payments
@@ -173,14 +177,21 @@ class SimulatedDaraja(Simulation):
         # Imported here, because it imports requests, which other tests do not need.
         from mpesa_stk.testing.mount import register  # noqa: PLC0415
 
-        register(mocker, self.config.environment.urls.values(), self._exchange)
+        def exchange(*request: Any) -> HttpResponse:  # noqa: ANN401 - as _exchange has it
+            return finish(self._exchange(*request))
+
+        register(mocker, self.config.environment.urls.values(), exchange)
 
     # --- time ------------------------------------------------------------------------------------
 
     def decide(self, checkout_request_id: str, answer: str, /) -> None:
         """Let the customer answer, as in `Simulation.decide`, and deliver due callbacks."""
+        finish(self.decide_flow(checkout_request_id, answer))
+
+    async def decide_flow(self, checkout_request_id: str, answer: str, /) -> None:
+        """Let the customer answer, as `decide` documents."""
         super().decide(checkout_request_id, answer)
-        self.advance(0.0)
+        await self.advance_flow(0.0)
 
     def reset(self) -> None:
         """Forget prompts, journal, scripts, tokens, errors. Play the first scenario."""
@@ -197,16 +208,24 @@ class SimulatedDaraja(Simulation):
         Raises:
             ValueError: Time would go back, or forward by more than ten years. It has not moved.
         """
+        finish(self.advance_flow(seconds))
+
+    def run(self) -> None:
+        """Let time pass until no prompt and no callback is due any more."""
+        finish(self.run_flow())
+
+    async def advance_flow(self, seconds: float, /) -> None:
+        """Let time pass, as `advance` documents."""
         if not 0 <= seconds <= FURTHEST:
             raise ValueError("must be 0 or more seconds, and ten years at most")
         ends = self.clock.monotonic() + seconds
         while (delivery := self._next_callback(ends)) is not None:
-            self._deliver(delivery)
+            await self._deliver(delivery)
 
-    def run(self) -> None:
-        """Let time pass until no prompt and no callback is due any more."""
+    async def run_flow(self) -> None:
+        """Let time pass, as `run` documents."""
         while (due := self._next_due()) is not None:
-            self.advance(max(due - self.clock.monotonic(), 0.0))
+            await self.advance_flow(max(due - self.clock.monotonic(), 0.0))
 
     def _next_due(self) -> float | None:
         with self._changes:
@@ -226,12 +245,13 @@ class SimulatedDaraja(Simulation):
     def _move_to(self, moment: float) -> None:
         self.clock.advance(max(moment - self.clock.monotonic(), 0.0))
 
-    def _deliver(self, delivery: CallbackDelivery) -> None:
+    async def _deliver(self, delivery: CallbackDelivery) -> None:
         """Deliver a callback without the lock: its receiver may call this Daraja."""
         status, note = None, "nobody listens"
         if self._receiver is not None:
             try:
-                status, note = self._receiver(delivery.url, delivery.body), ""
+                answer = self._receiver(delivery.url, delivery.body)
+                status, note = await answer if isinstance(answer, Awaitable) else answer, ""
             except Exception as error:  # noqa: BLE001 - the host's receiver may raise anything, and not into a push
                 self.callback_errors.append(error)
                 note = type(error).__name__
@@ -261,9 +281,13 @@ class SimulatedDaraja(Simulation):
         Raises:
             OutcomeUnknown: The answer was lost, or took too long.
         """
+        return finish(self.send_flow(request))
+
+    async def send_flow(self, request: HttpRequest, /) -> HttpResponse:
+        """Answer one request, as `send` documents."""
         limit = request.total_timeout
         try:
-            return self._exchange(
+            return await self._exchange(
                 request.method, request.url, request.headers, request.body, limit, limit
             )
         except OSError as error:
@@ -273,7 +297,7 @@ class SimulatedDaraja(Simulation):
     def close(self) -> None:
         """Do nothing: there are no connections."""
 
-    def _exchange(
+    async def _exchange(
         self,
         method: str,
         url: str,
@@ -297,18 +321,18 @@ class SimulatedDaraja(Simulation):
             is_push = url.lower() == self.config.environment.push_url.lower()
             self._pushes += is_push and _TOKEN_REFUSED not in reply.response.body
         for delivery in reply.callbacks_first:
-            self._deliver(delivery)
+            await self._deliver(delivery)
         if reply.delivery in (DeliveryFault.NOTHING, DeliveryFault.HALF):
             raise ConnectionResetError("the connection failed before the answer was complete")
         if reply.delivery is DeliveryFault.DRIP:
-            self._wait(float(len(reply.response.body)), limit)
+            await self._wait(float(len(reply.response.body)), limit)
         elif reply.delivery is DeliveryFault.SLOW:
-            self._wait(reply.seconds, min(limit, silence))
+            await self._wait(reply.seconds, min(limit, silence))
         return reply.response
 
-    def _wait(self, seconds: float, limit: float) -> None:
+    async def _wait(self, seconds: float, limit: float) -> None:
         """Let the time of an answer pass, but not beyond the limit of the client."""
-        self.advance(min(seconds, limit))
+        await self.advance_flow(min(seconds, limit))
         if seconds > limit:
             raise TimeoutError("no complete answer in time")
 
@@ -316,11 +340,11 @@ class SimulatedDaraja(Simulation):
 def _receiver_of(payments: Payments) -> Receiver:
     def take(url: str, body: bytes) -> int:
         payments.handle_callback(body, token=url.rstrip("/").rpartition("/")[2])
-        return _TAKEN
+        return TAKEN
 
     return take
 
 
-def _no_chance() -> float:
+def no_chance() -> float:
     """Return the same number each time, instead of a random one."""
     return 0.5

@@ -10,12 +10,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpesa_stk.client import StkClient
-from mpesa_stk.payments.payments import Payments
+from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.payments.payments import AsyncPayments, Payments
+from mpesa_stk.testing.async_daraja import AsyncSimulatedDaraja
 from mpesa_stk.testing.daraja import SimulatedDaraja
 from mpesa_stk.testing.manual_clock import ManualClock
 
-__all__ = ["daraja", "manual_clock", "payments", "stk_client"]
+__all__ = [
+    "async_daraja",
+    "async_payments",
+    "async_stk_client",
+    "daraja",
+    "manual_clock",
+    "payments",
+    "stk_client",
+]
 
 
 @pytest.fixture
@@ -45,3 +54,23 @@ def stk_client(daraja: SimulatedDaraja) -> StkClient:
 def payments(daraja: SimulatedDaraja, stk_client: StkClient) -> Payments:
     """Return payments in memory over ``daraja``. They receive its callbacks."""
     return daraja.payments(client=stk_client)
+
+
+@pytest.fixture
+def async_daraja(daraja: SimulatedDaraja) -> AsyncSimulatedDaraja:
+    """Return ``daraja`` for tests with asyncio."""
+    return AsyncSimulatedDaraja(daraja)
+
+
+@pytest.fixture
+def async_stk_client(async_daraja: AsyncSimulatedDaraja) -> AsyncStkClient:
+    """Return a client of ``daraja``, which ``async_payments`` use, too."""
+    return async_daraja.client()
+
+
+@pytest.fixture
+def async_payments(
+    async_daraja: AsyncSimulatedDaraja, async_stk_client: AsyncStkClient
+) -> AsyncPayments:
+    """Return payments in memory over ``daraja``, for asyncio. They receive its callbacks."""
+    return async_daraja.payments(client=async_stk_client)
