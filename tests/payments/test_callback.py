@@ -75,6 +75,25 @@ def test_token_of_one_payment_does_not_settle_another() -> None:
     assert host.stored().needs_review == "callback names another checkout_request_id"
 
 
+def test_callback_at_the_url_of_one_payment_never_settles_another() -> None:
+    """Who knows one genuine URL can settle no other payment: the body is evidence of that one."""
+    host = Host(**SIGNED)
+    host.daraja.push_script.append(answer(accepted("ws_CO_1", "1-1")))
+    host.checkout()
+    stolen = host.daraja.token
+    host.daraja.push_script.append(answer(accepted("ws_CO_2", "1-2")))
+    other = host.checkout(reference="INV-2")
+    body = callback(checkout_request_id="ws_CO_2", MerchantRequestID="1-2")
+    host.payments.handle_callback(body, token=stolen)
+    host.clock.advance(60)
+    host.daraja.query_script.extend([answer({}, 500)] * 2)
+    host.payments.process_due(on_settled=lambda _: None)
+    found = host.payments.get(other.transaction_no)
+    assert found is not None
+    assert found.state is TransactionState.PENDING
+    assert len(host.store.kept_callbacks(checkout_request_id="ws_CO_2")) == 1
+
+
 def test_token_is_ignored_where_urls_are_not_signed() -> None:
     """Without callback_secrets the CheckoutRequestID alone says which payment it is."""
     host = pending()

@@ -163,6 +163,8 @@ class CallbackHandler:
             transaction_no=transaction.transaction_no,
         )
         for kept in kept_callbacks:
+            if kept.transaction_no not in (None, transaction.transaction_no):
+                continue  # its URL proves that it belongs to another payment
             try:
                 result = parse_callback(kept.body)
             except InvalidCallback:
