@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.test import Client, override_settings
 
-from mpesa_stk import PaymentEndpoints, WebRequest, WebResponse
+from mpesa_stk import AsyncPayments, PaymentEndpoints, WebRequest, WebResponse
 from support import ROOT
 from web_cases import HOST, Send
 
@@ -71,9 +71,14 @@ Fields = list[tuple[bytes, bytes]]
 
 
 async def call_asgi(
-    app: Any, request: WebRequest, *, fields: Fields | None = None, body: Iterable[bytes] = ()
+    app: Any,
+    request: WebRequest,
+    *,
+    fields: Fields | None = None,
+    body: Iterable[bytes] = (),
+    state: Mapping[str, Any] | None = None,
 ) -> WebResponse:
-    """One request to an ASGI application; with other header fields, and with a body in parts."""
+    """One request to an ASGI application; with other fields, a body in parts, the lifespan's state."""
     parts = iter(body or [request.body])
     part = next(parts)
     scope = {
@@ -89,6 +94,7 @@ async def call_asgi(
         "headers": fields or [(n.encode(), v.encode()) for n, v in request.headers.items()],
         "client": (request.remote_addr, 50_000),
         "server": (HOST, 80),
+        "state": dict(state or {}),
     }
     sent: list[dict[str, Any]] = []
 
@@ -106,9 +112,9 @@ async def call_asgi(
     return WebResponse(start["status"], headers, b"".join(m.get("body", b"") for m in rest))
 
 
-def through_fastapi(endpoints: PaymentEndpoints) -> Send:
+def through_fastapi(payments: AsyncPayments) -> Send:
     """Requests go through the FastAPI shop, each on an event loop of its own."""
-    app = load(ADAPTERS["fastapi"]).create_app(endpoints)
+    app = load(ADAPTERS["fastapi"]).create_app(payments)
     return lambda request: asyncio.run(call_asgi(app, request))
 
 

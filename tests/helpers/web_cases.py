@@ -1,4 +1,4 @@
-"""What the three endpoints answer, case by case, whichever framework stands before them.
+"""What the three endpoints answer, case by case, whichever face and framework stands before them.
 
 An adapter's tests run every case, each over a shop of its own::
 
@@ -7,10 +7,12 @@ An adapter's tests run every case, each over a shop of its own::
         shop = Shop()
         CASES[name](shop, send_through(shop.endpoints))
 
-``send_through`` is the tests' own: it mounts an adapter over ``shop.endpoints`` (or ``shop.payments``
-and ``shop.guard``) and returns a `Send`, which turns a `WebRequest` into a call of the framework's test
-client and its answer into a `WebResponse`. What it must carry over: method, path, all header fields,
-body, and `remote_addr` as the address of the peer.
+``send_through`` is the tests' own: it mounts an adapter over ``shop.endpoints`` (or ``shop.payments``)
+and returns a `Send`, which turns a `WebRequest` into a call of the framework's test client and its answer
+into a `WebResponse`. What it must carry over: method, path, all header fields, body, and `remote_addr` as
+the address of the peer.
+
+`Shop` has payments of the face that is tested, and `AsyncShop` always has `AsyncPayments`.
 """
 
 from __future__ import annotations
@@ -21,8 +23,16 @@ from typing import Any
 
 import attrs
 
-from daraja_double import ScriptedDaraja, answer, make_client
+from both_faces import Face, run
+from daraja_double import (
+    ScriptedDaraja,
+    answer,
+    call_in_thread,
+    make_async_client,
+    make_client,
+)
 from mpesa_stk import (
+    AsyncPayments,
     CallbackGuard,
     Event,
     HttpResponse,
@@ -35,9 +45,22 @@ from mpesa_stk import (
     WebRequest,
     WebResponse,
 )
+from mpesa_stk.clock import AwaitedClock
+from mpesa_stk.payments.store import AwaitedTransactionStore
 from support import CALLBACK_SECRET, ManualClock, accepted, callback
 
-__all__ = ["CASES", "HOST", "PROXY", "SAFARICOM", "Case", "Send", "Shop", "body_of", "error_of"]
+__all__ = [
+    "CASES",
+    "HOST",
+    "PROXY",
+    "SAFARICOM",
+    "AsyncShop",
+    "Case",
+    "Send",
+    "Shop",
+    "body_of",
+    "error_of",
+]
 
 HOST = "shop.example.co.ke"
 SAFARICOM = "196.201.214.200"
@@ -60,8 +83,7 @@ class Shop:
         daraja: The `ScriptedDaraja`; it accepts every push unless told otherwise.
         store: Where the payments are; in memory unless another one is given.
         events: What hooks were told.
-        payments: The `Payments`.
-        guard: The `CallbackGuard`: Safaricom's addresses, and 10.0.0.0/8 as trusted proxies.
+        payments: The payments, of the face that is tested.
         endpoints: The `PaymentEndpoints` under ``/payments``.
     """
 
@@ -71,27 +93,50 @@ class Shop:
         *,
         guard: CallbackGuard | None = None,
         prefix: str = "/payments",
-        at_once: int = 16,
+        at_once: int | None = None,
         **settings: Any,
     ) -> None:
         self.clock = ManualClock()
         self.daraja = ScriptedDaraja()
         self.store: TransactionStore = store if store is not None else MemoryTransactionStore()
         self.events: list[Event] = []
-        self.payments = Payments(
-            make_client(
-                self.daraja, self.clock, **({"callback_secrets": (CALLBACK_SECRET,)} | settings)
-            ),
-            self.store,
-            clock=self.clock,
-            hooks=(self.events.append,),
-            jitter=lambda: 0.5,
-        )
-        self.guard = guard or CallbackGuard(trusted_proxies=("10.0.0.0/8",))
-        self.endpoints = PaymentEndpoints(
-            self.payments, guard=self.guard, prefix=prefix, at_once=at_once
-        )
         self.prefix = prefix
+        self.payments: Any = self._make_payments(
+            callback_secrets=settings.pop("callback_secrets", (CALLBACK_SECRET,)),
+            trusted_proxies=settings.pop("trusted_proxies", ("10.0.0.0/8",)),
+            **settings,
+        )
+        self.endpoints = PaymentEndpoints(
+            self.payments, guard=guard, prefix=prefix, at_once=at_once
+        )
+
+    def _make_payments(self, **settings: Any) -> Payments | AsyncPayments:
+        told: dict[str, Any] = {"hooks": (self.events.append,), "jitter": lambda: 0.5}
+        if not self._is_async():
+            client = make_client(self.daraja, self.clock, **settings)
+            return Payments(client, self.store, clock=self.clock, **told)
+        return AsyncPayments(
+            make_async_client(self.daraja, self.clock, **settings),
+            AwaitedTransactionStore(self.store, call_in_thread),
+            clock=AwaitedClock(self.clock),
+            **told,
+        )
+
+    def _is_async(self) -> bool:
+        return Face.asyncio
+
+    def handle(self, request: WebRequest, /) -> WebResponse:
+        """The endpoints' answer to a request; of the asyncio face, on an event loop of its own."""
+        if isinstance(self.payments, AsyncPayments):
+            return run(self.endpoints.handle_async(request))
+        return self.endpoints.handle(request)
+
+    def process_due(self) -> None:
+        """Do what is due."""
+        if isinstance(self.payments, AsyncPayments):
+            run(self.payments.process_due())
+        else:
+            self.payments.process_due()
 
     def post(self, name: str, body: object, /, *, path: str = "", **headers: str) -> WebRequest:
         """A customer's request to ``checkout`` or ``query``; header fields by name, ``_`` for ``-``."""
@@ -138,6 +183,13 @@ class Shop:
     def settled(self) -> list[str]:
         """The outcomes of the settled events, in order."""
         return [event.outcome for event in self.events if event.kind == "settled"]
+
+
+class AsyncShop(Shop):
+    """A host with `AsyncPayments`, whichever face is tested."""
+
+    def _is_async(self) -> bool:
+        return True
 
 
 Send = Callable[[WebRequest], WebResponse]

@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import Client, override_settings
 
-from daraja_double import result
+from daraja_double import answer, result
 from example_shops import (
     ADAPTERS,
     DJANGO_SHOP,
@@ -51,15 +51,21 @@ from mpesa_stk import (
 )
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.daraja.exchange import MAX_BODY
-from support import ACCOUNTS, ROOT, START, make_transaction
-from web_cases import CASES, HOST, PROXY, SAFARICOM, Send, Shop, body_of, error_of
+from support import ACCOUNTS, ROOT, START, accepted, make_transaction
+from web_cases import CASES, HOST, PROXY, SAFARICOM, AsyncShop, Send, Shop, body_of, error_of
 
 LEASE = timedelta(seconds=60)
 TICK = timedelta(microseconds=1)
 GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PAGE = ROOT / "docs" / "frameworks.md"
 
-Mounted = Callable[[PaymentEndpoints], AbstractContextManager[Send]]
+
+@attrs.frozen
+class Mounted:
+    """An adapter, and the shop that it stands before."""
+
+    shop: type[Shop]
+    before: Callable[[Any], AbstractContextManager[Send]]
 
 
 @pytest.fixture(name="database")
@@ -72,12 +78,13 @@ def _database(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(name="mounted", params=sorted(ADAPTERS))
 def _mounted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mounted:
-    """Mounts endpoints behind one of the three adapters."""
+    """Mounts a shop behind one of the three adapters."""
     if request.param == "django":
         request.getfixturevalue("database")
-        return lambda endpoints: through_django(endpoints, monkeypatch)
-    through = {"flask": through_flask, "fastapi": through_fastapi}[request.param]
-    return lambda endpoints: nullcontext(through(endpoints))
+        return Mounted(Shop, lambda shop: through_django(shop.endpoints, monkeypatch))
+    if request.param == "flask":
+        return Mounted(Shop, lambda shop: nullcontext(through_flask(shop.endpoints)))
+    return Mounted(AsyncShop, lambda shop: nullcontext(through_fastapi(shop.payments)))
 
 
 def django_store() -> Any:
@@ -114,8 +121,8 @@ def expected(name: str) -> list[tuple[int, Any]]:
 @pytest.mark.parametrize("name", CASES)
 def test_adapter_answers_as_the_endpoints_do(name: str, mounted: Mounted) -> None:
     """Each case passes behind each adapter, and every status and body is that of the endpoints."""
-    shop = Shop()
-    with mounted(shop.endpoints) as send:
+    shop = mounted.shop()
+    with mounted.before(shop) as send:
         transcript = Transcript(send)
         CASES[name](shop, transcript.send)
     assert transcript.answers == expected(name)
@@ -147,8 +154,8 @@ def test_adapters_are_short(record_property: Callable[[str, object], None]) -> N
 
 def test_other_methods_and_paths_get_the_endpoints_answers(mounted: Mounted) -> None:
     """The frameworks leave 404 and 405 under /payments/ to the endpoints."""
-    shop = Shop()
-    with mounted(shop.endpoints) as send:
+    shop = mounted.shop()
+    with mounted.before(shop) as send:
         for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
             request = attrs.evolve(shop.checkout(), method=method)
             assert error_of(send(request), 405) == ("method_not_allowed", None)
@@ -208,8 +215,8 @@ def test_django_reads_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_fastapi_reads_no_more_than_it_must() -> None:
     """It stops at the part of the body that is too much."""
-    shop = Shop()
-    app = load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    shop = AsyncShop()
+    app = load(ADAPTERS["fastapi"]).create_app(shop.payments)
     taken: list[int] = []
 
     def parts() -> Iterator[bytes]:
@@ -224,8 +231,8 @@ def test_fastapi_reads_no_more_than_it_must() -> None:
 
 def test_fastapi_joins_a_field_that_comes_twice() -> None:
     """A client's own X-Forwarded-For does not hide the one that the proxy adds."""
-    shop = Shop()
-    app = load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    shop = AsyncShop()
+    app = load(ADAPTERS["fastapi"]).create_app(shop.payments)
     asyncio.run(call_asgi(app, shop.checkout()))
     request = shop.called_back(peer=PROXY)
     fields = [(name.encode(), value.encode()) for name, value in request.headers.items()]
@@ -238,8 +245,8 @@ def test_fastapi_joins_a_field_that_comes_twice() -> None:
 
 def test_fastapi_serves_others_while_a_push_is_under_way() -> None:
     """A checkout that waits for Daraja does not hold up the event loop."""
-    shop = Shop()
-    app = load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+    shop = AsyncShop()
+    app = load(ADAPTERS["fastapi"]).create_app(shop.payments)
     pushing, answered = threading.Event(), threading.Event()
     in_time: list[bool] = []
 
@@ -260,6 +267,70 @@ def test_fastapi_serves_others_while_a_push_is_under_way() -> None:
 
     assert error_of(asyncio.run(both()), 404) == ("unknown_payment", None)
     assert in_time == [True]
+
+
+async def reported(shop: AsyncShop) -> None:
+    """Wait until the shop has reported its payment."""
+    for _ in range(1000):
+        if shop.stored().reported:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nothing was reported in ten seconds")
+
+
+def test_fastapi_does_what_is_due_while_it_lives(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reports a settled payment, although the store fails at first, and the page's route sees it."""
+    shop = AsyncShop(FailsFirst())
+    body_of(shop.handle(shop.checkout()))
+    body_of(shop.handle(shop.called_back()))
+    module = load(ADAPTERS["fastapi"])
+    monkeypatch.setattr(module.work, "__defaults__", (0.001,))
+    app = module.create_app(shop.payments)
+
+    app.include_router(recipe("APIRouter")["router"])
+    number = shop.stored().transaction_no
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app) as state:
+            await asyncio.wait_for(reported(shop), 10)
+            for asked, paid in ((number, b"true"), ("no-such", b"false")):
+                page = attrs.evolve(shop.checkout(), method="GET", path=f"/paid/{asked}")
+                assert (await call_asgi(app, page, state=state)).body == paid
+
+    asyncio.run(live())
+    assert "SUCCEEDED" in capsys.readouterr().out
+
+
+def test_fastapi_stops_when_the_checkouts_in_progress_are_stored() -> None:
+    """A client that hangs up and a server that stops cut no checkout off, and the client is closed last."""
+    shop = AsyncShop()
+    pushing, go = threading.Event(), threading.Event()
+    closed: list[str] = []
+
+    def slow() -> HttpResponse:
+        pushing.set()
+        assert go.wait(10)
+        return answer(accepted(shop.checkout_id))
+
+    async def close() -> None:
+        closed.append(shop.stored().state.value)
+
+    shop.daraja.push_script.append(slow)
+    shop.payments.client.close = close
+    app = load(ADAPTERS["fastapi"]).create_app(shop.payments)
+
+    async def live() -> None:
+        async with app.router.lifespan_context(app):
+            checkout = asyncio.create_task(call_asgi(app, shop.checkout()))
+            await asyncio.to_thread(pushing.wait, 10)
+            checkout.cancel()
+            await asyncio.wait([checkout], timeout=10)
+            asyncio.get_running_loop().call_later(0.01, go.set)
+
+    asyncio.run(live())
+    assert closed == ["PENDING"]
 
 
 @pytest.mark.usefixtures("database")
@@ -319,14 +390,29 @@ def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch
     for name, value in settings_of(daraja, known=True).items():
         monkeypatch.setenv(name, value)
     config = StkConfig.from_env()
-    for name in ("flask", "fastapi"):
-        load(ADAPTERS[name]).create_app()
-        endpoints = load(ADAPTERS[name]).from_env()
-        assert endpoints._payments.client.config == config
+    flask = load(ADAPTERS["flask"])
+    flask.create_app()
+    assert flask.from_env()._payments.client.config == config
     shop = django_module("shop.payments")
     assert shop.payments.__wrapped__().client.config == config
     assert isinstance(shop.endpoints.__wrapped__(), PaymentEndpoints)
     shop.payments.cache_clear()
+
+
+def test_the_fastapi_shop_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for its asynchronous payments."""
+    pytest.importorskip("mpesa_stk.daraja.aiohttp_transport")
+    daraja = Environment.at("http://127.0.0.1:8090", name="simulator")
+    for name, value in settings_of(daraja, known=True).items():
+        monkeypatch.setenv(name, value)
+    app = load(ADAPTERS["fastapi"]).create_app()
+
+    async def live() -> StkConfig:
+        async with app.router.lifespan_context(app) as state:
+            config: StkConfig = state["payments"].client.config
+            return config
+
+    assert asyncio.run(live()) == StkConfig.from_env()
 
 
 # --- Django's store ----------------------------------------------------------------------------------

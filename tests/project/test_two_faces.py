@@ -84,5 +84,5 @@ def test_only_named_files_import_asyncio() -> None:
         "stores/sql_async.py",
         "stores/threaded.py",
         "testing/event_loop.py",
-        "web/asgi.py",
+        "web/lanes.py",
     }

@@ -11,7 +11,10 @@ from typing_extensions import assert_never, assert_type
 from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
+    AsyncPayments,
+    AsyncStkClient,
     AuthenticationFailed,
+    CallbackGuard,
     CallbackOutcome,
     CallbackReceipt,
     CallbackResult,
@@ -37,6 +40,7 @@ from mpesa_stk import (
     OutcomeUnknown,
     PayBill,
     PaymentConfirmed,
+    PaymentEndpoints,
     PaymentFailed,
     Payments,
     PaymentStatus,
@@ -63,6 +67,8 @@ from mpesa_stk import (
     TransactionStore,
     Transport,
     UnexpectedResponse,
+    WebRequest,
+    WebResponse,
     __version__,
     explain,
     normalize_phone,
@@ -317,6 +323,22 @@ def store(transactions: TransactionStore, transaction: Transaction, moment: date
     claimed = transactions.claim_due(moment, 10, timedelta(seconds=60), accounts)
     assert_type(claimed, list[Transaction])
     assert_type(transactions.purge_callbacks(moment, 10), int)
+
+
+def serve(payments: Payments, request: WebRequest) -> None:
+    """Endpoints of synchronous payments."""
+    endpoints = PaymentEndpoints(payments, at_once=8)
+    assert_type(endpoints.handle(request), WebResponse)
+    print(endpoints.wsgi, endpoints.asgi)  # noqa: T201 - never run
+
+
+async def serve_awaited(
+    client: AsyncStkClient, payments: AsyncPayments, request: WebRequest
+) -> None:
+    """Endpoints of asynchronous payments."""
+    endpoints = PaymentEndpoints(payments, guard=CallbackGuard.from_config(client.config))
+    assert_type(await endpoints.handle_async(request), WebResponse)
+    await endpoints.drain()
 
 
 def plain_functions(moment: datetime) -> None:

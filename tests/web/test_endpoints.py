@@ -1,4 +1,4 @@
-"""The three endpoints: every row of their table of statuses, and every field of their answers."""
+"""The three endpoints, on both faces: each row of their table of statuses, each field of their answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from both_faces import Face
 from daraja_double import Answer, answer, refusal, result
 from mpesa_stk import (
     HttpResponse,
@@ -18,7 +19,6 @@ from mpesa_stk import (
     NotSent,
     OutcomeUnknown,
     PayBill,
-    PaymentEndpoints,
     StoreError,
     Transaction,
     TransactionState,
@@ -26,7 +26,9 @@ from mpesa_stk import (
     WebResponse,
 )
 from support import CANARIES, callback
-from web_cases import ACCEPTED, CASES, PAYLOAD, SAFARICOM, Shop, body_of, error_of
+from web_cases import ACCEPTED, CASES, PAYLOAD, SAFARICOM, AsyncShop, Shop, body_of, error_of
+
+pytestmark = pytest.mark.usefixtures("face")
 
 BLOCKED = HttpResponse(
     status=403,
@@ -41,21 +43,19 @@ LIMITED = refusal("500.003.02", "Error Occurred: Spike Arrest Violation", 429)
 def test_the_endpoints_answer_each_case(name: str) -> None:
     """The shared list of cases, on the endpoints themselves."""
     shop = Shop()
-    CASES[name](shop, shop.endpoints.handle)
+    CASES[name](shop, shop.handle)
 
 
 def checked_out(shop: Shop, **changes: Any) -> dict[str, Any]:
     """A good checkout."""
-    return body_of(shop.endpoints.handle(shop.checkout(**changes)))
+    return body_of(shop.handle(shop.checkout(**changes)))
 
 
 def asked(shop: Shop, *planned: Answer, **payload: Any) -> dict[str, Any]:
     """A good query of the last payment, with Daraja's answers to it."""
     shop.daraja.query_script.extend(planned)
     return body_of(
-        shop.endpoints.handle(
-            shop.post("query", payload or {"checkout_request_id": shop.checkout_id})
-        )
+        shop.handle(shop.post("query", payload or {"checkout_request_id": shop.checkout_id}))
     )
 
 
@@ -107,7 +107,7 @@ class FailingStore(MemoryTransactionStore):
 def test_a_bad_field_is_400_and_named(changes: dict[str, Any], code: str, field: str) -> None:
     """Each field that breaks a rule is named; nothing is stored or sent."""
     shop = Shop()
-    assert error_of(shop.endpoints.handle(shop.checkout(**changes)), 400) == (code, field)
+    assert error_of(shop.handle(shop.checkout(**changes)), 400) == (code, field)
     assert shop.daraja.pushes == []
     assert shop.store.find(reference="INV-2024-001") is None
 
@@ -129,7 +129,7 @@ def test_a_bad_field_is_400_and_named(changes: dict[str, Any], code: str, field:
 def test_a_bad_id_is_400_and_named(payload: dict[str, Any], field: str) -> None:
     """The id that a query gives is named where it cannot be one."""
     shop = Shop()
-    refused = shop.endpoints.handle(shop.post("query", payload))
+    refused = shop.handle(shop.post("query", payload))
     assert error_of(refused, 400) == ("InvalidRequest", field)
 
 
@@ -138,7 +138,7 @@ def test_a_bad_idempotency_key_is_400_and_named(key: str) -> None:
     """A key that cannot be one is named as the header it came in."""
     shop = Shop()
     request = shop.post("checkout", PAYLOAD, Idempotency_Key=key)
-    refused = shop.endpoints.handle(request)
+    refused = shop.handle(request)
     assert error_of(refused, 400) == ("InvalidRequest", "Idempotency-Key")
     assert shop.daraja.pushes == []
 
@@ -167,7 +167,7 @@ def test_an_unknown_path_is_404(path: str) -> None:
     shop = Shop()
     for method in ("GET", "POST"):
         request = attrs.evolve(shop.checkout(), method=method, path=path)
-        assert error_of(shop.endpoints.handle(request), 404) == ("not_found", None)
+        assert error_of(shop.handle(request), 404) == ("not_found", None)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "post", ""])
@@ -176,7 +176,7 @@ def test_another_method_is_405_and_told_which(method: str) -> None:
     shop = Shop()
     for name in ("checkout", "query", "callback", "callback/some.token"):
         request = attrs.evolve(shop.checkout(), method=method, path=f"/payments/{name}/")
-        response = shop.endpoints.handle(request)
+        response = shop.handle(request)
         assert error_of(response, 405) == ("method_not_allowed", None)
         assert response.headers["Allow"] == "POST"
 
@@ -185,8 +185,8 @@ def test_64_kib_are_taken_and_one_byte_more_is_413() -> None:
     """The limit is exact."""
     shop = Shop()
     body = json.dumps(PAYLOAD).encode()
-    body_of(shop.endpoints.handle(shop.post("checkout", body.ljust(65_536))))
-    too_large = shop.endpoints.handle(shop.post("checkout", body.ljust(65_537)))
+    body_of(shop.handle(shop.post("checkout", body.ljust(65_536))))
+    too_large = shop.handle(shop.post("checkout", body.ljust(65_537)))
     assert error_of(too_large, 413) == ("body_too_large", None)
 
 
@@ -209,7 +209,7 @@ def test_a_push_that_did_not_happen(
     """Refused, blocked, limited or not sent: each has its status, and the payment is REJECTED."""
     shop = Shop()
     shop.daraja.push_script.extend([planned] * 4)
-    response = shop.endpoints.handle(shop.checkout())
+    response = shop.handle(shop.checkout())
     assert error_of(response, status) == (code, None)
     assert response.headers.get("Retry-After") == retry_after
     assert shop.stored().state is TransactionState.REJECTED
@@ -222,7 +222,7 @@ def test_a_token_answer_that_cannot_be_read_is_502() -> None:
     shop.daraja.send = (  # type: ignore[method-assign]  # the token endpoint alone changes
         lambda request: answer({"x": 1}) if request.method == "GET" else scripted(request)
     )
-    response = shop.endpoints.handle(shop.checkout())
+    response = shop.handle(shop.checkout())
     assert error_of(response, 502) == ("UnexpectedResponse", None)
     assert shop.daraja.pushes == []
 
@@ -240,7 +240,7 @@ def test_a_store_that_is_down_is_503_everywhere() -> None:
     ]
     store.fails = True
     for request in requests:
-        response = shop.endpoints.handle(request)
+        response = shop.handle(request)
         assert error_of(response, 503) == ("StoreError", None)
         assert response.headers["Retry-After"] == "5"
         assert b"CANARY" not in response.body
@@ -252,9 +252,9 @@ def test_an_unknown_outcome_is_202() -> None:
     shop = Shop()
     shop.daraja.push_script.append(OutcomeUnknown("no complete answer in time"))
     request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
-    body = body_of(shop.endpoints.handle(request), 202)
+    body = body_of(shop.handle(request), 202)
     assert body == {"transaction_no": shop.stored().transaction_no, "state": "UNCERTAIN"}
-    assert body_of(shop.endpoints.handle(request), 202) == body
+    assert body_of(shop.handle(request), 202) == body
     assert len(shop.daraja.pushes) == 1
 
 
@@ -265,11 +265,11 @@ def test_a_checkout_in_flight_is_202() -> None:
     meanwhile: list[WebResponse] = []
 
     def look() -> HttpResponse:
-        meanwhile.append(shop.endpoints.handle(request))
+        meanwhile.append(shop.handle(request))
         raise OutcomeUnknown("no complete answer in time")
 
     shop.daraja.push_script.append(look)
-    last = body_of(shop.endpoints.handle(request), 202)
+    last = body_of(shop.handle(request), 202)
     assert body_of(meanwhile[0], 202) == last | {"state": "CREATED"}
 
 
@@ -277,13 +277,13 @@ def test_a_202_is_followed_by_the_query() -> None:
     """The number of a 202 can be asked about: first it is open, after its callback it is paid."""
     shop = Shop()
     shop.daraja.push_script.append(OutcomeUnknown("no complete answer in time"))
-    number = body_of(shop.endpoints.handle(shop.checkout()), 202)["transaction_no"]
+    number = body_of(shop.handle(shop.checkout()), 202)["transaction_no"]
     before = asked(shop, transaction_no=number)
     assert before["state"] == "UNCERTAIN"
     assert before["CheckoutRequestID"] is None
     assert before["ResultCode"] is None
     assert shop.daraja.queries == []
-    body_of(shop.endpoints.handle(shop.called_back()))
+    body_of(shop.handle(shop.called_back()))
     after = asked(shop, result(shop.checkout_id, "0"), transaction_no=number)
     assert after["state"] == "SUCCEEDED"
     assert after["ResultCode"] == "0"
@@ -294,8 +294,8 @@ def test_a_rejected_payment_may_be_asked_for_again_under_its_key() -> None:
     shop = Shop()
     shop.daraja.push_script.append(BUSY)
     request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
-    assert error_of(shop.endpoints.handle(request), 502) == ("SubscriberBusy", None)
-    assert body_of(shop.endpoints.handle(request))["ResponseCode"] == "0"
+    assert error_of(shop.handle(request), 502) == ("SubscriberBusy", None)
+    assert body_of(shop.handle(request))["ResponseCode"] == "0"
 
 
 # --- paths and prefixes ------------------------------------------------------------------------------
@@ -315,14 +315,12 @@ def test_the_prefix_is_free_and_slashes_do_not_matter(prefix: str, start: str) -
     """Each endpoint is under its prefix, with a slash at the end or without."""
     shop = Shop(prefix=prefix)
     for slash in ("", "/"):
-        pushed = body_of(
-            shop.endpoints.handle(shop.post("", PAYLOAD, path=f"{start}/checkout{slash}"))
-        )
+        pushed = body_of(shop.handle(shop.post("", PAYLOAD, path=f"{start}/checkout{slash}")))
         number = {"transaction_no": pushed["transaction_no"]}
         shop.daraja.query_script.append(result(pushed["CheckoutRequestID"], "4999"))
-        body_of(shop.endpoints.handle(shop.post("", number, path=f"{start}/query{slash}")))
+        body_of(shop.handle(shop.post("", number, path=f"{start}/query{slash}")))
         path = f"{start}/callback/{shop.daraja.token}{slash}"
-        acknowledged = shop.endpoints.handle(attrs.evolve(shop.called_back(), path=path))
+        acknowledged = shop.handle(attrs.evolve(shop.called_back(), path=path))
         assert body_of(acknowledged) == ACCEPTED
 
 
@@ -332,7 +330,7 @@ def test_without_signed_urls_the_plain_callback_path_is_used() -> None:
     checked_out(shop)
     for path in ("/payments/callback/", "/payments/callback"):
         plain = attrs.evolve(shop.called_back(token=""), path=path)
-        assert body_of(shop.endpoints.handle(plain)) == ACCEPTED
+        assert body_of(shop.handle(plain)) == ACCEPTED
     assert shop.settled == ["succeeded"]
 
 
@@ -343,7 +341,7 @@ def test_the_callbacks_answer_is_exact() -> None:
     """The bytes that Daraja is answered with, and its fields."""
     shop = Shop()
     checked_out(shop)
-    response = shop.endpoints.handle(shop.called_back())
+    response = shop.handle(shop.called_back())
     assert response.status == 200
     assert response.body == b'{"ResultCode": 0, "ResultDesc": "Accepted"}'
     assert response.headers == {
@@ -358,7 +356,7 @@ def test_a_callback_needs_no_content_type() -> None:
     """What Daraja calls its body does not matter."""
     shop = Shop()
     checked_out(shop)
-    body_of(shop.endpoints.handle(shop.called_back(Content_Type="text/plain")))
+    body_of(shop.handle(shop.called_back(Content_Type="text/plain")))
     assert shop.settled == ["succeeded"]
 
 
@@ -431,7 +429,7 @@ def test_references_that_end_alike_conflict_under_one_key() -> None:
     for reference, status in (("A-SINV-2025-00001", 200), ("B-SINV-2025-00001", 409)):
         payload = PAYLOAD | {"reference": reference}
         request = shop.post("checkout", payload, Idempotency_Key="order-1")
-        body_of(shop.endpoints.handle(request), status)
+        body_of(shop.handle(request), status)
 
 
 def test_descriptions_that_differ_behind_the_13th_character_conflict() -> None:
@@ -440,7 +438,7 @@ def test_descriptions_that_differ_behind_the_13th_character_conflict() -> None:
     for description, status in (("Payment for shoes", 200), ("Payment for services", 409)):
         payload = PAYLOAD | {"description": description}
         request = shop.post("checkout", payload, Idempotency_Key="order-1")
-        body_of(shop.endpoints.handle(request), status)
+        body_of(shop.handle(request), status)
 
 
 def test_unknown_fields_are_ignored() -> None:
@@ -490,7 +488,7 @@ def test_a_stored_result_is_not_taken_back_by_a_later_query() -> None:
     """Where Daraja's query contradicts a paid payment, the answer stays paid."""
     shop = Shop()
     checked_out(shop)
-    body_of(shop.endpoints.handle(shop.called_back()))
+    body_of(shop.handle(shop.called_back()))
     for code in ("1032", "4999"):
         body = asked(shop, result(shop.checkout_id, code, "Request cancelled by user"))
         assert body["ResultCode"] == "0"
@@ -556,7 +554,7 @@ def test_a_payment_of_another_account_is_not_found() -> None:
         {"transaction_no": pushed["transaction_no"]},
         {"checkout_request_id": pushed["CheckoutRequestID"]},
     ):
-        refused = shop.endpoints.handle(shop.post("query", payload))
+        refused = shop.handle(shop.post("query", payload))
         assert error_of(refused, 404) == ("unknown_payment", None)
     assert shop.daraja.queries == foreign.daraja.queries == []
 
@@ -565,7 +563,7 @@ def test_a_refused_payment_says_that_it_was_refused() -> None:
     """A payment that never reached the phone has no result; its text says why."""
     shop = Shop()
     shop.daraja.push_script.append(BUSY)
-    error_of(shop.endpoints.handle(shop.checkout()), 502)
+    error_of(shop.handle(shop.checkout()), 502)
     body = asked(shop, transaction_no=shop.stored().transaction_no)
     assert body["state"] == "REJECTED"
     assert body["ResultCode"] is None
@@ -579,7 +577,7 @@ def test_an_expired_payment_says_that_nobody_knows() -> None:
     checked_out(shop)
     shop.clock.advance(3600)
     shop.daraja.query_script.append(result(shop.checkout_id, "4999"))
-    shop.payments.process_due()
+    shop.process_due()
     body = asked(shop, result(shop.checkout_id, "4999"))
     assert body["state"] == "EXPIRED"
     assert body["ResultCode"] is None
@@ -594,11 +592,7 @@ def test_a_settled_payment_is_answered_from_the_store(code: int, state: str, sta
     """All fields, no error, and Daraja is not asked however often somebody looks."""
     shop = Shop()
     pushed = checked_out(shop)
-    body_of(
-        shop.endpoints.handle(
-            shop.called_back(callback(code, checkout_request_id=shop.checkout_id))
-        )
-    )
+    body_of(shop.handle(shop.called_back(callback(code, checkout_request_id=shop.checkout_id))))
     payloads = [
         {"checkout_request_id": shop.checkout_id},
         {"transaction_no": pushed["transaction_no"]},
@@ -626,10 +620,10 @@ def test_a_replay_says_what_became_of_the_payment() -> None:
     """Open, paid: Daraja's fields with a ResponseCode of 0, and the state of now."""
     shop = Shop()
     request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
-    first = body_of(shop.endpoints.handle(request))
-    assert body_of(shop.endpoints.handle(request)) == first
-    body_of(shop.endpoints.handle(shop.called_back()))
-    assert body_of(shop.endpoints.handle(request)) == first | {
+    first = body_of(shop.handle(request))
+    assert body_of(shop.handle(request)) == first
+    body_of(shop.handle(shop.called_back()))
+    assert body_of(shop.handle(request)) == first | {
         "ResponseDescription": "The payment is paid",
         "CustomerMessage": "The payment is paid",
         "state": "SUCCEEDED",
@@ -643,11 +637,11 @@ def test_a_replay_of_an_expired_payment_is_no_acceptance() -> None:
         shop = Shop()
         shop.daraja.push_script.extend(planned)
         request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
-        shop.endpoints.handle(request)
+        shop.handle(request)
         shop.clock.advance(3600)
         shop.daraja.query_script.append(result(shop.checkout_id, "4999"))
-        shop.payments.process_due()
-        body = body_of(shop.endpoints.handle(request))
+        shop.process_due()
+        body = body_of(shop.handle(request))
         stored = shop.stored()
         assert body == {
             "MerchantRequestID": stored.merchant_request_id,
@@ -666,10 +660,10 @@ def test_a_replay_of_a_rejected_payment_is_no_acceptance() -> None:
     shop = Shop()
     shop.daraja.push_script.append(BUSY)
     request = shop.post("checkout", PAYLOAD, Idempotency_Key="order-1")
-    error_of(shop.endpoints.handle(request), 502)
+    error_of(shop.handle(request), 502)
     doubtful = callback(amount=7, checkout_request_id="ws_CO_other")
-    body_of(shop.endpoints.handle(shop.called_back(doubtful)))
-    body = body_of(shop.endpoints.handle(request))
+    body_of(shop.handle(shop.called_back(doubtful)))
+    body = body_of(shop.handle(request))
     assert (body["ResponseCode"], body["state"]) == ("1", "REJECTED")
     assert body["ResponseDescription"] == "The payment was refused before it reached the phone"
     assert len(shop.daraja.pushes) == 1
@@ -677,7 +671,7 @@ def test_a_replay_of_a_rejected_payment_is_no_acceptance() -> None:
 
 # --- totality and silence ----------------------------------------------------------------------------
 
-SHARED = Shop()
+SHARED = {False: Shop(), True: AsyncShop()}
 _PATHS = st.sampled_from(
     ["checkout", "query", "callback", "callback/x", "callback/" + "0" * 69, ""]
 )
@@ -729,7 +723,7 @@ def test_every_request_has_an_answer(
     request = WebRequest(
         method=method, path=path, headers=headers, body=body, remote_addr=remote_addr
     )
-    response = SHARED.endpoints.handle(request)
+    response = SHARED[Face.asyncio].handle(request)
     assert response.status < 500
     assert response.headers["Content-Length"] == str(len(response.body))
     assert len(response.body) < 1000
@@ -751,7 +745,7 @@ def test_a_bug_is_500_and_says_nothing(error: Exception, caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO, logger="mpesa_stk"):
         caplog.clear()
         for request in requests:
-            response = shop.endpoints.handle(request)
+            response = shop.handle(request)
             assert error_of(response, 500) == ("internal_error", None)
             for word in (b"CANARY", b"Traceback", type(error).__name__.encode()):
                 assert word not in response.body
@@ -785,7 +779,7 @@ def test_error_bodies_repeat_nothing_that_came_in() -> None:
         attrs.evolve(shop.called_back(), remote_addr=canary),
     ]
     for request in refused:
-        response = shop.endpoints.handle(request)
+        response = shop.handle(request)
         assert 400 <= response.status < 500
         assert len(response.body) < 250
         for word in (canary, *CANARIES):
@@ -796,7 +790,7 @@ def test_error_bodies_repeat_nothing_of_darajas() -> None:
     """Daraja's words, which may hold anything, are not passed on with its refusals."""
     shop = Shop()
     shop.daraja.push_script.append(refusal("400.002.02", "Bad Request - CANARYwords", 400))
-    assert b"CANARY" not in shop.endpoints.handle(shop.checkout()).body
+    assert b"CANARY" not in shop.handle(shop.checkout()).body
 
 
 def test_a_requests_repr_shows_no_body_and_no_headers() -> None:
@@ -814,11 +808,3 @@ def test_each_payment_is_a_transaction_of_its_own() -> None:
     stored: list[Transaction | None] = [shop.store.get(number) for number in numbers]
     assert len(numbers) == 2
     assert None not in stored
-
-
-def test_the_applications_are_made_of_the_endpoints() -> None:
-    """Both properties give an application; that of ASGI is one, however often it is asked for."""
-    endpoints: PaymentEndpoints = Shop().endpoints
-    assert callable(endpoints.wsgi)
-    assert callable(endpoints.asgi)
-    assert endpoints.asgi is endpoints.asgi

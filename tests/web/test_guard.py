@@ -11,7 +11,6 @@ from mpesa_stk import (
     SAFARICOM_NETWORKS,
     CallbackGuard,
     CallbackRefused,
-    PaymentEndpoints,
     WebRequest,
 )
 from mpesa_stk.web.addresses import networks
@@ -94,25 +93,27 @@ def test_a_signed_token_suffices_only_where_that_is_wished() -> None:
     assert refusal(trusting, request(CUSTOMER), signed=False) == FOREIGN
 
 
+@pytest.mark.usefixtures("face")
 def test_a_token_that_suffices_must_be_genuine() -> None:
     """From any address, a genuine token settles the payment, and any other is refused."""
     shop = Shop(guard=CallbackGuard(token_suffices=True))
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
     body = callback(checkout_request_id=shop.checkout_id)
     forged = shop.called_back(body, token=shop.daraja.token[:-1] + "x", peer=CUSTOMER)
-    assert error_of(shop.endpoints.handle(forged), 403) == ("CallbackRefused", None)
-    body_of(shop.endpoints.handle(shop.called_back(peer=CUSTOMER)))
+    assert error_of(shop.handle(forged), 403) == ("CallbackRefused", None)
+    body_of(shop.handle(shop.called_back(peer=CUSTOMER)))
     assert shop.settled == ["succeeded"]
 
 
+@pytest.mark.usefixtures("face")
 def test_without_secrets_the_address_is_the_guard() -> None:
     """Where callback URLs are not signed, Safaricom's address is demanded whatever the policy."""
     shop = Shop(guard=CallbackGuard(token_suffices=True), callback_secrets=())
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
     body = callback(checkout_request_id=shop.checkout_id)
-    refused = shop.endpoints.handle(shop.called_back(body, token="", peer=CUSTOMER))
+    refused = shop.handle(shop.called_back(body, token="", peer=CUSTOMER))
     assert error_of(refused, 403) == ("CallbackRefused", None)
-    body_of(shop.endpoints.handle(shop.called_back(body, token="")))
+    body_of(shop.handle(shop.called_back(body, token="")))
     assert shop.settled == ["succeeded"]
 
 
@@ -193,13 +194,13 @@ def test_one_address_of_daraja_on_this_machine_opens_nothing() -> None:
     assert refusal(guard, request("127.0.0.1")) == FOREIGN
 
 
+@pytest.mark.usefixtures("face")
 def test_the_endpoints_take_the_guard_of_the_settings() -> None:
     """Without a guard given, that of the client's settings stands at the door."""
     shop = Shop(allowed_callback_networks=("192.0.2.9",))
-    endpoints = PaymentEndpoints(shop.payments)
-    body_of(endpoints.handle(shop.checkout()))
-    assert endpoints.handle(shop.called_back()).status == 403
-    assert endpoints.handle(shop.called_back(peer="192.0.2.9")).status == 200
+    body_of(shop.handle(shop.checkout()))
+    assert shop.handle(shop.called_back()).status == 403
+    assert shop.handle(shop.called_back(peer="192.0.2.9")).status == 200
 
 
 @pytest.mark.parametrize(
@@ -265,11 +266,12 @@ def test_an_allowed_origin_may_have_a_port(origin: str) -> None:
     assert CallbackGuard(allowed_origins=[origin]).allowed_origins == (origin,)
 
 
+@pytest.mark.usefixtures("face")
 def test_an_allowed_origin_may_start_a_checkout() -> None:
     """A page of an allowed origin reaches checkout and query."""
     shop = Shop(guard=CallbackGuard(allowed_origins=("https://partner.example",)))
     body = body_of(
-        shop.endpoints.handle(
+        shop.handle(
             shop.post(
                 "checkout",
                 {"phone_number": "0718643064", "amount": 1, "reference": "A"},
@@ -286,6 +288,7 @@ def test_an_allowed_origin_may_start_a_checkout() -> None:
 OURS = "shop.example.co.ke"
 
 
+@pytest.mark.usefixtures("face")
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -306,7 +309,7 @@ OURS = "shop.example.co.ke"
 def test_only_our_hosts_are_answered(host: str, status: int) -> None:
     """With `allowed_hosts`, they and the host of the callback URL pass, and no other does."""
     shop = Shop(guard=CallbackGuard(allowed_hosts=("Pay.example", "192.0.2.7")))
-    send = shop.endpoints.handle
+    send = shop.handle
     payload = {"phone_number": "0718643064", "amount": 1, "reference": "A"}
     answered = send(shop.post("checkout", payload, Host=host))
     assert answered.status == status
@@ -324,13 +327,12 @@ def test_only_our_hosts_are_answered(host: str, status: int) -> None:
         ]
 
 
+@pytest.mark.usefixtures("face")
 def test_without_allowed_hosts_each_host_is_answered() -> None:
     """Frameworks and proxies check the Host themselves, so by default nothing is refused for it."""
     shop = Shop()
     body_of(
-        shop.endpoints.handle(
-            attrs.evolve(shop.checkout(), headers={"content-type": "application/json"})
-        )
+        shop.handle(attrs.evolve(shop.checkout(), headers={"content-type": "application/json"}))
     )
 
 
@@ -366,12 +368,13 @@ def test_an_allowed_host_must_be_one(host: str) -> None:
 # --- the log ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("face")
 def test_what_is_refused_is_told_with_a_reason_and_no_payload(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One line and one event for each refused request: who and why, nothing of what was sent."""
     shop = Shop()
-    send = shop.endpoints.handle
+    send = shop.handle
     body_of(send(shop.checkout()))
     token = shop.daraja.token
     forged = token[:-1] + ("1" if token.endswith("0") else "0")
@@ -404,10 +407,11 @@ def test_what_is_refused_is_told_with_a_reason_and_no_payload(
         assert canary not in everything
 
 
+@pytest.mark.usefixtures("face")
 def test_an_address_that_is_none_is_not_told() -> None:
     """What a server gives as the peer may be a text of somebody else's; only addresses are told."""
     shop = Shop()
-    shop.endpoints.handle(attrs.evolve(shop.called_back(token="x"), remote_addr="CANARY\x1b[2J"))
+    shop.handle(attrs.evolve(shop.called_back(token="x"), remote_addr="CANARY\x1b[2J"))
     assert [event.client_address for event in shop.events if event.kind == "refusal"] == [None]
 
 

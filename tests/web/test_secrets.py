@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import logging
 import sys
 from collections.abc import Callable
@@ -12,14 +13,22 @@ from typing import Any
 import pytest
 
 from mpesa_stk import (
+    AsyncPayments,
+    AsyncStkClient,
     CallbackUrlWarning,
     ConfigurationError,
     PaymentEndpoints,
+    RetryPolicy,
     StkConfig,
     Transaction,
     WebRequest,
 )
 from mpesa_stk.cli import main
+from mpesa_stk.clock import AwaitedClock
+from mpesa_stk.daraja.exchange import AwaitedTransport
+from mpesa_stk.payments.budget import AwaitedQueryBudget
+from mpesa_stk.payments.store import AwaitedTransactionStore
+from mpesa_stk.web.asgi import AsgiApp
 from secret_scenes import MARK, PHONE, Interrupted, World, caught_from, errors_of, leaks_of
 from support import CANARIES, PASSKEY
 
@@ -57,14 +66,44 @@ REQUESTS: dict[str, Callable[[World], WebRequest]] = {
 }
 
 
+def awaited(world: World) -> AsyncPayments:
+    """Asynchronous payments over the parts of a world."""
+    parts: dict[str, Any] = world.parts
+    client = AsyncStkClient(
+        world.payments.client.config,
+        transport=AwaitedTransport(parts["transport"]),
+        clock=AwaitedClock(world.clock),
+        retry=RetryPolicy(attempts=2, jitter=lambda: 0.5),
+    )
+    return AsyncPayments(
+        client,
+        AwaitedTransactionStore(parts["store"]),
+        clock=AwaitedClock(world.clock),
+        jitter=lambda: 0.5,
+        query_budget=AwaitedQueryBudget(parts["budget"]),
+    )
+
+
+def answer_awaited(world: World, request: WebRequest) -> object:
+    """The answer of asynchronous endpoints, on an event loop of its own."""
+    return asyncio.run(PaymentEndpoints(awaited(world)).handle_async(request))
+
+
+HANDLES: dict[str, Callable[[World, WebRequest], object]] = {
+    "sync": lambda world, request: PaymentEndpoints(world.payments).handle(request),
+    "async": answer_awaited,
+}
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("part", ["store", "transport", "budget"])
-def test_no_interrupted_request_shows_a_secret(name: str, part: str) -> None:
+@pytest.mark.parametrize("handle", HANDLES)
+def test_no_interrupted_request_shows_a_secret(name: str, part: str, handle: str) -> None:
     """A time limit of the server's strikes at each call; any other error is answered, not raised."""
     for world, caught in errors_of(
         World,
         pending,
-        lambda world: PaymentEndpoints(world.payments).handle(REQUESTS[name](world)),
+        lambda world: HANDLES[handle](world, REQUESTS[name](world)),
         part,
         Interrupted(),
     ):
@@ -115,15 +154,18 @@ def test_no_request_that_breaks_off_is_shown() -> None:
     world = World()
     pending(world)
     endpoints = PaymentEndpoints(world.payments)
-    uses: tuple[Callable[[World], object], ...] = (
+    apps = (endpoints.asgi, PaymentEndpoints(awaited(world)).asgi)
+    uses: list[Callable[[World], object]] = [
         lambda world: endpoints.wsgi(environ_of(world), print),
-        lambda world: asyncio.run(endpoints.asgi(scope_of(world), hung_up, nothing)),
-        lambda world: asyncio.run(
-            endpoints.asgi(scope_of(world) | {"type": "other"}, hung_up, nothing)
-        ),
-    )
-    for use in uses:
-        caught = caught_from(use, world)
+    ]
+    for app, changes in itertools.product(apps, ({}, {"type": "other"})):
+
+        def use(world: World, app: AsgiApp = app, changes: Any = changes) -> None:
+            asyncio.run(app(scope_of(world) | changes, hung_up, nothing))
+
+        uses.append(use)
+    for each in uses:
+        caught = caught_from(each, world)
         assert isinstance(caught, (OSError, ValueError))
         assert not world.leaks(caught)
 

@@ -9,7 +9,7 @@ import io
 import json
 import random
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -20,7 +20,7 @@ import pytest
 import uvicorn
 import waitress
 
-from daraja_double import answer, refusal
+from daraja_double import answer, call_in_thread, refusal
 from example_shops import ADAPTERS, load
 from mpesa_stk import (
     CallbackGuard,
@@ -33,9 +33,20 @@ from mpesa_stk import (
 )
 from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.web.asgi import AsgiApp
+from mpesa_stk.web.lanes import TaskLanes, ThreadLanes
 from mpesa_stk.web.messages import MAX_FIELDS, json_response
 from support import accepted, callback
-from web_cases import ACCEPTED, CASES, CUSTOMER, HOST, PAYLOAD, Shop, body_of, error_of
+from web_cases import (
+    ACCEPTED,
+    CASES,
+    CUSTOMER,
+    HOST,
+    PAYLOAD,
+    AsyncShop,
+    Shop,
+    body_of,
+    error_of,
+)
 
 PATIENCE = 30.0
 AT_ONCE = 16  # as the endpoints have it where nobody says otherwise
@@ -44,9 +55,8 @@ JSON = {"Content-Type": "application/json"}
 Message = MutableMapping[str, Any]
 
 
-def local_shop() -> Shop:
-    """A shop whose callbacks come from this machine."""
-    return Shop(guard=CallbackGuard(allowed_networks=("127.0.0.0/8",)))
+LOCAL: dict[str, Any] = {"allowed_callback_networks": ("127.0.0.0/8",)}
+"""The settings of a shop whose callbacks come from this machine."""
 
 
 # --- WSGI, under the validator -----------------------------------------------------------------------
@@ -193,6 +203,7 @@ def response_of(sent: list[Message]) -> WebResponse:
     return WebResponse(start["status"], headers, body["body"])
 
 
+@pytest.mark.usefixtures("face")
 @pytest.mark.parametrize("name", CASES)
 def test_asgi_answers_each_case(name: str) -> None:
     """The shared list of cases through the ASGI application, each body in two parts."""
@@ -205,6 +216,7 @@ def test_asgi_answers_each_case(name: str) -> None:
     CASES[name](shop, send)
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_reads_no_more_than_shows_that_a_body_is_too_large() -> None:
     """Of a body without end, reading stops with the part that makes it too large."""
     shop = Shop()
@@ -213,6 +225,7 @@ def test_asgi_reads_no_more_than_shows_that_a_body_is_too_large() -> None:
     assert len(parts) == 3
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_ends_reading_when_the_client_is_gone() -> None:
     """A request that is cut short is no checkout."""
     shop = Shop()
@@ -221,10 +234,11 @@ def test_asgi_ends_reading_when_the_client_is_gone() -> None:
     assert parts == []
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_without_a_peer_refuses_callbacks() -> None:
     """Over a Unix socket no address is known, so no callback is let through."""
     shop = Shop()
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
     request = shop.called_back()
     scope = asgi_scope(request)
     scope["client"] = None
@@ -233,10 +247,11 @@ def test_asgi_without_a_peer_refuses_callbacks() -> None:
     assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 403
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_joins_a_field_that_comes_twice() -> None:
     """Two X-Forwarded-For lines are one list, in their order."""
     shop = Shop()
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
     request = shop.called_back(peer="10.0.0.2")
     scope = asgi_scope(request)
     safaricom, customer = b"196.201.214.200", CUSTOMER.encode()
@@ -246,6 +261,7 @@ def test_asgi_joins_a_field_that_comes_twice() -> None:
     assert response_of(asgi_call(shop, scope, [chunk(request.body)])).status == 200
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_takes_part_in_start_and_stop() -> None:
     """Both lifespan messages are answered, and the second one ends it."""
     incoming: list[Message] = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
@@ -255,6 +271,7 @@ def test_asgi_takes_part_in_start_and_stop() -> None:
     ]
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_serves_http_only() -> None:
     """A WebSocket is refused before it is accepted; of other scopes the specification is silent."""
     assert asgi_call(Shop(), {"type": "websocket"}, []) == [{"type": "websocket.close"}]
@@ -262,6 +279,7 @@ def test_asgi_serves_http_only() -> None:
         asgi_call(Shop(), {"type": "telepathy"}, [])
 
 
+@pytest.mark.usefixtures("face")
 def test_asgi_takes_a_hundred_fields_and_no_more() -> None:
     """A request with more is refused unread: neither its body nor its fields are looked at."""
     shop = Shop()
@@ -278,7 +296,7 @@ def test_asgi_takes_a_hundred_fields_and_no_more() -> None:
 def test_wsgi_takes_a_hundred_fields_and_no_more() -> None:
     """The endpoints themselves bound what an adapter hands them, of the callback too."""
     shop = Shop()
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
     for request in (shop.checkout(), shop.called_back()):
         headers = dict(request.headers) | {f"x-{number}": "y" for number in range(MAX_FIELDS)}
         refused = through_wsgi(shop, attrs.evolve(request, headers=headers))
@@ -301,23 +319,34 @@ async def asked_by_hand(app: AsgiApp, path: str) -> int:
     return status
 
 
-def held_app(
-    at_once: int = 1,
-) -> tuple[AsgiApp, threading.Semaphore, threading.Event]:
-    """An application whose requests are held until the event; the semaphore counts those begun."""
-    begun, go = threading.Semaphore(0), threading.Event()
+class Held:
+    """An application whose requests are held until `go`; the semaphore counts those begun."""
 
-    def hold(_: WebRequest) -> WebResponse:
-        begun.release()
-        assert go.wait(PATIENCE)
+    def __init__(self, lanes: type[ThreadLanes | TaskLanes]) -> None:
+        self.begun, self.go = threading.Semaphore(0), threading.Event()
+        rules: dict[str, Any] = {"is_callback": lambda path: path == "/cb", "at_once": 1}
+        if lanes is TaskLanes:
+            self.lanes: ThreadLanes | TaskLanes = TaskLanes(self._hold_in_thread, **rules)
+        else:
+            self.lanes = ThreadLanes(self._hold, **rules)
+        self.app = AsgiApp(self.lanes.answer)
+
+    def _hold(self, _: WebRequest) -> WebResponse:
+        self.begun.release()
+        assert self.go.wait(PATIENCE)
         return json_response(200, {})
 
-    return AsgiApp(hold, is_callback=lambda path: path == "/cb", at_once=at_once), begun, go
+    async def _hold_in_thread(self, request: WebRequest) -> WebResponse:
+        return await call_in_thread(self._hold, request)
 
 
-def test_asgi_lets_a_bounded_number_of_callbacks_wait() -> None:
+@pytest.mark.parametrize("lanes", [ThreadLanes, TaskLanes])
+def test_asgi_lets_a_bounded_number_of_callbacks_wait(
+    lanes: type[ThreadLanes | TaskLanes],
+) -> None:
     """256 callbacks are answered or wait; the next one is told at once, and others are not kept out."""
-    app, _, go = held_app()
+    held = Held(lanes)
+    app = held.app
 
     async def flood() -> None:
         waiting = [asyncio.create_task(asked_by_hand(app, "/cb")) for _ in range(256)]
@@ -325,7 +354,7 @@ def test_asgi_lets_a_bounded_number_of_callbacks_wait() -> None:
         assert await asked_by_hand(app, "/cb") == 503
         other = asyncio.create_task(asked_by_hand(app, "/"))
         await asyncio.sleep(0)
-        go.set()
+        held.go.set()
         assert await other == 200
         assert set(await asyncio.gather(*waiting)) == {200}
         assert await asked_by_hand(app, "/cb") == 200
@@ -333,18 +362,22 @@ def test_asgi_lets_a_bounded_number_of_callbacks_wait() -> None:
     asyncio.run(flood())
 
 
-def test_asgi_counts_a_request_whose_client_is_gone() -> None:
-    """The thread works on although nobody waits, so its place is free only when it ends."""
-    app, begun, go = held_app()
+@pytest.mark.parametrize("lanes", [ThreadLanes, TaskLanes])
+def test_asgi_counts_a_request_whose_client_is_gone(
+    lanes: type[ThreadLanes | TaskLanes],
+) -> None:
+    """The work goes on although nobody waits, so its place is free only when it ends."""
+    held = Held(lanes)
+    app = held.app
 
     async def give_up() -> None:
         gone = asyncio.create_task(asked_by_hand(app, "/"))
-        assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
+        assert await asyncio.to_thread(held.begun.acquire, timeout=PATIENCE)
         gone.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await gone
         assert await asked_by_hand(app, "/") == 503
-        go.set()
+        held.go.set()
 
     asyncio.run(give_up())
 
@@ -415,7 +448,12 @@ def waitress_serving(shop: Shop, app: Any = None, **options: Any) -> Iterator[in
     assert not thread.is_alive()
 
 
-SERVERS = {"uvicorn": uvicorn_serving, "waitress": waitress_serving}
+Serving = Callable[[Shop], contextlib.AbstractContextManager[int]]
+SERVERS: dict[str, tuple[type[Shop], Serving]] = {
+    "uvicorn": (Shop, uvicorn_serving),
+    "uvicorn, awaited": (AsyncShop, uvicorn_serving),
+    "waitress": (Shop, waitress_serving),
+}
 
 
 def posted(port: int, path: str, body: Any, **headers: str) -> tuple[int, dict[str, Any]]:
@@ -432,8 +470,9 @@ def posted(port: int, path: str, body: Any, **headers: str) -> tuple[int, dict[s
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_payment_through_a_real_server(name: str) -> None:
     """Checkout, callback and query over HTTP; a chunked body, and a large one."""
-    shop = local_shop()
-    with SERVERS[name](shop) as port:
+    shop_type, serving = SERVERS[name]
+    shop = shop_type(**LOCAL)
+    with serving(shop) as port:
         body = json.dumps(PAYLOAD).encode()
         status, pushed = posted(port, "/payments/checkout/", body)
         assert (status, pushed["CheckoutRequestID"]) == (200, shop.checkout_id)
@@ -454,7 +493,8 @@ def test_a_payment_through_a_real_server(name: str) -> None:
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_slow_push_holds_up_nobody_else(name: str) -> None:
     """Two pushes that wait for each other, and a callback between them, are served side by side."""
-    shop = local_shop()
+    shop_type, serving = SERVERS[name]
+    shop = shop_type(**LOCAL)
     together = threading.Barrier(3)
 
     def push_of(number: int) -> Callable[[], HttpResponse]:
@@ -467,7 +507,7 @@ def test_a_slow_push_holds_up_nobody_else(name: str) -> None:
 
     shop.daraja.push_script.extend([push_of(1), push_of(2)])
     body = json.dumps(PAYLOAD).encode()
-    with SERVERS[name](shop) as port, ThreadPoolExecutor(2) as pool:
+    with serving(shop) as port, ThreadPoolExecutor(2) as pool:
         slow = [pool.submit(posted, port, "/payments/checkout/", body) for _ in range(2)]
         together.wait(PATIENCE)
         path = f"/payments/callback/{shop.daraja.token}/"
@@ -491,14 +531,28 @@ class SlowLookups(MemoryTransactionStore):
         return super().get(transaction_no)
 
 
-MOUNTED: dict[str, Callable[[Shop], contextlib.AbstractContextManager[int]]] = {
-    "asgi": uvicorn_serving,
-    "wsgi": waitress_serving,
-    "fastapi": lambda shop: uvicorn_serving(
-        shop, load(ADAPTERS["fastapi"]).create_app(shop.endpoints)
+@attrs.frozen
+class Mount:
+    """A way to serve the endpoints, and how many checkouts and queries it takes at once."""
+
+    shop: type[Shop]
+    serving: Serving
+    places: int = AT_ONCE
+    options: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+MOUNTED = {
+    "asgi": Mount(Shop, uvicorn_serving),
+    "asgi, awaited": Mount(AsyncShop, uvicorn_serving, options={"at_once": AT_ONCE}),
+    "wsgi": Mount(Shop, waitress_serving),
+    "fastapi": Mount(
+        AsyncShop,
+        lambda shop: uvicorn_serving(shop, load(ADAPTERS["fastapi"]).create_app(shop.payments)),
+        places=STRANGERS,
     ),
-    "flask": lambda shop: waitress_serving(
-        shop, load(ADAPTERS["flask"]).create_app(shop.endpoints)
+    "flask": Mount(
+        Shop,
+        lambda shop: waitress_serving(shop, load(ADAPTERS["flask"]).create_app(shop.endpoints)),
     ),
 }
 
@@ -514,53 +568,59 @@ def test_callbacks_do_not_wait_behind_strangers(mounted: str, asked: str) -> Non
         assert go.wait(PATIENCE)
         return refusal("400.002.02", "Bad Request - x", 400)
 
-    shop = Shop(SlowLookups(hold), guard=CallbackGuard(allowed_networks=("127.0.0.0/8",)))
-    body_of(shop.endpoints.handle(shop.checkout()))
+    mount = MOUNTED[mounted]
+    shop = mount.shop(SlowLookups(hold), **LOCAL, **mount.options)
+    body_of(shop.handle(shop.checkout()))
     paid, token = callback(checkout_request_id=shop.checkout_id), shop.daraja.token
     shop.daraja.push_script.extend([hold] * STRANGERS)
     payload = PAYLOAD if asked == "checkout" else {"transaction_no": "slow"}
     body = json.dumps(payload).encode()
-    with MOUNTED[mounted](shop) as port, ThreadPoolExecutor(STRANGERS) as pool:
+    with mount.serving(shop) as port, ThreadPoolExecutor(STRANGERS) as pool:
         try:
             jobs = [
                 pool.submit(posted, port, f"/payments/{asked}/", body) for _ in range(STRANGERS)
             ]
-            assert all(begun.acquire(timeout=PATIENCE) for _ in range(AT_ONCE))
+            assert all(begun.acquire(timeout=PATIENCE) for _ in range(mount.places))
             ended = as_completed(jobs, timeout=PATIENCE)
-            too_many = [next(ended).result(0) for _ in range(STRANGERS - AT_ONCE)]
+            too_many = [next(ended).result(0) for _ in range(STRANGERS - mount.places)]
             assert posted(port, f"/payments/callback/{token}/", paid) == (200, ACCEPTED)
             assert shop.settled == ["succeeded"]
         finally:
             go.set()
         answered = [job.result(0) for job in ended]
-    assert {(status, said["error"]["code"]) for status, said in too_many} == {(503, "too_busy")}
+    refused = [(status, said["error"]["code"]) for status, said in too_many]
+    assert refused == [(503, "too_busy")] * (STRANGERS - mount.places)
     expected = (502, "DarajaError") if asked == "checkout" else (404, "unknown_payment")
-    assert [(status, said["error"]["code"]) for status, said in answered] == [expected] * AT_ONCE
+    assert [(status, said["error"]["code"]) for status, said in answered] == [
+        expected
+    ] * mount.places
 
 
+@pytest.mark.usefixtures("face")
 def test_one_request_too_many_is_told_when_to_come_back() -> None:
     """503 with Retry-After; callbacks go on; the place is free again when the first one ends."""
     shop = Shop(at_once=1)
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
     meanwhile: list[WebResponse] = []
 
     def look() -> HttpResponse:
-        meanwhile.append(shop.endpoints.handle(shop.checkout()))
-        meanwhile.append(shop.endpoints.handle(shop.post("query", {"transaction_no": "x"})))
-        meanwhile.append(shop.endpoints.handle(called_back))
+        meanwhile.append(shop.handle(shop.checkout()))
+        meanwhile.append(shop.handle(shop.post("query", {"transaction_no": "x"})))
+        meanwhile.append(shop.handle(called_back))
         return refusal("400.002.02", "Bad Request - x", 400)
 
     called_back = shop.called_back()
     shop.daraja.push_script.append(look)
-    assert shop.endpoints.handle(shop.checkout()).status == 502
+    assert shop.handle(shop.checkout()).status == 502
     *refused, callback_answer = meanwhile
     for response in refused:
         assert error_of(response, 503) == ("too_busy", None)
         assert response.headers["Retry-After"] == "2"
     assert body_of(callback_answer) == ACCEPTED
-    body_of(shop.endpoints.handle(shop.checkout()))
+    body_of(shop.handle(shop.checkout()))
 
 
+@pytest.mark.usefixtures("face")
 @pytest.mark.parametrize("at_once", [0, -1])
 def test_some_requests_must_be_answered(at_once: int) -> None:
     """A number that would refuse every request is refused when the endpoints are made."""
@@ -619,7 +679,7 @@ def deliveries_by_worker(shop: Shop) -> list[list[tuple[str, bytes]]]:
 
 def test_two_thousand_concurrent_callbacks_settle_each_payment_once() -> None:
     """Duplicates at the same moment included: each payment settles once, and nothing is a 5xx."""
-    shop = local_shop()
+    shop = Shop(**LOCAL)
     lists = deliveries_by_worker(shop)
     start = threading.Barrier(WORKERS)
 

@@ -26,11 +26,12 @@ def test_each_kind_has_its_cases() -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.usefixtures("face")
 def test_a_long_reference_over_http(name: str) -> None:
     """The prompt shows its end, the payment and the query by it keep it whole."""
     reference = CASES[name]["input"]
     shop = Shop()
-    body = body_of(shop.endpoints.handle(shop.checkout(reference=reference)))
+    body = body_of(shop.handle(shop.checkout(reference=reference)))
     (push,) = shop.daraja.pushes
     assert len(push["AccountReference"]) == 12
     assert reference.endswith(push["AccountReference"])

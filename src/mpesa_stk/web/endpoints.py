@@ -1,55 +1,42 @@
-"""The three payment endpoints, from request to response, for any framework.
-
-Their paths, fields and statuses are fixed. `PaymentEndpoints.handle` never raises.
-"""
+"""`PaymentEndpoints`: checkout, query and callback over HTTP, for any framework. One flow, two faces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mpesa_stk.daraja.models import QueryResult
-from mpesa_stk.errors import CallbackRefused, MpesaError
-from mpesa_stk.hooks import Event
-from mpesa_stk.payments.payments import Payments
-from mpesa_stk.payments.state import Transaction
+from mpesa_stk.faces import finish
+from mpesa_stk.payments.payments import AsyncPayments, Payments
 from mpesa_stk.privacy import hides_locals
-from mpesa_stk.web import bodies
-from mpesa_stk.web.addresses import address_of
 from mpesa_stk.web.capacity import Capacity
-from mpesa_stk.web.guard import CallbackGuard, is_cross_site
-from mpesa_stk.web.messages import (
-    MAX_FIELDS,
-    TOO_BUSY,
-    TOO_MANY_FIELDS,
-    WebRequest,
-    WebResponse,
-    error_response,
-    json_response,
-)
+from mpesa_stk.web.endpoints_flow import EndpointsFlow
+from mpesa_stk.web.guard import CallbackGuard
+from mpesa_stk.web.messages import TOO_BUSY, WebRequest, WebResponse
 from mpesa_stk.web.wsgi import WsgiApp
 
 if TYPE_CHECKING:
     from mpesa_stk.web.asgi import AsgiApp
+    from mpesa_stk.web.lanes import TaskLanes
 
-_ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
+_THREADS_AT_ONCE = 16
+_TASKS_AT_ONCE = 256
 
 
 class PaymentEndpoints:
     """``<prefix>/checkout/``, ``<prefix>/query/`` and ``<prefix>/callback/``.
 
-    Safe to share between threads.
+    With `Payments`, it is safe to share between threads: use `handle`, `wsgi` or `asgi`. With
+    `AsyncPayments`, the tasks of one event loop may share it: use `handle_async` or `asgi`.
     """
 
     def __init__(
         self,
-        payments: Payments,
+        payments: Payments | AsyncPayments,
         /,
         *,
         guard: CallbackGuard | None = None,
         prefix: str = "/payments",
-        at_once: int = 16,
+        at_once: int | None = None,
     ) -> None:
         """Make the endpoints.
 
@@ -59,147 +46,111 @@ class PaymentEndpoints:
                 settings.
             prefix: The common start of the three paths.
             at_once: Largest number of checkouts and queries that are answered at the same time. One
-                more gets 503 at once. Callbacks do not count. Give a WSGI server more threads than
-                this, so that some are left for callbacks.
+                more gets 503 at once. Callbacks do not count.
+
+                With `Payments` the default is 16, because each request holds a thread until Daraja
+                answers. Give a WSGI server more threads than this, so that some are left for callbacks.
+
+                With `AsyncPayments` the default is 256. No thread is held, but two sockets are: one to
+                the client, one to Daraja. With as many callbacks beside them, a process stays below
+                1,024 open files, which is the usual limit on Linux.
 
         Raises:
             ValueError: `at_once` is below 1.
         """
+        is_async = isinstance(payments, AsyncPayments)
+        if at_once is None:
+            at_once = _TASKS_AT_ONCE if is_async else _THREADS_AT_ONCE
         self._payments = payments
-        self._guard = (
-            guard if guard is not None else CallbackGuard.from_config(payments.client.config)
-        )
-        self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self._is_async = is_async
         self._at_once = at_once
         self._capacity = Capacity(at_once)
+        self._flow = EndpointsFlow(
+            payments.flow,
+            guard=guard if guard is not None else CallbackGuard.from_config(payments.flow.config),
+            prefix=prefix,
+        )
+
+    # --- for Payments --------------------------------------------------------------------------
 
     @property
     def wsgi(self) -> WsgiApp:
-        """The endpoints as a WSGI application."""
+        """The endpoints as a WSGI application.
+
+        Raises:
+            TypeError: The payments are asynchronous.
+        """
+        self._demand_synchronous("mount asgi, or make the endpoints of Payments")
         return WsgiApp(self.handle)
-
-    @cached_property
-    def asgi(self) -> AsgiApp:
-        """The endpoints as an ASGI application. It has its own threads, so it is made once."""
-        from mpesa_stk.web.asgi import AsgiApp  # noqa: PLC0415 - asyncio takes long to import
-
-        return AsgiApp(self.handle, is_callback=self._is_callback, at_once=self._at_once)
 
     @hides_locals
     def handle(self, request: WebRequest, /) -> WebResponse:
-        """Answer one request. Never raises, even for a malformed request or a bug."""
-        if self._is_callback(request.path):
-            return self._answer(request)
+        """Answer one request. Never raises, even for a malformed request or a bug.
+
+        Raises:
+            TypeError: The payments are asynchronous.
+        """
+        self._demand_synchronous("await handle_async, or mount asgi")
+        if self._flow.is_callback(request.path):
+            return finish(self._flow.answer(request))
         if not self._capacity.take():
             return TOO_BUSY
         try:
-            return self._answer(request)
+            return finish(self._flow.answer(request))
         finally:
             self._capacity.give_back()
 
-    def _is_callback(self, path: str) -> bool:
-        """Return whether Daraja calls this path. Its requests never wait for others."""
-        return path.startswith(f"{self._prefix}/callback/") or path == f"{self._prefix}/callback"
+    def _demand_synchronous(self, instead: str) -> None:
+        if self._is_async:
+            raise TypeError(f"the payments are asynchronous: {instead}")
 
-    def _answer(self, request: WebRequest) -> WebResponse:
-        try:
-            return self._route(request)
-        except bodies.Refusal as refusal:
-            return refusal.response
-        except Exception as error:  # noqa: BLE001 - a bug must not show a stack trace to the internet
-            return bodies.failure_answer(error)
+    # --- for AsyncPayments ---------------------------------------------------------------------
 
-    def _route(self, request: WebRequest) -> WebResponse:
-        path = request.path.rstrip("/")
-        endpoints: dict[str, Callable[[WebRequest], WebResponse]] = {
-            f"{self._prefix}/checkout": self._checkout,
-            f"{self._prefix}/query": self._query,
-        }
-        callback = f"{self._prefix}/callback"
-        endpoint = endpoints.get(path)
-        token = path[len(callback) + 1 :] if path.startswith(callback + "/") else None
-        if endpoint is None and path != callback and (token is None or "/" in token):
-            raise bodies.Refusal(error_response(404, "not_found", "There is no such endpoint."))
-        if request.method != "POST":
-            raise bodies.Refusal(
-                error_response(405, "method_not_allowed", "Use POST.", Allow="POST")
-            )
-        if len(request.headers) > MAX_FIELDS:
-            raise bodies.Refusal(TOO_MANY_FIELDS)
-        name = "callback" if endpoint is None else path.rpartition("/")[2]
-        self._check_host(request, name)
-        if endpoint is None:
-            return self._callback(request, token)
-        if is_cross_site(request, self._guard.allowed_origins):
-            self._tell_refusal(request, name, "another site's page")
-            raise bodies.Refusal(
-                error_response(403, "cross_site", "Requests from other sites are refused.")
-            )
-        return endpoint(request)
+    @hides_locals
+    async def handle_async(self, request: WebRequest, /) -> WebResponse:
+        """Answer one request on this event loop. Never raises, as `handle`.
 
-    def _check_host(self, request: WebRequest, endpoint: str) -> None:
-        callback_url = self._payments.client.config.callback_url
-        if self._guard.is_foreign_host(request, callback_url=callback_url):
-            self._tell_refusal(request, endpoint, "the Host is not ours")
-            raise bodies.Refusal(
-                error_response(403, "foreign_host", "The Host is none of this server's names.")
-            )
+        If the awaiting task is cancelled, for example because the client has hung up, the request is
+        still handled to its end, in a task of its own. So no answer of Daraja and no callback is lost.
 
-    def _tell_refusal(self, request: WebRequest, endpoint: str, reason: str) -> None:
-        """Report only the client and the reason of a refusal to the log and hooks."""
-        client = self._guard.client_of(request) or address_of(request.remote_addr or "")
-        self._payments.notify(
-            Event(
-                kind="refusal",
-                outcome="refused",
-                endpoint=endpoint,
-                reason=reason,
-                client_address=str(client) if client else None,
-            )
+        Raises:
+            TypeError: The payments are synchronous.
+        """
+        return await self._lanes.answer(request)
+
+    async def drain(self) -> None:
+        """Wait until the requests in progress are answered, also those whose client has hung up.
+
+        Await it when the server has stopped, and before you close the client. A request that is cut off
+        when the event loop ends leaves its payment UNCERTAIN.
+
+        Raises:
+            TypeError: The payments are synchronous.
+        """
+        await self._lanes.drain()
+
+    @cached_property
+    def _lanes(self) -> TaskLanes:
+        if not self._is_async:
+            raise TypeError("the payments are synchronous: call handle, or mount asgi")
+        from mpesa_stk.web.lanes import TaskLanes  # noqa: PLC0415 - asyncio takes long to import
+
+        return TaskLanes(
+            self._flow.answer, is_callback=self._flow.is_callback, at_once=self._at_once
         )
 
-    # --- checkout ------------------------------------------------------------------------------
+    # --- for both ------------------------------------------------------------------------------
 
-    def _checkout(self, request: WebRequest) -> WebResponse:
-        transaction = self._payments.checkout(**bodies.order_of(request))
-        return bodies.checkout_answer(transaction)
+    @cached_property
+    def asgi(self) -> AsgiApp:
+        """The endpoints as an ASGI application, which is made once.
 
-    # --- query ---------------------------------------------------------------------------------
+        With `AsyncPayments` it answers on the event loop. With `Payments` it has threads of its own.
+        """
+        from mpesa_stk.web.asgi import AsgiApp  # noqa: PLC0415 - asyncio takes long to import
+        from mpesa_stk.web.lanes import ThreadLanes  # noqa: PLC0415 - the same
 
-    def _query(self, request: WebRequest) -> WebResponse:
-        payload = bodies.json_object(request)
-        local = self._asked_about(payload)
-        remote: QueryResult | None = None
-        failure: MpesaError | None = None
-        if local.checkout_request_id is not None and not local.state.settled:
-            status = self._payments.query(local.checkout_request_id)
-            remote, failure = status.remote, status.remote_error
-            local = status.local_transaction or local
-        return bodies.query_answer(local, remote=remote, failure=failure)
-
-    def _asked_about(self, payload: Mapping[str, Any]) -> Transaction:
-        """Return the payment of our account that a query names by either id."""
-        payments = self._payments
-        if payload.get("transaction_no") is not None:
-            local = payments.get(bodies.text_of(payload, "transaction_no"))
-        else:
-            name = bodies.text_of(payload, "checkout_request_id")
-            local = payments.find(checkout_request_id=name)
-        if local is None:
-            raise bodies.Refusal(
-                error_response(404, "unknown_payment", "There is no such payment here.")
-            )
-        return local
-
-    # --- callback ------------------------------------------------------------------------------
-
-    def _callback(self, request: WebRequest, token: str | None) -> WebResponse:
-        try:
-            signed = bool(self._payments.client.config.callback_secrets)
-            self._guard.check_callback(request, signed=signed)
-            bodies.check_size(request)
-            self._payments.handle_callback(request.body, token=token)
-        except CallbackRefused as error:
-            self._tell_refusal(request, "callback", error.reason)
-            raise
-        return json_response(200, _ACCEPTED)
+        if self._is_async:
+            return AsgiApp(self.handle_async, drain=self.drain)
+        lanes = ThreadLanes(self.handle, is_callback=self._flow.is_callback, at_once=self._at_once)
+        return AsgiApp(lanes.answer)

@@ -1,0 +1,149 @@
+"""The three payment endpoints, from request to response, once for both faces.
+
+Their paths, fields and statuses are fixed. `PaymentEndpoints` documents them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from mpesa_stk.daraja.models import QueryResult
+from mpesa_stk.errors import CallbackRefused, MpesaError
+from mpesa_stk.hooks import Event
+from mpesa_stk.payments.payments_flow import PaymentsFlow
+from mpesa_stk.payments.state import Transaction
+from mpesa_stk.privacy import hides_locals
+from mpesa_stk.web import bodies
+from mpesa_stk.web.addresses import address_of
+from mpesa_stk.web.guard import CallbackGuard, is_cross_site
+from mpesa_stk.web.messages import (
+    MAX_FIELDS,
+    TOO_MANY_FIELDS,
+    WebRequest,
+    WebResponse,
+    error_response,
+    json_response,
+)
+
+_ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
+
+
+class EndpointsFlow:
+    """Answers requests under one prefix."""
+
+    def __init__(self, payments: PaymentsFlow, /, *, guard: CallbackGuard, prefix: str) -> None:
+        self._payments = payments
+        self._guard = guard
+        self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
+
+    def is_callback(self, path: str) -> bool:
+        """Return whether Daraja calls this path. Its requests never wait for others."""
+        return path.startswith(f"{self._prefix}/callback/") or path == f"{self._prefix}/callback"
+
+    @hides_locals
+    async def answer(self, request: WebRequest, /) -> WebResponse:
+        """Answer one request. It raises no `Exception`, even for a malformed request or a bug."""
+        try:
+            return await self._route(request)
+        except bodies.Refusal as refusal:
+            return refusal.response
+        except Exception as error:  # noqa: BLE001 - a bug must not show a stack trace to the internet
+            return bodies.failure_answer(error)
+
+    async def _route(self, request: WebRequest) -> WebResponse:
+        path = request.path.rstrip("/")
+        endpoints: dict[str, Callable[[WebRequest], Awaitable[WebResponse]]] = {
+            f"{self._prefix}/checkout": self._checkout,
+            f"{self._prefix}/query": self._query,
+        }
+        callback = f"{self._prefix}/callback"
+        endpoint = endpoints.get(path)
+        token = path[len(callback) + 1 :] if path.startswith(callback + "/") else None
+        if endpoint is None and path != callback and (token is None or "/" in token):
+            raise bodies.Refusal(error_response(404, "not_found", "There is no such endpoint."))
+        if request.method != "POST":
+            raise bodies.Refusal(
+                error_response(405, "method_not_allowed", "Use POST.", Allow="POST")
+            )
+        if len(request.headers) > MAX_FIELDS:
+            raise bodies.Refusal(TOO_MANY_FIELDS)
+        name = "callback" if endpoint is None else path.rpartition("/")[2]
+        self._check_host(request, name)
+        if endpoint is None:
+            return await self._callback(request, token)
+        if is_cross_site(request, self._guard.allowed_origins):
+            self._tell_refusal(request, name, "another site's page")
+            raise bodies.Refusal(
+                error_response(403, "cross_site", "Requests from other sites are refused.")
+            )
+        return await endpoint(request)
+
+    def _check_host(self, request: WebRequest, endpoint: str) -> None:
+        callback_url = self._payments.config.callback_url
+        if self._guard.is_foreign_host(request, callback_url=callback_url):
+            self._tell_refusal(request, endpoint, "the Host is not ours")
+            raise bodies.Refusal(
+                error_response(403, "foreign_host", "The Host is none of this server's names.")
+            )
+
+    def _tell_refusal(self, request: WebRequest, endpoint: str, reason: str) -> None:
+        """Report only the client and the reason of a refusal to the log and hooks."""
+        client = self._guard.client_of(request) or address_of(request.remote_addr or "")
+        self._payments.notify(
+            Event(
+                kind="refusal",
+                outcome="refused",
+                endpoint=endpoint,
+                reason=reason,
+                client_address=str(client) if client else None,
+            )
+        )
+
+    # --- checkout ------------------------------------------------------------------------------
+
+    async def _checkout(self, request: WebRequest) -> WebResponse:
+        transaction = await self._payments.checkout.run(**bodies.order_of(request))
+        return bodies.checkout_answer(transaction)
+
+    # --- query ---------------------------------------------------------------------------------
+
+    async def _query(self, request: WebRequest) -> WebResponse:
+        payload = bodies.json_object(request)
+        local = await self._asked_about(payload)
+        remote: QueryResult | None = None
+        failure: MpesaError | None = None
+        if local.checkout_request_id is not None and not local.state.settled:
+            status = await self._payments.query(
+                local.checkout_request_id, token=None, idempotency_key=None
+            )
+            remote, failure = status.remote, status.remote_error
+            local = status.local_transaction or local
+        return bodies.query_answer(local, remote=remote, failure=failure)
+
+    async def _asked_about(self, payload: Mapping[str, Any]) -> Transaction:
+        """Return the payment of our account that a query names by either id."""
+        payments = self._payments
+        if payload.get("transaction_no") is not None:
+            local = await payments.get(bodies.text_of(payload, "transaction_no"))
+        else:
+            name = bodies.text_of(payload, "checkout_request_id")
+            local = await payments.find(checkout_request_id=name)
+        if local is None:
+            raise bodies.Refusal(
+                error_response(404, "unknown_payment", "There is no such payment here.")
+            )
+        return local
+
+    # --- callback ------------------------------------------------------------------------------
+
+    async def _callback(self, request: WebRequest, token: str | None) -> WebResponse:
+        try:
+            signed = bool(self._payments.config.callback_secrets)
+            self._guard.check_callback(request, signed=signed)
+            bodies.check_size(request)
+            await self._payments.handle_callback(request.body, token=token)
+        except CallbackRefused as error:
+            self._tell_refusal(request, "callback", error.reason)
+            raise
+        return json_response(200, _ACCEPTED)
