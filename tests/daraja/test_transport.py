@@ -55,8 +55,9 @@ from mpesa_stk import (
     OutcomeUnknown,
     RequestsTransport,
 )
-from mpesa_stk.daraja.connections import MAX_IDLE, _DeadlineSocket
+from mpesa_stk.daraja.connections import _DeadlineSocket
 from mpesa_stk.daraja.exchange import MAX_BODY
+from mpesa_stk.daraja.sending import MAX_IDLE
 from mpesa_stk.errors import TransportError
 from support import CANARIES, CONSUMER_SECRET, TOKEN
 

@@ -1,8 +1,7 @@
 """urllib3 connections with a total deadline and a limit on idle time.
 
 The standard library starts its read time-out again at each byte, so a server that sends one byte a second
-holds a client for ever. Here the read time-out limits the whole answer. This file imports urllib3 and no
-module of the package.
+holds a client for ever. Here the read time-out limits the whole answer.
 
 A connection writes a request in one piece, after connecting is complete. An error before that piece is
 handed to the socket proves that no byte of the request left. Such an error is raised as `NeverLeft`, which
@@ -18,7 +17,6 @@ import re
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from queue import Empty
 from typing import Any
@@ -28,28 +26,21 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 from urllib3.util.ssl_match_hostname import CertificateError
 
-MAX_IDLE = 15.0
-"""Seconds after which an idle connection is not used again. A NAT may have dropped it silently, and the
-next payment would be lost on it."""
+from mpesa_stk.daraja.sending import (
+    NO_CERTIFICATES,
+    THROUGH_PROXY,
+    TLS,
+    TO_ORIGIN,
+    TO_PROXY,
+    TOO_LATE,
+    IdleConnections,
+    NeverLeft,
+    refused_by_proxy,
+    why_not_trusted,
+)
 
-
-NO_CERTIFICATES = "the file of CA certificates cannot be used"
-
-_CLOCK = frozenset({9, 10})  # OpenSSL: not valid yet, not valid any more
-_OTHER_HOST = frozenset({62, 64})  # OpenSSL: another host name, another IP address
 _REFUSED_BY_PROXY = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
-
-
-class NeverLeft(Exception):
-    """No byte of the request was written.
-
-    Attributes:
-        reason: What happened, in a few constant words.
-    """
-
-    def __init__(self, reason: str, /) -> None:
-        self.reason = reason
-        super().__init__(reason)
+_OTHER_HOST_NAME = 62  # of OpenSSL
 
 
 class Limits(threading.local):
@@ -72,8 +63,8 @@ def pool_classes(
         limits: The limits of the request that each thread sends.
     """
 
-    def idle(_size: int) -> _IdleConnections:
-        return _IdleConnections(monotonic)
+    def idle(_size: int) -> _Queue:
+        return _Queue(monotonic)
 
     class Connection(_SendsAtOnce):
         _limits = limits
@@ -160,7 +151,7 @@ class _SendsAtOnce(HTTPConnection):
         if self.sock is None:
             self.connect()
         if time.monotonic() > self._limits.leave_by:
-            raise NeverLeft("connecting took too long to send it in time")
+            raise NeverLeft(TOO_LATE)
         self.send(whole)
 
     def send(self, data: Any) -> None:
@@ -172,63 +163,33 @@ class _SendsAtOnce(HTTPConnection):
 
 def _why_not_connected(error: Exception, *, by_proxy: bool) -> str:
     """Say in constant words why a connection was not completed."""
+    peer = TO_PROXY if by_proxy else TO_ORIGIN
     if isinstance(error, NewConnectionError):
-        return f"no connection {'to the proxy ' if by_proxy else ''}could be made"
+        return peer.failed
     if isinstance(error, ConnectTimeoutError):
-        return f"connecting {'to the proxy ' if by_proxy else ''}timed out"
-    code = getattr(error, "verify_code", None)
-    if code in _OTHER_HOST or isinstance(error, CertificateError):  # urllib3 1.26 looks by itself
-        return "the server's certificate is for another host"
+        return peer.timed_out
     if isinstance(error, ssl.SSLCertVerificationError):
-        if code in _CLOCK:
-            return "the server's certificate is not valid at this time"
-        return "the server's certificate is not trusted"
+        return why_not_trusted(error.verify_code)
+    if isinstance(error, CertificateError):  # urllib3 1.26 looks at the host name by itself
+        return why_not_trusted(_OTHER_HOST_NAME)
     if isinstance(error, SSLError):  # urllib3's class, raised when it loads the file
         return NO_CERTIFICATES
     refused = _REFUSED_BY_PROXY.match(str(error))
     if refused:
-        return f"the proxy refused to connect, with status {refused[1]}"
-    where = "connecting through the proxy" if by_proxy else "the TLS handshake"
-    if by_proxy and isinstance(error, ssl.SSLError):
-        where = "the TLS handshake"
-    return f"{where} {'timed out' if isinstance(error, TimeoutError) else 'failed'}"
+        return refused_by_proxy(refused[1])
+    step = THROUGH_PROXY if by_proxy and not isinstance(error, ssl.SSLError) else TLS
+    return step.timed_out if isinstance(error, TimeoutError) else step.failed
 
 
-class _IdleConnections:
-    """The idle connections of a pool.
-
-    Their number is not limited. The most recently used one comes first, and a stale one is never used. This
-    class replaces the queue in which urllib3 keeps them.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._idle: deque[tuple[float, Any]] = deque()
+class _Queue(IdleConnections[Any]):
+    """Replaces the queue in which urllib3 keeps idle connections."""
 
     def put(self, connection: Any, **_kwargs: Any) -> None:
-        if connection is None:  # urllib3's placeholder for a connection that is not made yet
-            return
-        self._drop_stale()
-        self._idle.append((self._monotonic(), connection))
+        if connection is not None:  # urllib3's placeholder for a connection that is not made yet
+            self.add(connection)
 
     def get(self, **_kwargs: Any) -> Any:
-        try:
-            since, connection = self._idle.pop()
-        except IndexError:
-            raise Empty from None
-        if self._monotonic() - since > MAX_IDLE:
-            connection.close()
-            self._drop_stale()  # this was the most recently used, so all others are stale too
+        connection = self.take()
+        if connection is None:
             raise Empty
         return connection
-
-    def _drop_stale(self) -> None:
-        """Close the stale connections that a burst of threads left.
-
-        The oldest is leftmost.
-        """
-        try:
-            while self._monotonic() - self._idle[0][0] > MAX_IDLE:
-                self._idle.popleft()[1].close()
-        except IndexError:
-            return

@@ -18,7 +18,8 @@ from requests.models import PreparedRequest
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager
 from urllib3.exceptions import HTTPError
 
-from mpesa_stk.daraja.connections import NO_CERTIFICATES, Limits, NeverLeft, pool_classes
+from mpesa_stk.daraja.connections import Limits, pool_classes
+from mpesa_stk.daraja.sending import NO_CERTIFICATES, NO_SUCH_PROXY, NeverLeft
 
 
 class OwnSession(requests.Session):
@@ -102,7 +103,7 @@ class _Adapter(HTTPAdapter):
             pool = self.get_connection_with_tls_context(request, verify, proxies, cert)
             self.cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
         except (requests.RequestException, HTTPError):
-            reason = "the proxy cannot be used"
+            reason = NO_SUCH_PROXY
         except OSError:
             reason = NO_CERTIFICATES
         else:

@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import functools
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -55,8 +54,16 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from mpesa_stk.daraja.connections import Limits, NeverLeft
+from mpesa_stk.daraja.connections import Limits
 from mpesa_stk.daraja.exchange import MAX_BODY, HttpRequest, HttpResponse
+from mpesa_stk.daraja.sending import (
+    BROKEN,
+    NO_ANSWER,
+    TO_ORIGIN,
+    TOO_LARGE,
+    NeverLeft,
+    decompressed,
+)
 from mpesa_stk.daraja.session import OwnSession
 from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
 from mpesa_stk.forks import PerProcess
@@ -136,7 +143,7 @@ class RequestsTransport:
         except (requests.RequestException, HTTPError, OSError) as error:
             failure = _verdict(error)
         except _TooLargeError:
-            failure = OutcomeUnknown(f"the answer is larger than {MAX_BODY} bytes")
+            failure = OutcomeUnknown(TOO_LARGE)
         else:
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return HttpResponse(status=answer.status_code, headers=headers, body=body)
@@ -208,12 +215,12 @@ def _verdict(error: Exception) -> TransportError:
     wrapped = error.args[0] if error.args else None
     if isinstance(wrapped, MaxRetryError):
         if isinstance(wrapped.reason, NewConnectionError):
-            return NotSent("no connection could be made")
+            return NotSent(TO_ORIGIN.failed)
         if isinstance(wrapped.reason, ConnectTimeoutError):
-            return NotSent("connecting timed out")
+            return NotSent(TO_ORIGIN.timed_out)
     if isinstance(error, (requests.Timeout, ReadTimeoutError, TimeoutError)):
-        return OutcomeUnknown("no complete answer in time")
-    return OutcomeUnknown("the connection failed before the answer was complete")
+        return OutcomeUnknown(NO_ANSWER)
+    return OutcomeUnknown(BROKEN)
 
 
 # --- bodies, bounded ---------------------------------------------------------------------------------
@@ -241,19 +248,7 @@ def _read_body(raw: Any) -> bytes:
     except BaseException:
         raw.close()
         raise
-    if raw.headers.get("content-encoding", "").lower() in ("gzip", "deflate"):
-        body = _inflate(body)
+    body = decompressed(body, raw.headers.get("content-encoding", ""))
     if len(body) > MAX_BODY:
         raise _TooLargeError
     return body
-
-
-def _inflate(body: bytes) -> bytes:
-    """Decompress a body that a server compressed unasked.
-
-    The result has at most one byte more than `MAX_BODY`.
-    """
-    try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1)
-    except zlib.error:
-        return body  # the header was wrong, so the reader will find no JSON in it
