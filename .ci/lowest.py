@@ -5,6 +5,6 @@ from importlib.metadata import requires
 for requirement in requires("mpesa-stk-client") or ():
     needed, _, extra = requirement.partition(";")
     if not extra or any(
-        f"extra == '{name}'" in extra.replace('"', "'") for name in ("sql", "redis")
+        f"extra == '{name}'" in extra.replace('"', "'") for name in ("async", "sql", "redis")
     ):
         print(needed.strip().replace(">=", "=="))

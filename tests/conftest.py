@@ -25,7 +25,7 @@ pytest.register_assert_rewrite(
     "mpesa_stk.testing.store_races",
     "mpesa_stk.testing.token_contract",
 )
-pytest_plugins = ["certificates", "databases"]
+pytest_plugins = ["certificates", "databases", "transports"]
 
 # `nohup` and some CI start the suite with these ignored; child processes would inherit that, too.
 for _number, _usual in (

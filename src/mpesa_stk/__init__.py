@@ -68,6 +68,7 @@ from mpesa_stk.web.guard import CallbackGuard
 from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 if TYPE_CHECKING:
+    from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport
     from mpesa_stk.daraja.transport import RequestsTransport
 
     __version__: str
@@ -77,6 +78,7 @@ __all__ = [
     "PRODUCTION",
     "SAFARICOM_NETWORKS",
     "SANDBOX",
+    "AioHttpTransport",
     "AsyncClock",
     "AsyncPayments",
     "AsyncStkClient",
@@ -158,12 +160,16 @@ __all__ = [
 
 logging.getLogger("mpesa_stk").addHandler(logging.NullHandler())
 
+# requests takes longer to import than all the rest, and asyncio is for hosts that use it.
+_ON_FIRST_USE = {
+    "AioHttpTransport": "mpesa_stk.daraja.aiohttp_transport",
+    "RequestsTransport": "mpesa_stk.daraja.transport",
+}
+
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as Python has it
-    if (
-        name == "RequestsTransport"
-    ):  # on first use, since requests takes longer to import than all the rest
-        return importlib.import_module("mpesa_stk.daraja.transport").RequestsTransport
+    if name in _ON_FIRST_USE:
+        return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("mpesa-stk-client")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from importlib.metadata import version
@@ -54,12 +54,14 @@ from mpesa_stk import (
     NotSent,
     OutcomeUnknown,
     RequestsTransport,
+    Transport,
 )
 from mpesa_stk.daraja.connections import _DeadlineSocket
 from mpesa_stk.daraja.exchange import MAX_BODY
-from mpesa_stk.daraja.sending import MAX_IDLE
+from mpesa_stk.daraja.sending import BROKEN, MAX_IDLE, NO_ANSWER, TOO_LARGE
 from mpesa_stk.errors import TransportError
 from support import CANARIES, CONSUMER_SECRET, TOKEN
+from transports import MakeTransport
 
 PUSH_PATH = "/mpesa/stkpush/v1/processrequest"
 BODY = b'{"Password":"' + CONSUMER_SECRET.encode() + b'"}'
@@ -83,11 +85,9 @@ def monotonic() -> Monotonic:
 
 
 @pytest.fixture
-def transport(monotonic: Monotonic) -> Iterator[RequestsTransport]:
-    """A transport with a clock moved by hand."""
-    transport = RequestsTransport(monotonic=monotonic)
-    yield transport
-    transport.close()
+def transport(make_transport: MakeTransport, monotonic: Monotonic) -> Transport:
+    """A transport of each kind, with a clock moved by hand."""
+    return make_transport(monotonic=monotonic)
 
 
 def post(origin: str, *, total_timeout: float = 5.0, connect_timeout: float = 2.0) -> HttpRequest:
@@ -113,7 +113,13 @@ def get(origin: str, path: str = "/oauth") -> HttpRequest:
     )
 
 
-def failure(transport: RequestsTransport, request: HttpRequest) -> TransportError:
+ONLY_REQUESTS = pytest.mark.parametrize("make_transport", ["requests"], indirect=True)
+EVERY_KIND = pytest.mark.parametrize(
+    "make_transport", ["requests", "session", "aiohttp"], indirect=True
+)
+
+
+def failure(transport: Transport, request: HttpRequest) -> TransportError:
     """The error that sending raises."""
     with pytest.raises(TransportError) as caught:
         transport.send(request)
@@ -129,6 +135,7 @@ def assert_closed(server: Server, connections: int) -> None:
 # --- was it sent? ------------------------------------------------------------------------------------
 
 
+@EVERY_KIND
 @pytest.mark.parametrize(
     ("nowhere", "reason"),
     [
@@ -144,7 +151,7 @@ def assert_closed(server: Server, connections: int) -> None:
     ],
 )
 def test_no_connection_is_not_sent(
-    transport: RequestsTransport,
+    transport: Transport,
     nowhere: Callable[[], AbstractContextManager[str]],
     reason: str,
 ) -> None:
@@ -156,7 +163,8 @@ def test_no_connection_is_not_sent(
     assert error.reason == reason
 
 
-def test_unknown_name_is_not_sent(transport: RequestsTransport) -> None:
+@EVERY_KIND
+def test_unknown_name_is_not_sent(transport: Transport) -> None:
     """Where the host's name cannot be found, nothing can have been sent."""
     error = failure(transport, post("http://daraja.invalid"))
 
@@ -164,28 +172,27 @@ def test_unknown_name_is_not_sent(transport: RequestsTransport) -> None:
     assert error.reason == "no connection could be made"
 
 
-LATE = "no complete answer in time"
-BROKEN = "the connection failed before the answer was complete"
-TOO_LARGE = f"the answer is larger than {MAX_BODY} bytes"
 BOMB = gzip.compress(bytes(30 * 1024 * 1024))
 
 UNKNOWN = [
     pytest.param(hang_up, BROKEN, id="reads-then-closes"),
     pytest.param(reset, BROKEN, id="reads-then-resets"),
-    pytest.param(stay_silent, LATE, id="reads-then-hangs"),
+    pytest.param(stay_silent, NO_ANSWER, id="reads-then-hangs"),
     pytest.param(say(head(200, content_length=100) + b"{"), BROKEN, id="body-cut-short"),
     pytest.param(
         say(head(200, transfer_encoding="chunked") + b"20\r\n{"), BROKEN, id="chunk-cut-short"
     ),
     pytest.param(say(b"220 mail.example.com ESMTP\r\n"), BROKEN, id="not-http"),
     pytest.param(say(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200), BROKEN, id="200-headers"),
-    pytest.param(drip(b"", b"HTTP/1.1 200 OK\r\nA: bbbbbbbbbbb"), LATE, id="drips-status-line"),
-    pytest.param(drip(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), LATE, id="drips-headers"),
-    pytest.param(drip(head(200, content_length=9999), b"{"), LATE, id="drips-body"),
     pytest.param(
-        drip(head(200, transfer_encoding="chunked"), b"1\r\n{\r\n"), LATE, id="drips-chunks"
+        drip(b"", b"HTTP/1.1 200 OK\r\nA: bbbbbbbbbbb"), NO_ANSWER, id="drips-status-line"
     ),
-    pytest.param(drip(head(200), b"{"), LATE, id="drips-without-length"),
+    pytest.param(drip(b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"), NO_ANSWER, id="drips-headers"),
+    pytest.param(drip(head(200, content_length=9999), b"{"), NO_ANSWER, id="drips-body"),
+    pytest.param(
+        drip(head(200, transfer_encoding="chunked"), b"1\r\n{\r\n"), NO_ANSWER, id="drips-chunks"
+    ),
+    pytest.param(drip(head(200), b"{"), NO_ANSWER, id="drips-without-length"),
     pytest.param(answer(200, bytes(MAX_BODY + 2)), TOO_LARGE, id="oversized"),
     pytest.param(
         say(head(200, content_length=10**12) + bytes(MAX_BODY + 1), keep=True),
@@ -202,9 +209,7 @@ UNKNOWN = [
         pytest.param(answer(200, BOMB, content_encoding="gzip"), TOO_LARGE, id="gzip-bomb"),
     ],
 )
-def test_anything_after_sending_is_unknown(
-    transport: RequestsTransport, act: Act, reason: str
-) -> None:
+def test_anything_after_sending_is_unknown(transport: Transport, act: Act, reason: str) -> None:
     """Whatever goes wrong once a byte may have left: one POST, unknown, within the deadline."""
     with Server(act) as server:
         started = time.monotonic()
@@ -220,7 +225,7 @@ def test_anything_after_sending_is_unknown(
 
 @pytest.mark.parametrize(("act", "reason"), UNKNOWN)
 def test_a_connection_that_failed_is_not_used_again(
-    transport: RequestsTransport, act: Act, reason: str
+    transport: Transport, act: Act, reason: str
 ) -> None:
     """What is left unread on a connection never becomes the answer to the next request."""
     with Server(act, answer_json({"second": True})) as server:
@@ -240,7 +245,8 @@ def test_after_the_deadline_nothing_is_read() -> None:
             reader.read(1)
 
 
-def test_an_answer_cut_in_its_headers_has_no_body(transport: RequestsTransport) -> None:
+@ONLY_REQUESTS
+def test_an_answer_cut_in_its_headers_has_no_body(transport: Transport) -> None:
     """The standard library takes the end of the line for the end of the headers: nothing is in it."""
     with Server(say(b"HTTP/1.1 200 OK\r\nContent-"), answer_json({})) as server:
         response = transport.send(post(server.origin))
@@ -254,7 +260,7 @@ def test_an_answer_cut_in_its_headers_has_no_body(transport: RequestsTransport) 
     "nowhere", [pytest.param(closed_port, id="not-sent"), pytest.param(None, id="unknown")]
 )
 def test_no_secret_can_be_reached_from_an_error(
-    transport: RequestsTransport, nowhere: Callable[[], AbstractContextManager[str]] | None
+    transport: Transport, nowhere: Callable[[], AbstractContextManager[str]] | None
 ) -> None:
     """The library's own error holds the request; ours leads neither to it nor to a secret."""
     if nowhere is None:
@@ -276,11 +282,10 @@ class TimeLimit(Exception):
     """As Celery raises one from a signal's handler, in the middle of anything."""
 
 
+@ONLY_REQUESTS
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a signal of a timer")
 @pytest.mark.parametrize("act", [stay_silent, drip(head(200, content_length=9999), b"{")])
-def test_no_secret_can_be_reached_from_an_interruption(
-    transport: RequestsTransport, act: Act
-) -> None:
+def test_no_secret_can_be_reached_from_an_interruption(transport: Transport, act: Act) -> None:
     """The frames of requests hold the request, and leave with none of them what interrupts it."""
 
     def interrupt(*_args: object) -> None:
@@ -307,7 +312,7 @@ def test_no_secret_can_be_reached_from_an_interruption(
 
 
 @pytest.mark.parametrize("status", [200, 201, 400, 401, 404, 429, 500, 503])
-def test_every_status_is_handed_back(transport: RequestsTransport, status: int) -> None:
+def test_every_status_is_handed_back(transport: Transport, status: int) -> None:
     """The transport judges no status: it brings back what came, header names in lower case."""
     with Server(answer(status, b'{"a": 1}', retry_after=30)) as server:
         response = transport.send(post(server.origin))
@@ -318,7 +323,7 @@ def test_every_status_is_handed_back(transport: RequestsTransport, status: int) 
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirects_are_not_followed(transport: RequestsTransport, status: int) -> None:
+def test_redirects_are_not_followed(transport: Transport, status: int) -> None:
     """A 307 followed would be a second POST: the status comes back and nothing else happens."""
     with Server(answer(status, b"moved", location="/elsewhere")) as server:
         response = transport.send(post(server.origin))
@@ -327,17 +332,14 @@ def test_redirects_are_not_followed(transport: RequestsTransport, status: int) -
         assert len(server.received) == 1
 
 
-@pytest.mark.parametrize("own_session", [False, True])
-def test_the_body_of_a_redirect_is_bounded_too(own_session: bool) -> None:  # noqa: FBT001 - a table of two
+@EVERY_KIND
+def test_the_body_of_a_redirect_is_bounded_too(make_transport: MakeTransport) -> None:
     """A redirect is handed back before requests reads its whole body, however long, to follow it."""
     endless = drip(
         head(307, location="/elsewhere", content_length=10**12) + bytes(MAX_BODY + 1), b"x"
     )
     with Server(endless) as server:
-        session = requests.Session() if own_session else None
-        transport = RequestsTransport(session=session)
-        error = failure(transport, post(server.origin, total_timeout=0.5))
-        transport.close()
+        error = failure(make_transport(), post(server.origin, total_timeout=0.5))
 
         assert error.reason == TOO_LARGE
         assert len(server.received) == 1
@@ -353,16 +355,14 @@ def test_the_body_of_a_redirect_is_bounded_too(own_session: bool) -> None:  # no
         pytest.param(b'{"a": 1}', "br", id="unknown-encoding"),
     ],
 )
-def test_a_compressed_answer_is_read(
-    transport: RequestsTransport, body: bytes, encoding: str
-) -> None:
+def test_a_compressed_answer_is_read(transport: Transport, body: bytes, encoding: str) -> None:
     """A server that compresses unasked is understood; a header that lies changes nothing."""
     with Server(answer(200, body, content_encoding=encoding)) as server:
         assert transport.send(post(server.origin)).body == b'{"a": 1}'
         assert server.received[0].headers["accept-encoding"] == "identity"
 
 
-def test_the_largest_body_is_read(transport: RequestsTransport) -> None:
+def test_the_largest_body_is_read(transport: Transport) -> None:
     """The limit itself is still taken."""
     with Server(answer(200, b"x" * MAX_BODY)) as server:
         assert len(transport.send(post(server.origin)).body) == MAX_BODY
@@ -383,7 +383,7 @@ def test_the_largest_body_is_read(transport: RequestsTransport) -> None:
     ],
 )
 def test_connections_live_as_long_as_the_server_says(
-    transport: RequestsTransport, act: Act, connections: int
+    transport: Transport, act: Act, connections: int
 ) -> None:
     """Each form in which an answer may end is read whole, and its connection used again or not."""
     with Server(act) as server:
@@ -397,13 +397,12 @@ def test_connections_live_as_long_as_the_server_says(
 # --- what is never sent ------------------------------------------------------------------------------
 
 
-def test_a_request_arrives_whole_and_says_who_asks() -> None:
+def test_a_request_arrives_whole_and_says_who_asks(make_transport: MakeTransport) -> None:
     """Head and body leave in one piece, with our product token first and the host's after it."""
     with Server(answer_json({})) as server:
-        transport = RequestsTransport(user_agent="shop/2.0")
+        transport = make_transport(user_agent="shop/2.0")
         transport.send(post(server.origin))
         transport.send(get(server.origin))
-        transport.close()
 
         pushed, fetched = server.received
         assert pushed.whole_at_once
@@ -416,7 +415,7 @@ def test_a_request_arrives_whole_and_says_who_asks() -> None:
         assert "content-length" not in fetched.headers
 
 
-def test_the_default_user_agent_is_ours_alone(transport: RequestsTransport) -> None:
+def test_the_default_user_agent_is_ours_alone(transport: Transport) -> None:
     """Nothing about the host, its system or its environment is told."""
     with Server(answer_json({})) as server:
         transport.send(get(server.origin))
@@ -425,23 +424,20 @@ def test_the_default_user_agent_is_ours_alone(transport: RequestsTransport) -> N
         assert told == f"mpesa-stk/{version('mpesa-stk-client')}"
 
 
-@pytest.mark.parametrize("own_session", [False, True])
-def test_cookies_are_never_sent_back(own_session: bool) -> None:  # noqa: FBT001 - a table of two
+@EVERY_KIND
+def test_cookies_are_never_sent_back(make_transport: MakeTransport) -> None:
     """Nothing that a server sets may steer a payment."""
     with Server(answer(200, b"{}", set_cookie="visid=1; Path=/")) as server:
-        transport = RequestsTransport(session=requests.Session() if own_session else None)
+        transport = make_transport()
         transport.send(post(server.origin))
         transport.send(post(server.origin))
-        transport.close()
 
         assert not [received for received in server.received if "cookie" in received.headers]
 
 
-@pytest.mark.parametrize("own_session", [False, True])
+@EVERY_KIND
 def test_netrc_does_not_replace_the_token(
-    own_session: bool,  # noqa: FBT001 - a table of two
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    make_transport: MakeTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A .netrc entry for Daraja's host must not become the Authorization header."""
     netrc = tmp_path / "netrc"
@@ -449,9 +445,7 @@ def test_netrc_does_not_replace_the_token(
     monkeypatch.setenv("NETRC", str(netrc))
     assert requests.utils.get_netrc_auth("http://127.0.0.1/") == ("somebody", "other")
     with Server(answer_json({})) as server:
-        transport = RequestsTransport(session=requests.Session() if own_session else None)
-        transport.send(post(server.origin))
-        transport.close()
+        make_transport().send(post(server.origin))
 
         assert server.received[0].headers["authorization"] == f"Bearer {TOKEN}"
 
@@ -460,7 +454,7 @@ def test_netrc_does_not_replace_the_token(
 
 
 def test_proxies_of_the_environment_are_ignored(
-    transport: RequestsTransport, monkeypatch: pytest.MonkeyPatch
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy variable that somebody left behind does not get to see the token."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -473,17 +467,18 @@ def test_proxies_of_the_environment_are_ignored(
         assert server.received[0].target == PUSH_PATH
 
 
-def test_a_configured_proxy_is_used(monotonic: Monotonic) -> None:
+def test_a_configured_proxy_is_used(make_transport: MakeTransport) -> None:
     """A configured proxy gets the request, and its connection is kept."""
     with Server(answer_json({})) as proxy:
-        transport = RequestsTransport(proxies={"http": proxy.origin}, monotonic=monotonic)
+        transport = make_transport(proxies={"http": proxy.origin.replace("//", "//user:pass@")})
         transport.send(post("http://daraja.invalid"))
         transport.send(post("http://daraja.invalid"))
-        transport.close()
 
-        assert [received.target for received in proxy.received] == [
-            f"http://daraja.invalid{PUSH_PATH}"
-        ] * 2
+        for received in proxy.received:
+            assert received.target == f"http://daraja.invalid{PUSH_PATH}"
+            assert received.headers["host"] == "daraja.invalid"
+            assert received.headers["proxy-authorization"] == "Basic dXNlcjpwYXNz"
+        assert len(proxy.received) == 2
         assert proxy.connections == 1
 
 
@@ -503,14 +498,12 @@ def test_the_proxies_of_an_own_session_are_used() -> None:
 
 
 @pytest.fixture
-def trusting(tls: Tls, monotonic: Monotonic) -> Iterator[RequestsTransport]:
+def trusting(make_transport: MakeTransport, tls: Tls, monotonic: Monotonic) -> Transport:
     """A transport that trusts the tests' CA and no other."""
-    transport = RequestsTransport(ca_bundle=str(tls.bundle), monotonic=monotonic)
-    yield transport
-    transport.close()
+    return make_transport(ca_bundle=str(tls.bundle), monotonic=monotonic)
 
 
-def test_tls_keeps_connections_and_deadlines(tls: Tls, trusting: RequestsTransport) -> None:
+def test_tls_keeps_connections_and_deadlines(tls: Tls, trusting: Transport) -> None:
     """Over TLS too: one connection for many requests, whole requests, a total deadline."""
     dripping = drip(head(200, content_length=9999), b"{")
     with Server(answer_json({}), answer_json({}), dripping, tls=tls.server()) as server:
@@ -520,15 +513,15 @@ def test_tls_keeps_connections_and_deadlines(tls: Tls, trusting: RequestsTranspo
         assert server.received[1].whole_at_once
 
         started = time.monotonic()
-        assert failure(trusting, post(server.origin, total_timeout=0.3)).reason == LATE
+        assert failure(trusting, post(server.origin, total_timeout=0.3)).reason == NO_ANSWER
         assert time.monotonic() - started < 2.0
 
 
 @pytest.mark.parametrize(
-    ("act", "reason"), [(hang_up, BROKEN), (reset, BROKEN), (stay_silent, LATE)]
+    ("act", "reason"), [(hang_up, BROKEN), (reset, BROKEN), (stay_silent, NO_ANSWER)]
 )
 def test_what_fails_after_the_handshake_is_unknown(
-    tls: Tls, trusting: RequestsTransport, act: Act, reason: str
+    tls: Tls, trusting: Transport, act: Act, reason: str
 ) -> None:
     """TLS proves nothing once the request was written."""
     with Server(act, tls=tls.server()) as server:
@@ -550,11 +543,11 @@ CERTIFICATES = [
 
 @pytest.mark.parametrize(("case", "reason"), CERTIFICATES)
 def test_a_certificate_that_is_refused_is_not_sent(
-    tls: Tls, case: dict[str, Any], reason: str
+    make_transport: MakeTransport, tls: Tls, case: dict[str, Any], reason: str
 ) -> None:
     """Nothing is sent to a server that cannot prove who it is, and the error says why."""
     bundle = str(tls.bundle) if case.get("trust", True) else None
-    transport = RequestsTransport(ca_bundle=bundle)
+    transport = make_transport(ca_bundle=bundle)
     with Server(
         answer_json({}), tls=tls.server(*case["names"], old=case.get("old", False))
     ) as server:
@@ -562,7 +555,6 @@ def test_a_certificate_that_is_refused_is_not_sent(
 
         assert server.received == []
     assert (type(error), error.reason) == (NotSent, f"the server's certificate {reason}")
-    transport.close()
 
 
 @pytest.mark.parametrize(
@@ -575,7 +567,7 @@ def test_a_certificate_that_is_refused_is_not_sent(
     ],
 )
 def test_a_handshake_that_fails_is_not_sent(
-    trusting: RequestsTransport, act: Callable[[socket.socket], None], reason: str
+    trusting: Transport, act: Callable[[socket.socket], None], reason: str
 ) -> None:
     """Whatever a server does to the handshake: the request was not written yet."""
     with raw_server(act) as port:
@@ -599,20 +591,31 @@ def test_ca_bundle_counts_for_a_session_of_the_host(tls: Tls) -> None:
         assert transport.send(post(server.origin)).status == 200
 
 
-@pytest.mark.parametrize("damage", ["gone-before", "gone-later", "damaged"])
-def test_a_ca_bundle_that_is_lost_is_not_sent(tls: Tls, tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("make_transport", "damage"),
+    [
+        ("requests", "gone-before"),
+        ("requests", "gone-later"),
+        ("requests", "damaged-later"),
+        ("aiohttp", "gone-before"),
+        ("aiohttp", "damaged-before"),
+    ],
+    indirect=["make_transport"],
+)
+def test_a_ca_bundle_that_is_lost_is_not_sent(
+    make_transport: MakeTransport, tls: Tls, tmp_path: Path, damage: str
+) -> None:
     """A file that vanishes under a running client stops requests, and makes none of them unknown."""
     bundle = tmp_path / "ca.pem"
     bundle.write_bytes(tls.bundle.read_bytes())
-    transport = RequestsTransport(ca_bundle=str(bundle))
+    transport = make_transport(ca_bundle=str(bundle))
     with Server(answer(200, b"{}", connection="close"), tls=tls.server()) as server:
-        if damage != "gone-before":
+        if damage.endswith("later"):
             transport.send(post(server.origin))
         bundle.unlink()
-        if damage == "damaged":
+        if damage.startswith("damaged"):
             bundle.write_text("no certificate", encoding="ascii")
         error = failure(transport, post(server.origin))
-    transport.close()
 
     assert (type(error), error.reason) == (
         NotSent,
@@ -620,7 +623,7 @@ def test_a_ca_bundle_that_is_lost_is_not_sent(tls: Tls, tmp_path: Path, damage: 
     )
 
 
-def test_what_would_leave_too_late_is_not_sent(tls: Tls, trusting: RequestsTransport) -> None:
+def test_what_would_leave_too_late_is_not_sent(tls: Tls, trusting: Transport) -> None:
     """Connecting may take longer than there is time: then the request is not written any more."""
     late = attrs.evolve(post("https://127.0.0.1"), leave_within=0.0)
     with Server(answer_json({}), tls=tls.server()) as server:
@@ -636,9 +639,10 @@ def test_what_would_leave_too_late_is_not_sent(tls: Tls, trusting: RequestsTrans
 # --- TLS through a proxy -----------------------------------------------------------------------------
 
 
-def through(proxy: str, tls: Tls) -> RequestsTransport:
-    """A transport that uses a proxy for TLS."""
-    return RequestsTransport(proxies={"https": proxy}, ca_bundle=str(tls.bundle))
+@pytest.fixture
+def through(make_transport: MakeTransport, tls: Tls) -> Callable[[str], Transport]:
+    """Makes a transport that uses a proxy for TLS."""
+    return lambda proxy: make_transport(proxies={"https": proxy}, ca_bundle=str(tls.bundle))
 
 
 def connect_to_garbage(exchange: Exchange) -> None:
@@ -649,12 +653,13 @@ def connect_to_garbage(exchange: Exchange) -> None:
     exchange.keep = False
 
 
-def test_a_proxy_sees_nothing_of_a_tls_request(tls: Tls) -> None:
+def test_a_proxy_sees_nothing_of_a_tls_request(
+    tls: Tls, through: Callable[[str], Transport]
+) -> None:
     """Through a proxy, TLS goes to the origin: the proxy learns the host and no header of ours."""
     with Server(upgrade_to_tls(tls.server("daraja.invalid")), answer_json({"a": 1})) as proxy:
-        transport = through(proxy.origin.replace("//", "//user:pass@"), tls)
+        transport = through(proxy.origin.replace("//", "//user:pass@"))
         assert transport.send(post("https://daraja.invalid")).body == b'{"a": 1}'
-        transport.close()
 
         connect, push = proxy.received
         assert (connect.method, connect.target) == ("CONNECT", "daraja.invalid:443")
@@ -675,24 +680,23 @@ def test_a_proxy_sees_nothing_of_a_tls_request(tls: Tls) -> None:
         pytest.param(connect_to_garbage, "the TLS handshake failed", id="garbage-behind-it"),
     ],
 )
-def test_a_proxy_that_does_not_connect_is_not_sent(tls: Tls, act: Act, reason: str) -> None:
+def test_a_proxy_that_does_not_connect_is_not_sent(
+    through: Callable[[str], Transport], act: Act, reason: str
+) -> None:
     """What a proxy gets to see before it connects is the host's name and nothing of the request."""
     with Server(act) as proxy:
-        transport = through(proxy.origin, tls)
-        error = failure(transport, post("https://daraja.invalid", connect_timeout=0.3))
-        transport.close()
+        error = failure(through(proxy.origin), post("https://daraja.invalid", connect_timeout=0.3))
 
         assert proxy.count("POST") == 0
     assert (type(error), error.reason) == (NotSent, reason)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_an_unreachable_proxy_is_not_sent(scheme: str) -> None:
+def test_an_unreachable_proxy_is_not_sent(make_transport: MakeTransport, scheme: str) -> None:
     """Where no proxy is reached, nothing can have been sent."""
     with closed_port() as proxy:
-        transport = RequestsTransport(proxies={scheme: proxy})
+        transport = make_transport(proxies={scheme: proxy})
         error = failure(transport, post(f"{scheme}://daraja.invalid"))
-        transport.close()
 
     assert (type(error), error.reason) == (
         NotSent,
@@ -701,10 +705,9 @@ def test_an_unreachable_proxy_is_not_sent(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("proxy", ["http://", "ftp://proxy.example"])
-def test_a_proxy_that_cannot_be_one_is_not_sent(proxy: str) -> None:
+def test_a_proxy_that_cannot_be_one_is_not_sent(make_transport: MakeTransport, proxy: str) -> None:
     """`StkConfig` refuses such settings; a transport made without it says that nothing was sent."""
-    transport = RequestsTransport(proxies={"https": proxy})
-    error = failure(transport, post("https://daraja.invalid"))
+    error = failure(make_transport(proxies={"https": proxy}), post("https://daraja.invalid"))
 
     assert (type(error), error.reason) == (NotSent, "the proxy cannot be used")
 
@@ -712,9 +715,7 @@ def test_a_proxy_that_cannot_be_one_is_not_sent(proxy: str) -> None:
 # --- connections -------------------------------------------------------------------------------------
 
 
-def test_a_fresh_connection_is_used_again(
-    transport: RequestsTransport, monotonic: Monotonic
-) -> None:
+def test_a_fresh_connection_is_used_again(transport: Transport, monotonic: Monotonic) -> None:
     """Up to the limit, an idle connection saves the next payment a handshake."""
     with Server(answer_json({})) as server:
         transport.send(post(server.origin))
@@ -724,9 +725,7 @@ def test_a_fresh_connection_is_used_again(
         assert server.connections == 1
 
 
-def test_an_old_connection_is_not_used_again(
-    transport: RequestsTransport, monotonic: Monotonic
-) -> None:
+def test_an_old_connection_is_not_used_again(transport: Transport, monotonic: Monotonic) -> None:
     """Beyond the limit, a NAT may have dropped it in silence: the next payment gets a new one."""
     with Server(answer_json({})) as server:
         transport.send(post(server.origin))
@@ -738,7 +737,7 @@ def test_an_old_connection_is_not_used_again(
 
 
 def test_a_connection_that_the_server_closed_is_not_used_again(
-    transport: RequestsTransport,
+    transport: Transport,
 ) -> None:
     """A server that hung up between two requests costs a connection, not a payment."""
     with Server(say(head(200, content_length=2) + b"{}"), answer_json({})) as server:
@@ -749,7 +748,7 @@ def test_a_connection_that_the_server_closed_is_not_used_again(
         assert server.connections == 2
 
 
-def _burst(transport: RequestsTransport, origin: str, threads: int) -> None:
+def _burst(transport: Transport, origin: str, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         for sent in [pool.submit(transport.send, post(origin)) for _ in range(threads)]:
             assert sent.result(30).status == 200
@@ -768,7 +767,7 @@ def _all_at_once(threads: int) -> Act:
 
 
 def test_many_threads_keep_their_connections(
-    transport: RequestsTransport, caplog: pytest.LogCaptureFixture
+    transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
     """More threads than urllib3's ten: all connections are kept, none is thrown away."""
     with caplog.at_level(logging.WARNING), Server(_all_at_once(24)) as server:
@@ -782,7 +781,7 @@ def test_many_threads_keep_their_connections(
 
 @pytest.mark.parametrize("after", ["another-burst", "one-request", "close"])
 def test_what_a_burst_left_behind_is_closed(
-    transport: RequestsTransport, monotonic: Monotonic, after: str
+    transport: Transport, monotonic: Monotonic, after: str
 ) -> None:
     """Idle connections that grew old are closed, whatever happens next."""
     with Server(*[_all_at_once(4)] * 4, *[answer_json({})] * 4) as server:
@@ -797,7 +796,7 @@ def test_what_a_burst_left_behind_is_closed(
 
 
 def test_stale_connections_are_closed_while_others_are_in_use(
-    transport: RequestsTransport, monotonic: Monotonic
+    transport: Transport, monotonic: Monotonic
 ) -> None:
     """A connection that comes back sends those away that grew old beside it."""
     both = _all_at_once(2)
@@ -812,7 +811,7 @@ def test_stale_connections_are_closed_while_others_are_in_use(
         assert_closed(server, 1)
 
 
-def test_close_then_use_again(transport: RequestsTransport) -> None:
+def test_close_then_use_again(transport: Transport) -> None:
     """Closing ends idle connections and nothing else."""
     with Server(answer_json({})) as server:
         transport.send(post(server.origin))
@@ -823,7 +822,7 @@ def test_close_then_use_again(transport: RequestsTransport) -> None:
         assert server.connections == 2
 
 
-def test_each_origin_has_its_own_connections(transport: RequestsTransport) -> None:
+def test_each_origin_has_its_own_connections(transport: Transport) -> None:
     """Addresses that share a beginning are not mixed up, with a path or without one."""
     with Server(answer_json({"first": 1})) as first, Server(answer_json({"second": 2})) as second:
         for path in ("/", "", "?grant_type=client_credentials"):
@@ -910,8 +909,9 @@ def test_what_an_own_session_adds_is_not_sent() -> None:
         assert not {"x-debug", "cookie"} & set(headers)
 
 
+@ONLY_REQUESTS
 def test_requests_mock_intercepts_the_default_transport(
-    transport: RequestsTransport, requests_mock: requests_mock_module.Mocker
+    transport: Transport, requests_mock: requests_mock_module.Mocker
 ) -> None:
     """Hosts' tests that use requests-mock need to know nothing about this package."""
     requests_mock.post(f"https://daraja.example{PUSH_PATH}", json={"a": 1}, headers={"X-A": "b"})

@@ -88,7 +88,7 @@ def test_no_type_of_another_library_is_in_a_public_signature() -> None:
         for function in functions:
             for argument, annotation in getattr(function, "__annotations__", {}).items():
                 foreign = re.search(
-                    r"\b(requests|urllib3|cattrs|tenacity|sqlalchemy)\b", str(annotation)
+                    r"\b(requests|urllib3|aiohttp|cattrs|tenacity|sqlalchemy)\b", str(annotation)
                 )
                 assert not foreign or (name, argument) == ("RequestsTransport", "session")
 
@@ -102,8 +102,10 @@ def test_importing_all_imports_all() -> None:
 def test_importing_is_cheap() -> None:
     """Neither the HTTP library nor anything a payment does not need is imported."""
     heavy = "requests urllib3 tenacity http.client ssl asyncio argparse importlib.metadata"
-    heavy += " sqlalchemy redis mpesa_stk.daraja.transport mpesa_stk.simulator mpesa_stk.testing"
-    heavy += " mpesa_stk.cli"
+    heavy += (
+        " sqlalchemy redis aiohttp mpesa_stk.daraja.transport mpesa_stk.daraja.aiohttp_transport"
+    )
+    heavy += " mpesa_stk.simulator mpesa_stk.testing mpesa_stk.cli"
     code = (
         f"import sys, mpesa_stk; print(*[name for name in {heavy.split()} if name in sys.modules])"
     )
@@ -118,6 +120,22 @@ def test_the_transport_is_imported_on_first_use() -> None:
     from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415 - what is tested
 
     assert mpesa_stk.RequestsTransport is RequestsTransport
+
+
+def test_hosts_without_an_event_loop_import_neither_asyncio_nor_aiohttp() -> None:
+    """Not even if they use the client and its transport."""
+    code = "import sys; from mpesa_stk import RequestsTransport, StkClient; RequestsTransport();"
+    code += "print(*{'asyncio', 'aiohttp'} & {*sys.modules})"
+    assert in_fresh_interpreter(code) == ""
+
+
+def test_without_aiohttp_its_transport_says_what_to_install() -> None:
+    """The name can be imported without the extra, and using it names the extra."""
+    code = "import sys; sys.modules['aiohttp'] = None; from mpesa_stk import AioHttpTransport\n"
+    code += "try: AioHttpTransport()\nexcept ImportError as error: print(error)"
+    assert in_fresh_interpreter(code) == (
+        "AioHttpTransport needs the package aiohttp: pip install 'mpesa-stk-client[async]'"
+    )
 
 
 def test_the_version_is_the_distributions() -> None:

@@ -22,6 +22,9 @@ PACKAGE = Path(mpesa_stk.__file__).parent
 ONLY_IN = {
     "requests": {"daraja/transport", "daraja/session", "testing/mount"},
     "urllib3": {"daraja/transport", "daraja/session", "daraja/connections"},
+    "aiohttp": {"daraja/aiohttp_connections"},
+    "aiohappyeyeballs": {"daraja/aiohttp_connections"},
+    "certifi": {"daraja/aiohttp_connections"},
     "cattrs": {"daraja/wire"},
     "tenacity": {"daraja/retry"},
     "sqlalchemy": {
@@ -40,8 +43,8 @@ ONLY_IN = {
         "testing/token_contract",
     },
 }
-RUNTIME = {"attrs", "cattrs", "requests", "tenacity", "urllib3"}
-EXTRAS = {"sqlalchemy", "redis", "pytest"}
+RUNTIME = {"attrs", "cattrs", "certifi", "requests", "tenacity", "urllib3"}
+EXTRAS = {"aiohttp", "aiohappyeyeballs", "sqlalchemy", "redis", "pytest"}
 
 # What pure files may not touch: no time, no chance, no network, no process, no log.
 IMPURE = {
@@ -72,6 +75,8 @@ PURE = [
     "config/urls",
     "daraja/results",
     "daraja/exchange",
+    "daraja/sending",
+    "daraja/outgoing",
     "daraja/models",
     "daraja/wire",
     "daraja/refusals",

@@ -79,6 +79,7 @@ def test_only_named_files_import_asyncio() -> None:
         if isinstance(node, ast.Import) and any(alias.name == "asyncio" for alias in node.names)
     }
     assert found <= {
+        "daraja/aiohttp_connections.py",
         "daraja/aiohttp_transport.py",
         "daraja/async_tokens.py",
         "stores/sql_async.py",

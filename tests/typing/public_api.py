@@ -11,8 +11,14 @@ from typing_extensions import assert_never, assert_type
 from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
+<<<<<<< HEAD
     AsyncPayments,
     AsyncStkClient,
+=======
+    AioHttpTransport,
+    AsyncStkClient,
+    AsyncTransport,
+>>>>>>> 6a9936f (Carry requests in an event loop too, with aiohttp)
     AuthenticationFailed,
     CallbackGuard,
     CallbackOutcome,
@@ -158,6 +164,8 @@ def pieces() -> None:
     system: Clock = SystemClock()
     transport: Transport = HostsTransport()
     real: Transport = RequestsTransport(proxies={"https": "http://proxy"}, user_agent="shop/1.0")
+    awaited: AsyncTransport = AioHttpTransport(ca_bundle="ca.pem", user_agent="shop/1.0")
+    AsyncStkClient(settings({}), transport=awaited)
     tokens: TokenStore = MemoryTokenStore()
     store: TransactionStore = MemoryTransactionStore()
     hook: Hook = count

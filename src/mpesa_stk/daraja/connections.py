@@ -168,10 +168,9 @@ def _why_not_connected(error: Exception, *, by_proxy: bool) -> str:
         return peer.failed
     if isinstance(error, ConnectTimeoutError):
         return peer.timed_out
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return why_not_trusted(error.verify_code)
-    if isinstance(error, CertificateError):  # urllib3 1.26 looks at the host name by itself
-        return why_not_trusted(_OTHER_HOST_NAME)
+    if isinstance(error, (ssl.SSLCertVerificationError, CertificateError)):
+        # urllib3 1.26 looks at the host name by itself, and its error has no code.
+        return why_not_trusted(getattr(error, "verify_code", _OTHER_HOST_NAME))
     if isinstance(error, SSLError):  # urllib3's class, raised when it loads the file
         return NO_CERTIFICATES
     refused = _REFUSED_BY_PROXY.match(str(error))

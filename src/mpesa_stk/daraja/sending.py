@@ -22,6 +22,7 @@ next payment would be lost on it."""
 
 NO_CERTIFICATES = "the file of CA certificates cannot be used"
 NO_SUCH_PROXY = "the proxy cannot be used"
+CLOSED = "the connection was closed at once"
 TOO_LATE = "connecting took too long to send it in time"
 
 NO_ANSWER = "no complete answer in time"
