@@ -82,6 +82,15 @@ def test_the_pools_of_a_host_session_are_not_shared(tls: Tls) -> None:
 
 
 @needs_fork
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_connections_of_an_event_loop_are_not_shared(secure: bool, tls: Tls) -> None:  # noqa: FBT001 - a table of two
+    """A child makes a loop and connections of its own, and the parent's stay as they are."""
+    with origin_and_bundle(tls if secure else None) as (server, bundle):
+        assert run("aiohttp", server, bundle, rounds=10) == {"right": 31}
+        assert server.connections == 21, "the parent keeps its connection, and each child opens one"
+
+
+@needs_fork
 def test_locks_that_were_held_at_the_fork_block_no_child(tls: Tls) -> None:
     """The flight, the token store's lock and the budget's are held by threads that a child lacks."""
     with origin_and_bundle(tls) as (server, bundle):

@@ -59,6 +59,7 @@ from support import (
     loopback_config,
     make_config,
 )
+from transports import MakeTransport
 
 BASIC = base64.b64encode(f"{CONSUMER_KEY}:{CONSUMER_SECRET}".encode()).decode()
 PASSWORD = stk_password("600000", PASSKEY, stk_timestamp(START))
@@ -398,26 +399,17 @@ def test_no_failure_of_requests_shows_a_secret(
 
 
 @pytest.mark.parametrize("use", [token, push, query])
-def test_a_refused_connection_shows_no_secret(use: Use, caplog: pytest.LogCaptureFixture) -> None:
-    """Over a real socket, with everything that urllib3 logs at DEBUG."""
+def test_a_refused_connection_shows_no_secret(
+    make_transport: MakeTransport, use: Use, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over a real socket, with everything that urllib3 and asyncio log at DEBUG."""
     events: list[Event] = []
-    with closed_port() as origin, RequestsTransportOf() as transport:
-        client = make_client(transport, events, loopback_config(origin))
+    with closed_port() as origin:
+        client = make_client(make_transport(), events, loopback_config(origin))
         error = check(client, use, NotSent, events, caplog)
     assert events
     for frame in frames_of(error):
         assert not [secret for secret in SECRETS if secret in frame], frame
-
-
-class RequestsTransportOf:
-    """The default transport, closed after use."""
-
-    def __enter__(self) -> RequestsTransport:
-        self._transport = RequestsTransport()
-        return self._transport
-
-    def __exit__(self, *_error: object) -> None:
-        self._transport.close()
 
 
 @pytest.mark.parametrize(

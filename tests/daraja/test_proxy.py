@@ -24,6 +24,7 @@ from support import (
     TOKEN,
     accepted,
 )
+from transports import MakeTransport
 
 PASSWORD = "CANARYproxypassword"
 UNKNOWN_ID = {
@@ -128,12 +129,35 @@ def test_push_works(
     assert not [secret for secret in (PASSWORD, basic) if secret in shown]
 
 
+def make_client(make_transport: MakeTransport, variables: dict[str, str]) -> StkClient:
+    """A client with a transport that has the same settings."""
+    config = StkConfig.from_env(variables)
+    transport = make_transport(proxies=config.proxies, ca_bundle=config.ca_bundle)
+    return StkClient(config, transport=transport)
+
+
+def test_each_transport_works(
+    make_transport: MakeTransport,
+    variables: dict[str, str],
+    inspector: InspectingProxy,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A token and a push go through the proxy, and no log has its password."""
+    with caplog.at_level(logging.DEBUG), make_client(make_transport, variables) as client:
+        pushed = client.push(phone_number="0718643064", amount=1, reference="INV-1")
+
+    assert pushed.checkout_request_id == CHECKOUT_ID
+    assert set(inspector.hosts) == {"sandbox.safaricom.co.ke"}
+    basic = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
+    assert not [secret for secret in (PASSWORD, basic, TOKEN) if secret in caplog.text]
+
+
 def test_without_its_ca_nothing_is_sent(
-    variables: dict[str, str], inspector: InspectingProxy
+    make_transport: MakeTransport, variables: dict[str, str], inspector: InspectingProxy
 ) -> None:
     """The error names the certificate; neither it nor the client shows the proxy's password."""
     del variables["mpesa_ca_bundle"]
-    with StkClient(StkConfig.from_env(variables)) as client:
+    with make_client(make_transport, variables) as client:
         with pytest.raises(NotSent, match="certificate is not trusted") as caught:
             client.token()
         shown = (caught.value, vars(caught.value), client, vars(client), client.config)

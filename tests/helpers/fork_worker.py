@@ -18,9 +18,17 @@ from typing import Any
 
 import requests
 
-from mpesa_stk import HttpRequest, MemoryTokenStore, RequestsTransport, StkClient, Token
+from mpesa_stk import (
+    HttpRequest,
+    MemoryTokenStore,
+    RequestsTransport,
+    StkClient,
+    Token,
+    Transport,
+)
 from mpesa_stk.payments.budget import MemoryQueryBudget, QueryPace
 from support import START, loopback_config
+from transports import InTurns
 
 PATIENCE = 20
 Child = Callable[[int], object]
@@ -57,7 +65,12 @@ def of_multiprocessing(child: Child, number: int) -> Callable[[], int]:
     return join
 
 
-FORKS = {"os.fork": forked, "multiprocessing": of_multiprocessing, "session": forked}
+FORKS = {
+    "os.fork": forked,
+    "multiprocessing": of_multiprocessing,
+    "session": forked,
+    "aiohttp": of_multiprocessing,  # whose children end without a word about the parent's event loop
+}
 
 
 def one_round(how: str, client: StkClient, name: str) -> list[str]:
@@ -166,11 +179,13 @@ def main() -> None:
     how, origin, ca_bundle, rounds = sys.argv[1:]
     config = loopback_config(origin, ca_bundle=ca_bundle or None)
     store = MemoryTokenStore()
-    transport = None
+    transport: Transport | None = None
     if how == "session":
         session = requests.Session()
         session.verify = ca_bundle or True
         transport = RequestsTransport(session=session)
+    elif how == "aiohttp":
+        transport = InTurns(ca_bundle=ca_bundle or None)
     with StkClient(config, token_store=store, transport=transport) as client:
         if how == "locks":
             found = beside_locks(client, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeAlias, TypeVar
@@ -13,7 +14,7 @@ import requests
 
 from mpesa_stk import AioHttpTransport, HttpRequest, HttpResponse, RequestsTransport, Transport
 
-__all__ = ["InLoop", "MakeTransport", "make_transport"]
+__all__ = ["InLoop", "InTurns", "MakeTransport", "make_transport"]
 
 PATIENCE = 30.0
 MakeTransport: TypeAlias = Callable[..., Transport]
@@ -51,6 +52,32 @@ class InLoop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE)
         self._loop.close()
+
+
+class InTurns:
+    """An `AioHttpTransport` as a `Transport` that can be forked: its loop runs only while it sends.
+
+    Each process has a loop. A child keeps its parent's, since closing it would reach into the parent.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._transport = AioHttpTransport(**options)
+        self._loops: dict[int, asyncio.AbstractEventLoop] = {}
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        pid = os.getpid()
+        if pid not in self._loops:
+            self._loops[pid] = asyncio.new_event_loop()
+        return self._loops[pid].run_until_complete(coroutine)
+
+    def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Send a request."""
+        return self._run(self._transport.send(request))
+
+    def close(self) -> None:
+        """Close idle connections, and this process's loop."""
+        self._run(self._transport.close())
+        self._loops.pop(os.getpid()).close()
 
 
 @pytest.fixture(params=["requests", "aiohttp"])
