@@ -13,6 +13,21 @@ import threading
 import time
 from collections import Counter
 
+PUSH_BODY = {
+    "BusinessShortCode": 600000,
+    "Password": "x" * 112,
+    "Timestamp": "20261123090000",
+    "TransactionType": "CustomerPayBillOnline",
+    "Amount": 100,
+    "PartyA": 254718643064,
+    "PartyB": 600000,
+    "PhoneNumber": 254718643064,
+    "CallBackURL": "https://shop.example.co.ke/payments/callback",
+    "AccountReference": "INV-1",
+    "TransactionDesc": "Payment",
+}
+"""What a push to it holds, for the floors."""
+
 _TOKEN = {"access_token": "c9SQxWWhmdVRlyh0zh8gZDTkubVF", "expires_in": "3599"}
 _ACCEPTED = {
     "MerchantRequestID": "29115-34620561-1",

@@ -11,22 +11,10 @@ import requests
 
 from measure import Line, Scoreboard, in_words, profile, ratio, take_turns
 from mpesa_stk import StkClient
+from push_server import PUSH_BODY
 from support import loopback_config
 
 LIMIT = 0.60
-_BODY = {
-    "BusinessShortCode": 600000,
-    "Password": "x" * 112,
-    "Timestamp": "20261123090000",
-    "TransactionType": "CustomerPayBillOnline",
-    "Amount": 100,
-    "PartyA": 254718643064,
-    "PartyB": 600000,
-    "PhoneNumber": 254718643064,
-    "CallBackURL": "https://shop.example.co.ke/payments/callback",
-    "AccountReference": "INV-1",
-    "TransactionDesc": "Payment",
-}
 
 
 class _BareSocket:
@@ -34,7 +22,7 @@ class _BareSocket:
 
     def __init__(self, origin: str) -> None:
         where = urlsplit(origin)
-        body = json.dumps(_BODY)
+        body = json.dumps(PUSH_BODY)
         head = (
             f"POST /floor HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
@@ -66,7 +54,7 @@ def test_push(benchmark: Any, scoreboard: Scoreboard, server: str) -> None:
             return answer.checkout_request_id
 
         def post() -> str:
-            answer = session.post(f"{server}/floor", json=_BODY, headers=headers).json()
+            answer = session.post(f"{server}/floor", json=PUSH_BODY, headers=headers).json()
             return str(answer["CheckoutRequestID"])
 
         assert push() == post() == "ws_CO_191220191020363925"
