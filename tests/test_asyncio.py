@@ -334,7 +334,8 @@ def test_synchronous_hosts_never_import_asyncio() -> None:
     """Not for a push that is retried, either."""
     script = """
 import sys
-from mpesa_stk import *
+from mpesa_stk import SANDBOX, HttpResponse, MemoryTransactionStore, NotSent, PayBill, Payments
+from mpesa_stk import RequestsTransport, StkClient, StkConfig, SystemClock
 class Transport:
     tries = 0
     def send(self, request):

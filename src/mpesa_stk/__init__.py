@@ -61,7 +61,7 @@ from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import KeptCallback, TransactionStore
 from mpesa_stk.phone import PhoneNumber, normalize_phone
-from mpesa_stk.stores.memory import MemoryTransactionStore
+from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransactionStore
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
@@ -80,6 +80,7 @@ __all__ = [
     "SANDBOX",
     "AioHttpTransport",
     "AsyncClock",
+    "AsyncMemoryTransactionStore",
     "AsyncPayments",
     "AsyncStkClient",
     "AsyncSystemClock",

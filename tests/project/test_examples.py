@@ -401,7 +401,6 @@ def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 def test_the_fastapi_shop_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for its asynchronous payments."""
-    pytest.importorskip("mpesa_stk.daraja.aiohttp_transport")
     daraja = Environment.at("http://127.0.0.1:8090", name="simulator")
     for name, value in settings_of(daraja, known=True).items():
         monkeypatch.setenv(name, value)

@@ -11,14 +11,10 @@ from typing_extensions import assert_never, assert_type
 from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
-<<<<<<< HEAD
+    AioHttpTransport,
     AsyncPayments,
     AsyncStkClient,
-=======
-    AioHttpTransport,
-    AsyncStkClient,
     AsyncTransport,
->>>>>>> 6a9936f (Carry requests in an event loop too, with aiohttp)
     AuthenticationFailed,
     CallbackGuard,
     CallbackOutcome,
