@@ -32,8 +32,10 @@ ONLY_IN = {
         "stores/sql_apps",
         "stores/sql_tables",
         "stores/sql",
+        "stores/sql_async",
         "commands/database",
     },
+    "greenlet": {"stores/sql_async"},
     "redis": {"stores/redis"},
     "pytest": {
         "testing/plugin",
@@ -44,7 +46,7 @@ ONLY_IN = {
     },
 }
 RUNTIME = {"attrs", "cattrs", "certifi", "requests", "tenacity", "urllib3"}
-EXTRAS = {"aiohttp", "aiohappyeyeballs", "sqlalchemy", "redis", "pytest"}
+EXTRAS = {"aiohttp", "aiohappyeyeballs", "greenlet", "sqlalchemy", "redis", "pytest"}
 
 # What pure files may not touch: no time, no chance, no network, no process, no log.
 IMPURE = {

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from async_stores import url_for
 from sql_stores import MakeEngine
 
 
@@ -44,3 +45,25 @@ def server_url(request: pytest.FixtureRequest) -> str:
     """A new empty database of each kind that locks rows."""
     found: str = request.getfixturevalue(request.param)
     return found
+
+
+DATABASES = {
+    "aiosqlite": "sqlite_url",
+    "asyncpg": "postgres_url",
+    "psycopg": "postgres_url",
+    "aiomysql": "mariadb_url",
+}
+# What differs between the drivers of one database, or between two databases, is seldom seen.
+SLOW = [pytest.param(driver, marks=pytest.mark.slow) for driver in ("psycopg", "aiomysql")]
+
+
+@pytest.fixture(params=["aiosqlite", "asyncpg", *SLOW])
+def async_url(request: pytest.FixtureRequest) -> str:
+    """A new empty database of each kind, with each asynchronous driver."""
+    return url_for(request.param, request.getfixturevalue(DATABASES[request.param]))
+
+
+@pytest.fixture(params=["asyncpg", *SLOW])
+def async_server_url(request: pytest.FixtureRequest) -> str:
+    """A new empty database of each kind that locks rows, with each asynchronous driver."""
+    return url_for(request.param, request.getfixturevalue(DATABASES[request.param]))

@@ -1,22 +1,25 @@
-"""`RedisTokenStore`: the contract on a real Redis, its keys and its failures."""
+"""`RedisTokenStore` and `AsyncRedisTokenStore`: the contract on a real Redis, their keys and failures."""
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import sys
 import traceback
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 import mpesa_stk
+from async_stores import AsyncManualClock, Cancelling
 from databases import Servers
 from mpesa_stk import ConfigurationError, NotSent, StoreError, Token
-from mpesa_stk.stores.redis import RedisClient, RedisTokenStore
+from mpesa_stk.stores.redis import AsyncRedisTokenStore, RedisClient, RedisTokenStore
 from mpesa_stk.testing import TokenStoreContract
 from mpesa_stk.testing.token_contract import MakeTokenStore
 from support import TOKEN, ManualClock
@@ -222,6 +225,115 @@ def test_lease_must_last(client: redis.Redis, lease: float) -> None:
     """A lease of no length would let everybody fetch."""
     with pytest.raises(ConfigurationError, match="lease"):
         RedisTokenStore(client, lease=lease)
+
+
+# --- awaited -----------------------------------------------------------------------------------------
+
+
+def on_redis(
+    url: str, prefix: str, work: Callable[[AsyncRedisTokenStore], Awaitable[None]]
+) -> None:
+    """Do some work on a store, in an event loop of its own."""
+
+    async def main() -> None:
+        async with redis.asyncio.Redis.from_url(url) as client:
+            await work(AsyncRedisTokenStore(client, prefix=prefix, clock=AsyncManualClock()))
+
+    asyncio.run(main())
+
+
+def test_both_kinds_share_one_token(client: redis.Redis, redis_url: str, prefix: str) -> None:
+    """A worker without an event loop reads what another one saved, and drops it."""
+
+    async def work(store: AsyncRedisTokenStore) -> None:
+        await store.save("app", token(renew_at=1600.0))
+        sync = RedisTokenStore(client, prefix=prefix, clock=ManualClock())
+        found = sync.load("app")
+        assert found is not None
+        assert found.value == TOKEN
+        await store.drop("app", token())
+        assert sync.load("app") is None
+        assert await store.load("app") is None
+
+    on_redis(redis_url, prefix, work)
+
+
+def test_task_that_waits_for_a_flight_sleeps_by_the_clock(
+    client: redis.Redis, redis_url: str, prefix: str
+) -> None:
+    """It looks again after short pauses, and a last time when the time is up."""
+    client.set(f"{prefix}flight:app", "somebody", px=60_000)
+
+    async def work(store: AsyncRedisTokenStore) -> None:
+        with pytest.raises(NotSent, match="other workers could not get a token in time"):
+            async with store.single_flight("app", 0.5):
+                pytest.fail("two were in one flight")
+
+    on_redis(redis_url, prefix, work)
+
+
+def test_flight_is_given_back_wherever_its_task_is_cancelled(
+    client: redis.Redis, redis_url: str, prefix: str
+) -> None:
+    """While it is taken, or while it is held."""
+
+    async def work(store: AsyncRedisTokenStore) -> None:
+        async def fly() -> None:
+            async with store.single_flight("app", PATIENCE):
+                pass
+
+        step, came = 0, True
+        while came:
+            step += 1
+            cancelling = Cancelling(step, inner=False)
+            await cancelling.run(fly())
+            came = cancelling.came
+            assert keys(client, prefix) == []
+        assert step >= 2
+
+        async def hold() -> None:
+            async with store.single_flight("app", PATIENCE):
+                assert keys(client, prefix) == ["flight:app"]
+                await asyncio.sleep(PATIENCE)
+
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(hold(), 0.1)
+        assert keys(client, prefix) == []
+
+    on_redis(redis_url, prefix, work)
+
+
+@pytest.mark.parametrize("method", ["load", "save", "drop", "single_flight"])
+def test_lost_redis_is_a_store_error_of_the_awaited_store_too(method: str) -> None:
+    """Neither the error nor the frames of its traceback show the token or the address."""
+
+    async def main() -> StoreError:
+        store = AsyncRedisTokenStore(redis.asyncio.Redis.from_url(NOWHERE))
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "load": lambda: store.load("app"),
+            "save": lambda: store.save("app", token()),
+            "drop": lambda: store.drop("app", token()),
+            "single_flight": lambda: store.single_flight("app", PATIENCE).__aenter__(),
+        }
+        with pytest.raises(StoreError) as caught:
+            await calls[method]()
+        return caught.value
+
+    error = asyncio.run(main())
+    assert str(error) == "the token store (Redis) failed: ConnectionError"
+    assert error.__context__ is None
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    ours = [frame for frame in shown.stack if "mpesa_stk" in frame.filename]
+    assert ours
+    for frame in ours:
+        assert TOKEN not in str(frame.locals)
+
+
+@pytest.mark.parametrize("lease", [0.0, -1.0, 0.0009])
+def test_lease_of_the_awaited_store_must_last(lease: float) -> None:
+    """A lease of no length would let everybody fetch."""
+    with pytest.raises(ConfigurationError, match="lease"):
+        AsyncRedisTokenStore(redis.asyncio.Redis.from_url(NOWHERE), lease=lease)
 
 
 def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from mpesa_stk.daraja.models import Token
 from mpesa_stk.errors import MpesaError, NotSent
 from mpesa_stk.faces import Call, call_here
 from mpesa_stk.forks import PerProcess
+from mpesa_stk.privacy import hides_locals
 
 
 def not_in_time() -> NotSent:
@@ -30,6 +31,33 @@ def not_in_time() -> NotSent:
     `TokenStore.single_flight` raises it.
     """
     return NotSent("other workers could not get a token in time")
+
+
+async def take_flight(
+    take: Callable[[], Awaitable[bool]],
+    timeout: float,
+    /,
+    *,
+    clock: AsyncClock,
+    pause: Callable[[], float],
+) -> None:
+    """Try to take a flight until it is taken or the time is up, for a `TokenStore` that must look again.
+
+    Args:
+        take: Takes the flight if it is free, and returns whether it was.
+        timeout: Seconds to wait at most. With 0.0 or less, look once.
+        clock: Measures the time, and waits between two looks.
+        pause: Returns the seconds between two looks. Vary them, so that not all workers look together.
+
+    Raises:
+        NotSent: Others held the flight until the time was up.
+    """
+    ends = clock.monotonic() + timeout
+    while not await take():
+        left = ends - clock.monotonic()
+        if left <= 0:
+            raise not_in_time()
+        await clock.sleep(min(pause(), left))
 
 
 class TokenStore(Protocol):
@@ -117,20 +145,23 @@ class AsyncTokenStore(Protocol):
 
 
 class AwaitedTokenStore:
-    """A `TokenStore` as an `AsyncTokenStore` that never suspends."""
+    """A `TokenStore` as an `AsyncTokenStore`. It never suspends, unless `call` does."""
 
     def __init__(self, store: TokenStore, /, call: Call = call_here) -> None:
         self._store = store
         self._call = call
 
+    @hides_locals
     async def load(self, app: str, /) -> Token | None:
         """Return the app's last saved token, or None."""
         return await self._call(self._store.load, app)
 
+    @hides_locals
     async def save(self, app: str, token: Token, /) -> None:
         """Keep the app's new token, in place of the one before."""
         await self._call(self._store.save, app, token)
 
+    @hides_locals
     async def drop(self, app: str, token: Token, /) -> None:
         """Forget the app's token if it still has this token's `value`."""
         await self._call(self._store.drop, app, token)

@@ -13,7 +13,7 @@ import attrs
 
 from mpesa_stk.faces import Call, call_here
 from mpesa_stk.payments.state import Transaction
-from mpesa_stk.privacy import masked_id_repr
+from mpesa_stk.privacy import hides_locals, masked_id_repr
 
 
 @attrs.frozen(kw_only=True)
@@ -184,14 +184,17 @@ class AwaitedTransactionStore:
         self._store = store
         self._call = call
 
+    @hides_locals
     async def add(self, transaction: Transaction, /) -> None:
         """Insert a new transaction."""
         await self._call(self._store.add, transaction)
 
+    @hides_locals
     async def get(self, transaction_no: str, /) -> Transaction | None:
         """Return the transaction with that number, or None."""
         return await self._call(self._store.get, transaction_no)
 
+    @hides_locals
     async def find(
         self,
         *,
@@ -211,20 +214,24 @@ class AwaitedTransactionStore:
             reference=reference,
         )
 
+    @hides_locals
     async def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction, unless another writer changed it meanwhile."""
         return await self._call(self._store.replace, transaction)
 
+    @hides_locals
     async def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
         """Take up to `limit` due transactions of these accounts, the longest due first."""
         return await self._call(self._store.claim_due, now, limit, lease, accounts)
 
+    @hides_locals
     async def keep_callback(self, kept: KeptCallback, /) -> None:
         """Keep a callback."""
         await self._call(self._store.keep_callback, kept)
 
+    @hides_locals
     async def kept_callbacks(
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
@@ -235,10 +242,12 @@ class AwaitedTransactionStore:
             transaction_no=transaction_no,
         )
 
+    @hides_locals
     async def drop_callback(self, callback_id: str, /) -> None:
         """Delete a kept callback."""
         await self._call(self._store.drop_callback, callback_id)
 
+    @hides_locals
     async def purge_callbacks(self, before: datetime, limit: int, /) -> int:
         """Delete up to `limit` kept callbacks received before a moment, and count them."""
         return await self._call(self._store.purge_callbacks, before, limit)

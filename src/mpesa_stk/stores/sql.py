@@ -1,6 +1,7 @@
 """`SqlTransactionStore`: payments in PostgreSQL, MySQL, MariaDB or SQLite (extra ``sql``).
 
-Hosts import all three SQL stores from here. In this folder only the files ``sql*.py`` import SQLAlchemy.
+Hosts import all three synchronous SQL stores from here, and the asynchronous ones from ``sql_async.py``. In
+this folder only the files ``sql*.py`` import SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class SqlTransactionStore:
         metadata: The tables, for the host's own migrations.
     """
 
+    _driver_is_async = False
+
     def __init__(
         self,
         engine: sa.Engine,
@@ -76,7 +79,9 @@ class SqlTransactionStore:
         Raises:
             ConfigurationError: This is no synchronous engine, or its database is not supported.
         """
-        self._database = Database(engine, clock=clock or SystemClock())
+        self._database = Database(
+            engine, clock=clock or SystemClock(), driver_is_async=self._driver_is_async
+        )
         self.metadata = sa.MetaData(schema=schema)
         self._payments = payments_table(self.metadata, table_prefix)
         self._callbacks = callbacks_table(self.metadata, table_prefix)

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from mpesa_stk.clock import Clock, SystemClock
+from mpesa_stk.clock import AwaitedClock, Clock, SystemClock
 from mpesa_stk.daraja.models import Token
-from mpesa_stk.daraja.tokens import not_in_time
+from mpesa_stk.daraja.tokens import take_flight
 from mpesa_stk.errors import ConfigurationError, StoreError
+from mpesa_stk.faces import finish
 from mpesa_stk.payments.budget import BudgetState, QueryPace, slow_down, take_slot
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.stores.rows import LENGTHS, checked
@@ -96,6 +97,8 @@ class SqlTokenStore:
         metadata: The tables, for the host's own migrations.
     """
 
+    _driver_is_async = False
+
     def __init__(
         self,
         engine: sa.Engine,
@@ -128,7 +131,7 @@ class SqlTokenStore:
         self._clock = clock or SystemClock()
         self._jitter = jitter
         self._lease = timedelta(seconds=lease)
-        self._database = Database(engine, clock=self._clock)
+        self._database = Database(engine, clock=self._clock, driver_is_async=self._driver_is_async)
         self.metadata = sa.MetaData(schema=schema)
         self._tokens = _AppRows(
             self._database,
@@ -197,19 +200,21 @@ class SqlTokenStore:
     def single_flight(self, app: str, timeout: float, /) -> Iterator[None]:
         """Hold the right to fetch the app's token, without an open transaction."""
         holder = uuid.uuid4().hex
-        ends = self._clock.monotonic() + timeout
-        while not self._take_off(app, holder):
-            left = ends - self._clock.monotonic()
-            if left <= 0:
-                raise not_in_time()
-            pause = _SHORTEST_PAUSE + (_LONGEST_PAUSE - _SHORTEST_PAUSE) * self._jitter()
-            self._clock.sleep(min(pause, left))
+
+        async def take() -> bool:
+            return self._take_off(app, holder)
+
+        finish(take_flight(take, timeout, clock=AwaitedClock(self._clock), pause=self._pause))
         try:
             yield
         finally:
             # If the lease cannot be given back, it runs out by itself.
             with contextlib.suppress(StoreError):
                 self._land(app, holder)
+
+    def _pause(self) -> float:
+        """Return the seconds between two attempts to take a flight."""
+        return _SHORTEST_PAUSE + (_LONGEST_PAUSE - _SHORTEST_PAUSE) * self._jitter()
 
     def _take_off(self, app: str, holder: str) -> bool:
         """Take the flight if it is free, and return whether it was."""
@@ -250,6 +255,8 @@ class SqlQueryBudget:
         metadata: The table, for the host's own migrations.
     """
 
+    _driver_is_async = False
+
     def __init__(
         self,
         engine: sa.Engine,
@@ -273,7 +280,9 @@ class SqlQueryBudget:
             ConfigurationError: This is no synchronous engine, or its database is not supported.
         """
         self._pace = pace
-        self._database = Database(engine, clock=clock or SystemClock())
+        self._database = Database(
+            engine, clock=clock or SystemClock(), driver_is_async=self._driver_is_async
+        )
         self.metadata = sa.MetaData(schema=schema)
         self._states = _AppRows(
             self._database,

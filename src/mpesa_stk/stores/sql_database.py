@@ -164,15 +164,23 @@ class Database:
         *,
         clock: Clock,
         jitter: Callable[[], float] = random.random,
+        driver_is_async: bool = False,
     ) -> None:
         """Check the engine, without connecting.
 
+        Args:
+            engine: The host's engine.
+            clock: Waits between two tries.
+            jitter: Returns a random number from 0 to 1, which varies the waits.
+            driver_is_async: Whether the engine is the synchronous face of an `AsyncEngine`, and all
+                methods are called in SQLAlchemy's greenlet bridge.
+
         Raises:
-            ConfigurationError: This is no synchronous engine, or its database is not supported.
+            ConfigurationError: The engine is of another kind, or its database is not supported.
         """
         if not isinstance(engine, sa.Engine):
             raise ConfigurationError((("engine", "must be an SQLAlchemy Engine"),))
-        if engine.dialect.is_async:
+        if engine.dialect.is_async and not driver_is_async:
             raise ConfigurationError((("engine", "must not have an asynchronous driver"),))
         if engine.dialect.name not in _DATABASES:
             raise ConfigurationError(
@@ -230,9 +238,14 @@ class Database:
         (key,) = table.primary_key.columns
         statement: sa.UpdateBase
         if self._engine.dialect.name in _MYSQL:
+            # aiomysql cannot send bytes beside PyMySQL 1.2 (aio-libs/aiomysql issue 1080).
+            plain = {
+                name: sa.func.unhex(value.hex()) if isinstance(value, bytes) else value
+                for name, value in row.items()
+            }
             # INSERT IGNORE would change values that do not fit.
             to_itself = {key.name: key}
-            statement = mysql.insert(table).values(row).on_duplicate_key_update(to_itself)
+            statement = mysql.insert(table).values(plain).on_duplicate_key_update(to_itself)
         else:
             insert = sqlite.insert if self._sqlite else postgresql.insert
             statement = insert(table).values(row).on_conflict_do_nothing(index_elements=[key])
@@ -341,9 +354,8 @@ class Database:
 
     def _commit(self, connection: sa.Connection) -> None:
         try:
-            driver: Any = connection.connection.dbapi_connection
-            if self._sqlite and getattr(driver, "autocommit", None) is True:
-                connection.exec_driver_sql("COMMIT")  # its commit() does nothing (Python 3.12)
+            if self._sqlite and _commits_nothing(connection):
+                connection.exec_driver_sql("COMMIT")
             connection.commit()
         except BaseException:
             # SQLAlchemy does not roll back after a failed commit, and the next user of the connection
@@ -374,10 +386,17 @@ def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
     if connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() < _BUSY_MILLISECONDS:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     if writes:
-        driver: Any = connection.connection.dbapi_connection
+        driver: Any = connection.connection.driver_connection
         if driver.in_transaction:  # an event handler of the host began one
             connection.exec_driver_sql("ROLLBACK")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _commits_nothing(connection: sa.Connection) -> bool:
+    """Return whether ``commit()`` of the driver does nothing (``autocommit=True``, from Python 3.12)."""
+    driver: Any = connection.connection.driver_connection
+    # aiosqlite does not pass this attribute on from the connection of sqlite3 that it has.
+    return getattr(getattr(driver, "_conn", driver), "autocommit", None) is True
 
 
 def _kind(error: Exception) -> _Kind:

@@ -76,8 +76,8 @@ _MEANINGS: tuple[tuple[str, tuple[str | int, ...], tuple[str, ...]], ...] = (
     ),
     (
         "the server ended the connection: it may have been restarted",
-        ("57P01", "57P02", "57P03", 2006, 2013, 4031),
-        ("server closed the connection", "connection is lost"),
+        ("57P01", "57P02", "57P03", "08003", 2006, 2013, 4031),
+        ("server closed the connection", "connection is lost", "connection is closed"),
     ),
     (_NO_CONNECTION, ("08000", "08001", "08004", "08006", 2002, 2003, 2005), ()),
     (

@@ -1,6 +1,7 @@
 """Tools for the tests of hosts: a simulated Daraja, a clock, callbacks, test phones, contracts.
 
-This import loads neither pytest nor requests. The contracts of stores are loaded at their first use.
+This import loads neither pytest nor requests nor asyncio. The contracts of stores, and what makes them test
+asynchronous stores, are loaded at their first use.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ from mpesa_stk.testing.manual_clock import ManualClock
 from mpesa_stk.testing.payloads import PAYLOADS, Payload, payload
 
 if TYPE_CHECKING:
+    from mpesa_stk.testing.event_loop import (
+        BlockingTokenStore,
+        BlockingTransactionStore,
+        EventLoopThread,
+    )
     from mpesa_stk.testing.store_contract import StoreContract
     from mpesa_stk.testing.token_contract import TokenStoreContract
 
@@ -43,7 +49,10 @@ __all__ = [
     "SCENARIOS",
     "TEST_PHONES",
     "AsyncSimulatedDaraja",
+    "BlockingTokenStore",
+    "BlockingTransactionStore",
     "DeliveryFault",
+    "EventLoopThread",
     "Fault",
     "ManualClock",
     "Payload",
@@ -64,10 +73,17 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "BlockingTokenStore": "event_loop",
+    "BlockingTransactionStore": "event_loop",
+    "EventLoopThread": "event_loop",
+    "StoreContract": "store_contract",
+    "TokenStoreContract": "token_contract",
+}
+
+
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
-    """Load a contract when it is first used."""
-    if name == "StoreContract":
-        return importlib.import_module("mpesa_stk.testing.store_contract").StoreContract
-    if name == "TokenStoreContract":
-        return importlib.import_module("mpesa_stk.testing.token_contract").TokenStoreContract
+    """Load a name of `_LATER` when it is first used."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"mpesa_stk.testing.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
