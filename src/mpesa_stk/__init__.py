@@ -30,7 +30,7 @@ from mpesa_stk.daraja.models import (
 from mpesa_stk.daraja.protocol import stk_password, stk_timestamp
 from mpesa_stk.daraja.results import Result, RetryAdvice, explain
 from mpesa_stk.daraja.retry import RetryPolicy
-from mpesa_stk.daraja.tokens import MemoryTokenStore, TokenStore
+from mpesa_stk.daraja.tokens import AsyncTokenStore, MemoryTokenStore, TokenStore
 from mpesa_stk.errors import (
     AuthenticationFailed,
     CallbackRefused,
@@ -53,13 +53,18 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
-from mpesa_stk.payments.budget import MemoryQueryBudget, QueryBudget, QueryPace
+from mpesa_stk.payments.budget import (
+    AsyncQueryBudget,
+    MemoryQueryBudget,
+    QueryBudget,
+    QueryPace,
+)
 from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.payments import AsyncPayments, Payments
 from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
-from mpesa_stk.payments.store import KeptCallback, TransactionStore
+from mpesa_stk.payments.store import AsyncTransactionStore, KeptCallback, TransactionStore
 from mpesa_stk.phone import PhoneNumber, normalize_phone
 from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransactionStore
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
@@ -69,7 +74,13 @@ from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport
+    from mpesa_stk.daraja.async_tokens import AsyncMemoryTokenStore
     from mpesa_stk.daraja.transport import RequestsTransport
+    from mpesa_stk.stores.threaded import (
+        ThreadedQueryBudget,
+        ThreadedTokenStore,
+        ThreadedTransactionStore,
+    )
 
     __version__: str
 
@@ -80,10 +91,14 @@ __all__ = [
     "SANDBOX",
     "AioHttpTransport",
     "AsyncClock",
+    "AsyncMemoryTokenStore",
     "AsyncMemoryTransactionStore",
     "AsyncPayments",
+    "AsyncQueryBudget",
     "AsyncStkClient",
     "AsyncSystemClock",
+    "AsyncTokenStore",
+    "AsyncTransactionStore",
     "AsyncTransport",
     "AuthenticationFailed",
     "CallbackGuard",
@@ -140,6 +155,9 @@ __all__ = [
     "StoreError",
     "SubscriberBusy",
     "SystemClock",
+    "ThreadedQueryBudget",
+    "ThreadedTokenStore",
+    "ThreadedTransactionStore",
     "Till",
     "Token",
     "TokenStore",
@@ -164,7 +182,11 @@ logging.getLogger("mpesa_stk").addHandler(logging.NullHandler())
 # requests takes longer to import than all the rest, and asyncio is for hosts that use it.
 _ON_FIRST_USE = {
     "AioHttpTransport": "mpesa_stk.daraja.aiohttp_transport",
+    "AsyncMemoryTokenStore": "mpesa_stk.daraja.async_tokens",
     "RequestsTransport": "mpesa_stk.daraja.transport",
+    "ThreadedQueryBudget": "mpesa_stk.stores.threaded",
+    "ThreadedTokenStore": "mpesa_stk.stores.threaded",
+    "ThreadedTransactionStore": "mpesa_stk.stores.threaded",
 }
 
 

@@ -92,9 +92,7 @@ class Cancelling:
                 await asyncio.wait(list(self._tasks), timeout=60.0)
         finally:
             loop.set_task_factory(None)
-        for task in self._tasks:
-            if not task.cancelled():
-                task.exception()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _make(
         self, loop: asyncio.AbstractEventLoop, flow: Any, **options: Any

@@ -277,7 +277,7 @@ def test_flight_of_a_cancelled_holder_is_given_back(aiosqlite_url: str) -> None:
                 await asyncio.sleep(PATIENCE)
 
         task = asyncio.create_task(fly())
-        await asyncio.wait_for(inside.wait(), PATIENCE)
+        await eventually(inside.is_set)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

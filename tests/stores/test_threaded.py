@@ -311,7 +311,7 @@ def test_flight_whose_holder_is_cancelled_is_given_back() -> None:
                 await asyncio.sleep(PATIENCE)
 
         task = asyncio.create_task(hold())
-        await asyncio.wait_for(inside.wait(), PATIENCE)
+        await eventually(inside.is_set)
         await cancelled(task)
         with inner_flight(inner):
             pass

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from async_stores import eventually
 from mpesa_stk import NotSent
 from mpesa_stk.daraja.async_tokens import AsyncMemoryTokenStore
 from mpesa_stk.testing import BlockingTokenStore, EventLoopThread
@@ -20,7 +21,7 @@ def test_calls_are_tasks_of_one_loop_in_another_thread() -> None:
 
     async def meet(mine: asyncio.Event, other: asyncio.Event) -> str:
         mine.set()
-        await asyncio.wait_for(other.wait(), 60.0)
+        await eventually(other.is_set)
         return threading.current_thread().name
 
     with EventLoopThread() as loop:
@@ -35,7 +36,7 @@ def test_end_cancels_what_is_left() -> None:
 
     async def wait() -> None:
         try:
-            await asyncio.Event().wait()
+            await asyncio.sleep(600.0)
         except asyncio.CancelledError:
             ends.append("cancelled")
             raise
