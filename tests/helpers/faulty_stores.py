@@ -5,6 +5,7 @@ Not collected by itself: `tests/stores/test_contract.py` runs it in a process of
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,13 @@ from mpesa_stk import (
     Token,
     Transaction,
 )
-from mpesa_stk.testing import StoreContract, TokenStoreContract
+from mpesa_stk.stores.memory import AsyncMemoryTransactionStore
+from mpesa_stk.testing import (
+    BlockingTransactionStore,
+    EventLoopThread,
+    StoreContract,
+    TokenStoreContract,
+)
 from mpesa_stk.testing.contract_values import MakeStore
 from mpesa_stk.testing.token_contract import MakeTokenStore
 
@@ -267,6 +274,56 @@ class TestFaultless(of_store(MemoryTransactionStore)):  # type: ignore[misc] # n
 
 class TestRacy(of_store(RacyStore)):  # type: ignore[misc] # noqa: D101
     pass
+
+
+class AsyncRacyStore(AsyncMemoryTransactionStore):
+    """An asynchronous store that checks, lets other tasks run, and then acts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._memory = LookingStore()
+        self._store = self._memory
+
+    async def add(self, transaction: Transaction, /) -> None:
+        """Insert."""
+        if self._memory.get(transaction.transaction_no) is not None:
+            raise DuplicateTransaction("transaction_no")
+        self._memory._check_unique(transaction)
+        await asyncio.sleep(0.01)
+        self._memory._write(None, transaction)
+
+    async def replace(self, transaction: Transaction, /) -> bool:
+        """Compare, then set."""
+        before = self._memory.get(transaction.transaction_no)
+        if before is None or before.version != transaction.version:
+            return False
+        self._memory._check_unique(transaction)
+        await asyncio.sleep(0.01)
+        after = attrs.evolve(transaction, version=transaction.version + 1)
+        self._memory._write(before, after)
+        return True
+
+    async def claim_due(
+        self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
+    ) -> list[Transaction]:
+        """Look, then take."""
+        found = self._memory._found(now, limit, accounts)
+        await asyncio.sleep(0.01 if found else 0.0)
+        return [self._memory._write_lease(before, now + lease) for before in found]
+
+
+class TestAsyncRacy(StoreContract):
+    """Its tasks race as threads do."""
+
+    durable = False
+    many = 500
+
+    @pytest.fixture
+    def make_store(self) -> Iterator[MakeStore]:
+        """Always the same store."""
+        with EventLoopThread() as loop:
+            store = BlockingTransactionStore(AsyncRacyStore(), loop)
+            yield lambda: store
 
 
 class TestOverwriting(of_store(OverwritingStore)):  # type: ignore[misc] # noqa: D101

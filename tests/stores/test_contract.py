@@ -185,6 +185,7 @@ RACES = {
 FAULTS = {
     "TestFaultless": set[str](),
     "TestRacy": RACES,
+    "TestAsyncRacy": RACES,
     "TestOverwriting": {"test_race_to_claim_and_change"},
     "TestWholeSeconds": {
         "test_add_names_the_value_that_is_taken",

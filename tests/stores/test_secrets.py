@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,23 @@ import attrs
 import pytest
 import redis
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from mpesa_stk import DuplicateTransaction, KeptCallback, MemoryTransactionStore, StoreError, Token
+from async_stores import AsyncManualClock, url_for
+from mpesa_stk import (
+    DuplicateTransaction,
+    KeptCallback,
+    MemoryTokenStore,
+    MemoryTransactionStore,
+    StoreError,
+    ThreadedTokenStore,
+    ThreadedTransactionStore,
+    Token,
+)
 from mpesa_stk.stores.redis import RedisTokenStore
 from mpesa_stk.stores.sql import SqlTokenStore, SqlTransactionStore
+from mpesa_stk.stores.sql_async import AsyncSqlTokenStore, AsyncSqlTransactionStore
+from mpesa_stk.testing import EventLoopThread
 from secret_scenes import MARK, PHONE, FailsAt, Interrupted, leaks_of
 from support import ACCOUNTS, START, TOKEN, ManualClock, make_transaction
 
@@ -171,3 +186,72 @@ def test_no_failing_redis_shows_a_token(error: BaseException) -> None:
             seen += 1
             assert not leaks_of(caught)
     assert seen >= 3
+
+
+# --- asynchronous stores -----------------------------------------------------------------------------
+
+
+def check_awaited(store: Any, engine: sa.Engine, uses: dict[str, Callable[[Any], object]]) -> None:
+    """Fail at each statement of each use, in every way, inside an event loop."""
+    failing = Failing(engine)
+    seen = []
+    with EventLoopThread() as loop:
+
+        def awaited(use: Callable[[Any], Any]) -> Callable[[Any], object]:
+            return lambda store: loop.run(use(store))
+
+        loop.run(store.create_tables())
+        for make in FAILURES[:2]:
+            failing.make = make
+            for use in uses.values():
+                for number in range(1, 20):
+                    failing.left = number
+                    error = caught_by(awaited(use), store)
+                    if error is not None:
+                        seen.append(type(error))
+                        assert not leaks_of(error)
+                    if failing.left > 0:
+                        break
+    assert set(seen) >= {StoreError}
+    assert len(seen) >= len(uses)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_no_failing_statement_of_an_awaited_store_shows_a_payment(
+    postgres_url: str, driver: str
+) -> None:
+    """Nor do the frames of the bridge and of the task."""
+    engine = create_async_engine(url_for(driver, postgres_url), poolclass=sa.NullPool)
+    check_awaited(AsyncSqlTransactionStore(engine), engine.sync_engine, USES)
+
+
+def test_no_failing_statement_of_an_awaited_store_shows_a_token(postgres_url: str) -> None:
+    """The same for the tokens of a fleet."""
+    engine = create_async_engine(url_for("asyncpg", postgres_url), poolclass=sa.NullPool)
+    store = AsyncSqlTokenStore(engine, clock=AsyncManualClock())
+    check_awaited(store, engine.sync_engine, TOKEN_USES)
+
+
+def run_in_loop(use: Callable[[Any], Any], store: object) -> object:
+    """Use a store in an event loop of its own."""
+    return asyncio.run(use(store))
+
+
+@pytest.mark.parametrize("error", [StoreError("x"), RuntimeError("a bug")])
+def test_no_store_in_threads_shows_a_secret(error: Exception) -> None:
+    """The thread fails, and the task raises its error."""
+    inner = FailsAt(MemoryTransactionStore())
+    tokens = FailsAt(MemoryTokenStore())
+    stores = (ThreadedTransactionStore(inner), USES), (ThreadedTokenStore(tokens), TOKEN_USES)
+    seen = 0
+    for store, uses in stores:
+        for use in uses.values():
+            for part in (inner, tokens):
+                part.left, part.error = 1, error
+            caught = caught_by(partial(run_in_loop, use), store)
+            assert caught is error
+            assert not leaks_of(caught)
+            error.__traceback__ = None
+            seen += 1
+        asyncio.run(store.close())
+    assert seen == len(USES) + len(TOKEN_USES)
