@@ -12,8 +12,13 @@ from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
     AioHttpTransport,
+    AsyncMemoryTokenStore,
+    AsyncMemoryTransactionStore,
     AsyncPayments,
+    AsyncQueryBudget,
     AsyncStkClient,
+    AsyncTokenStore,
+    AsyncTransactionStore,
     AsyncTransport,
     AuthenticationFailed,
     CallbackGuard,
@@ -61,6 +66,9 @@ from mpesa_stk import (
     StkConfig,
     SubscriberBusy,
     SystemClock,
+    ThreadedQueryBudget,
+    ThreadedTokenStore,
+    ThreadedTransactionStore,
     Till,
     Token,
     TokenStore,
@@ -161,7 +169,13 @@ def pieces() -> None:
     transport: Transport = HostsTransport()
     real: Transport = RequestsTransport(proxies={"https": "http://proxy"}, user_agent="shop/1.0")
     awaited: AsyncTransport = AioHttpTransport(ca_bundle="ca.pem", user_agent="shop/1.0")
-    AsyncStkClient(settings({}), transport=awaited)
+    shared: AsyncTokenStore = ThreadedTokenStore(MemoryTokenStore(), threads=2)
+    kept: AsyncTransactionStore = ThreadedTransactionStore(MemoryTransactionStore())
+    budget: AsyncQueryBudget = ThreadedQueryBudget(MemoryQueryBudget(QueryPace(per_minute=5.0)))
+    for of_loop in (AsyncMemoryTokenStore(), shared):
+        asynchronous = AsyncStkClient(settings({}), transport=awaited, token_store=of_loop)
+    AsyncPayments(asynchronous, kept, query_budget=budget)
+    AsyncPayments(asynchronous, AsyncMemoryTransactionStore())
     tokens: TokenStore = MemoryTokenStore()
     store: TransactionStore = MemoryTransactionStore()
     hook: Hook = count
