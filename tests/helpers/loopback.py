@@ -78,7 +78,7 @@ class Server:
         self.ended = threading.Semaphore(0)  # released as each connection ends
         self._script = script
         self._tls = tls
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._ending = threading.Event()
         self._open: dict[int, socket.socket] = {}
         self._threads: list[threading.Thread] = []
@@ -96,10 +96,14 @@ class Server:
         """Its address, as a URL without a path."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
-    def count(self, method: str) -> int:
-        """How many requests with that method arrived."""
+    def count(self, method: str, *, at_least: int = 0) -> int:
+        """How many requests with that method arrived. Waits seconds at most for those that must."""
         with self._lock:
-            return sum(received.method == method for received in self.received)
+            self._lock.wait_for(lambda: self._arrived(method) >= at_least, 5.0)
+            return self._arrived(method)
+
+    def _arrived(self, method: str) -> int:
+        return sum(received.method == method for received in self.received)
 
     def __enter__(self) -> Server:  # noqa: PYI034 - typing.Self needs Python 3.11
         self._listener.listen(128)
@@ -166,6 +170,7 @@ class Server:
             with self._lock:
                 act = self._script[min(len(self.received), len(self._script) - 1)]
                 self.received.append(received)
+                self._lock.notify_all()
                 exchange = Exchange(
                     received=received, connection=self._open[number], ending=self._ending
                 )
