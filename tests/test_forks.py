@@ -55,7 +55,14 @@ def run(how: str, server: Server, bundle: str, rounds: int = 1) -> dict[str, Any
 
 
 @needs_fork
-@pytest.mark.parametrize(("how", "rounds"), [("os.fork", 50), ("multiprocessing", 10)])
+@pytest.mark.parametrize(
+    ("how", "rounds"),
+    [
+        ("os.fork", 5),
+        ("multiprocessing", 5),
+        pytest.param("os.fork", 50, marks=pytest.mark.slow),
+    ],
+)
 def test_children_over_tls_get_their_own_answers(how: str, rounds: int, tls: Tls) -> None:
     """Each round the parent used the client, two children push at once, and all answers are right."""
     pushes = 3 * rounds + 1

@@ -92,7 +92,7 @@ class Failing:
                 raise self.make()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """An engine on a new database."""
     url = f"sqlite:///{tmp_path / 'payments.sqlite3'}"
@@ -216,6 +216,7 @@ def check_awaited(store: Any, engine: sa.Engine, uses: dict[str, Callable[[Any],
     assert len(seen) >= len(uses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 def test_no_failing_statement_of_an_awaited_store_shows_a_payment(
     postgres_url: str, driver: str

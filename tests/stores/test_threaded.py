@@ -7,6 +7,7 @@ import contextvars
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -202,7 +203,10 @@ def test_forked_child_has_threads_of_its_own() -> None:
     """Those of its parent do not exist there."""
     store = ThreadedTransactionStore(MemoryTransactionStore(), threads=1)
     asyncio.run(store.add(numbered(1)))
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Later Pythons warn of a fork beside threads, which is what is tested.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         status = 1
         try:
