@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from both_faces import driven_payments
 from endings import ENDINGS
 from mpesa_stk import MpesaError, Payments, Transaction, TransactionState
 from mpesa_stk.simulator.api import Step
@@ -24,9 +25,14 @@ EVERY = 10
 class Shop:
     """A host that checks out one payment, again and again under one key, and works off what is due."""
 
-    def __init__(self, phone_number: str = "254718643064", **options: Any) -> None:
+    def __init__(
+        self, phone_number: str = "254718643064", *, face: str = "sync", **options: Any
+    ) -> None:
         self.daraja = SimulatedDaraja(**options)
         self.payments: Payments = self.daraja.payments()
+        if face == "asyncio":
+            self.payments = driven_payments(self.daraja)
+            self.daraja.deliver_to(self.hand_over)
         self.phone_number = phone_number
         self.told: list[Transaction] = []
         self.may_push = 0
@@ -43,6 +49,11 @@ class Shop:
                 idempotency_key="order-1",
             )
         return self.stored()
+
+    def hand_over(self, url: str, body: bytes) -> int:
+        """Give a callback to the payments."""
+        self.payments.handle_callback(body, token=url.rstrip("/").rpartition("/")[2])
+        return 200
 
     def stored(self) -> Transaction:
         """The payment as now stored."""
@@ -77,11 +88,12 @@ def test_every_scenario_has_a_row() -> None:
     assert list(ENDINGS) == list(SCENARIOS)
 
 
+@pytest.mark.parametrize("face", ["sync", "asyncio"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_a_scenario_ends_as_the_table_says(name: str) -> None:
+def test_a_scenario_ends_as_the_table_says(name: str, face: str) -> None:
     """State, code, review, reports, prompts and pushes of each scenario, half an hour later."""
     ending = ENDINGS[name]
-    shop = Shop(TEST_PHONES[name])
+    shop = Shop(TEST_PHONES[name], face=face)
 
     shop.checkout()
     shop.let_pass()
@@ -203,20 +215,15 @@ HONEST = [scenario for scenario in SCENARIOS.values() if scenario.query_outcome 
 class Storm(Shop):
     """The shop, with its callbacks kept, so that they can come again."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        super().__init__(scenario=scenario)
+    def __init__(self, scenario: Scenario, face: str) -> None:
+        super().__init__(scenario=scenario, face=face)
         self.callbacks: list[tuple[str, bytes]] = []
         self.daraja.deliver_to(self.take)
 
     def take(self, url: str, body: bytes) -> int:
         """Take a callback."""
         self.callbacks.append((url, body))
-        self.hand_over(url, body)
-        return 200
-
-    def hand_over(self, url: str, body: bytes) -> None:
-        """Give a callback to the payments."""
-        self.payments.handle_callback(body, token=url.rstrip("/").rpartition("/")[2])
+        return self.hand_over(url, body)
 
     def do(self, action: tuple[Any, ...]) -> None:
         """Do one thing."""
@@ -242,13 +249,17 @@ class Storm(Shop):
             self.daraja.revoke_tokens()
 
 
-@given(scenario=st.sampled_from(HONEST), actions=st.lists(ACTIONS, max_size=25))
+@given(
+    scenario=st.sampled_from(HONEST),
+    face=st.sampled_from(["sync", "asyncio"]),
+    actions=st.lists(ACTIONS, max_size=25),
+)
 @settings(max_examples=300)
 def test_no_sequence_of_mishaps_breaks_a_promise(
-    scenario: Scenario, actions: list[tuple[Any, ...]]
+    scenario: Scenario, face: str, actions: list[tuple[Any, ...]]
 ) -> None:
     """Faults, time, queries, answers and callbacks in any order: one prompt, and paid only if paid."""
-    shop = Storm(scenario)
+    shop = Storm(scenario, face)
     shop.checkout()
     was_paid = False
 

@@ -4,7 +4,7 @@ A request is written in one piece, by one call that does not wait. Everything be
 connecting: finding the name, TCP, the tunnel of a proxy, TLS. An error in it raises `NeverLeft`, with the
 reason of its step, and proves that no byte of the request left. An error after it raises `OutcomeUnknown`.
 
-aiohttp's own session gives less proof: it writes in a task of its own, sends some requests again, and may
+aiohttp's own session gives less proof: it writes in a separate task, sends some requests again, and may
 read an answer that nobody asked for. Only this file imports aiohttp.
 """
 

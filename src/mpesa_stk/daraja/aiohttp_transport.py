@@ -30,7 +30,7 @@ class AioHttpTransport:
     """An `AsyncTransport` over aiohttp.
 
     It is safe to share between tasks, event loops and threads, and keeps as many connections as tasks use
-    at a time. Each event loop has connections of its own, which are closed when `asyncio.run` ends the
+    at a time. Each event loop has its connections, which are closed when `asyncio.run` ends the
     loop. A forked process does not use its parent's connections.
     """
 

@@ -23,7 +23,7 @@ class AsyncMemoryTokenStore:
 
     def __init__(self) -> None:
         self._tokens = MemoryTokenStore()
-        # A child process runs a loop of its own, so it waits for no flight of its parent.
+        # A child process runs another loop, so it waits for no flight of its parent.
         self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flights] = WeakKeyDictionary()
 
     async def load(self, app: str, /) -> Token | None:

@@ -102,7 +102,7 @@ class Checkout:
             after = await self._after_push(transaction, event, write_until)
         except (Exception, GeneratorExit):
             raise
-        except BaseException:  # this task is cancelled, or the process is told to stop
+        except BaseException:  # this task is cancelled, or the process must stop
             with contextlib.suppress(
                 Exception
             ):  # the stored intent becomes UNCERTAIN when it is due

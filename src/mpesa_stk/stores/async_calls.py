@@ -61,7 +61,7 @@ class Calls(Protocol):
     def start(
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
     ) -> asyncio.Future[T]:
-        """Begin a call at once. If nobody waits for it, it runs to its end all the same."""
+        """Begin a call at once. It runs to its end, even if its caller is cancelled."""
         ...
 
 

@@ -4,7 +4,7 @@ There is no second copy of a statement or a rule. Each class has the synchronous
 ``sync_engine``, and calls its methods in SQLAlchemy's greenlet bridge, as ``AsyncSession.run_sync`` does.
 Where a synchronous driver would block, the bridge awaits an asynchronous one.
 
-Cancelling a caller does not interrupt a statement: the method runs to its end in a task of its own. If the
+Cancelling a caller does not interrupt a statement: the method runs to its end in a separate task. If the
 event loop ends meanwhile, SQLAlchemy closes the connection instead of using it again.
 """
 

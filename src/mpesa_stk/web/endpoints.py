@@ -111,7 +111,7 @@ class PaymentEndpoints:
         """Answer one request on this event loop. Never raises, as `handle`.
 
         If the awaiting task is cancelled, for example because the client has hung up, the request is
-        still handled to its end, in a task of its own. So no answer of Daraja and no callback is lost.
+        still handled to its end, in a separate task. So no answer of Daraja and no callback is lost.
 
         Raises:
             TypeError: The payments are synchronous.
@@ -145,7 +145,7 @@ class PaymentEndpoints:
     def asgi(self) -> AsgiApp:
         """The endpoints as an ASGI application, which is made once.
 
-        With `AsyncPayments` it answers on the event loop. With `Payments` it has threads of its own.
+        With `AsyncPayments` it answers on the event loop. With `Payments` it has threads.
         """
         from mpesa_stk.web.asgi import AsgiApp  # noqa: PLC0415 - asyncio takes long to import
         from mpesa_stk.web.lanes import ThreadLanes  # noqa: PLC0415 - the same

@@ -1,4 +1,4 @@
-"""How an event loop answers requests: in threads, or in tasks of its own. It imports asyncio.
+"""How an event loop answers requests: in threads, or in tasks. It imports asyncio.
 
 Callbacks have one lane and all other requests have another, so neither waits for the other. If a lane is
 full, a further request is refused at once.
@@ -72,7 +72,7 @@ class _Threads:
 
 
 class TaskLanes:
-    """Awaits a flow from request to answer, each in a task of its own.
+    """Awaits a flow from request to answer, each in a separate task.
 
     The task runs to its end even if the one that waits for it is cancelled, as some servers and middleware
     do if the client hangs up. A checkout that is cut off after its push has left would not store Daraja's
