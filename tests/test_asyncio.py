@@ -290,6 +290,7 @@ def test_a_task_that_is_cancelled_while_it_waits_hands_its_turn_on() -> None:
             tasks = [asyncio.create_task(hold(store, order, name)) for name in "abc"]
             await asyncio.sleep(0)
             tasks[0].cancel()
+            await asyncio.wait(tasks[:1])
         tasks[1].cancel()  # its turn has come, and it does not run yet
         await asyncio.wait(tasks)
         assert order == ["c"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from daraja_double import answer, refusal
-from hosts import BrokenStore, Host
+from hosts import BrokenStore, Host, pending
 from mpesa_stk import (
     AuthenticationFailed,
     CallbackOutcome,
@@ -507,3 +507,19 @@ def test_unsigned_callback_before_the_answer_is_kept_and_applied() -> None:
     assert outcomes == [CallbackOutcome.KEPT]
     assert transaction.state is TransactionState.SUCCEEDED
     assert host.store.kept_callbacks(checkout_request_id=transaction.checkout_request_id) == []
+
+
+def test_outcome_of_a_payment_is_waited_for() -> None:
+    """It looks into the store, ever more rarely, and asks Daraja nothing."""
+    host = pending()
+    number = host.stored().transaction_no
+    still = host.payments.outcome(number, timeout=60.0)
+    assert still == host.stored()
+    assert sum(host.clock.slept) == pytest.approx(60.0)
+    assert (host.clock.slept[0], max(host.clock.slept)) == (0.25, 2.0)
+    host.payments.handle_callback(callback())
+    settled = host.payments.outcome(number)
+    assert settled is not None
+    assert settled.paid
+    assert host.payments.outcome("no-such-payment") is None
+    assert host.daraja.queries == []
