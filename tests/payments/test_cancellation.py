@@ -242,7 +242,6 @@ STORED = {
     "after processrequest": TransactionState.UNCERTAIN,
     "before replace": TransactionState.PENDING,
     "after replace": TransactionState.PENDING,
-    "before kept_callbacks": TransactionState.PENDING,
 }
 
 

@@ -167,7 +167,7 @@ def test_cancelling_leaves_no_open_transaction(
         assert open_transactions(make_engine(plain_url(async_url))) == 0
 
     on_engine(async_url, work, pool_size=1, max_overflow=0)
-    assert len(stored) >= 4
+    assert len(stored) >= 2
     assert stored[-1]
     assert all(stored) or inner
 
@@ -258,7 +258,7 @@ def test_flight_that_is_cancelled_while_it_is_taken_is_given_back(
                 clock.clock.advance(31.0)
             async with store.single_flight(f"app-{step}", 0.0):
                 pass
-        assert step >= 4
+        assert step >= 2
         assert clock.clock.slept == []
 
     on_engine(async_url, work)

@@ -37,8 +37,11 @@ from mpesa_stk.stores.sql_database import Database
 from mpesa_stk.stores.sql_tables import (
     callbacks_table,
     due_statement,
+    kept_statements,
     old_callbacks,
     payments_table,
+    replacement,
+    searches,
 )
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore", "SqlTransactionStore"]
@@ -85,6 +88,10 @@ class SqlTransactionStore:
         self.metadata = sa.MetaData(schema=schema)
         self._payments = payments_table(self.metadata, table_prefix)
         self._callbacks = callbacks_table(self.metadata, table_prefix)
+        # Built once: to build and cache-key such a statement takes longer than to execute it.
+        self._replacement = replacement(self._payments)
+        self._searches = searches(self._payments)
+        self._kept = kept_statements(self._callbacks)
 
     def create_tables(self) -> None:
         """Create the missing tables and indexes. Existing ones stay as they are.
@@ -138,15 +145,10 @@ class SqlTransactionStore:
     def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction, unless another writer was first."""
         row = row_of(attrs.evolve(transaction, version=transaction.version + 1))
-        columns = self._payments.c
-        statement = (
-            sa.update(self._payments)
-            .where(columns.transaction_no == row["transaction_no"])
-            .where(columns.version == transaction.version)
-            .values({name: value for name, value in row.items() if name != "transaction_no"})
-        )
+        seen = {"seen_version": transaction.version, "this_no": transaction.transaction_no}
         return self._database.changed(
-            statement,
+            self._replacement,
+            row | seen,
             refused=lambda: self._refuse(row, new=False),
             unsure=lambda: self._was_replaced(transaction, row),
         )
@@ -192,18 +194,13 @@ class SqlTransactionStore:
         self, *, checkout_request_id: str | None = None, transaction_no: str | None = None
     ) -> list[KeptCallback]:
         """Return the kept callbacks that name either value, oldest first."""
-        columns = self._callbacks.c
-        pairs = (
-            (columns.checkout_request_id, checkout_request_id),
-            (columns.transaction_no, transaction_no),
-        )
-        owners = [
-            column == value for column, value in pairs if value is not None and storable(value)
-        ]
+        pairs = {"checkout_request_id": checkout_request_id, "transaction_no": transaction_no}
+        owners = {
+            name: value for name, value in pairs.items() if value is not None and storable(value)
+        }
         if not owners:
             return []
-        statement = sa.select(self._callbacks).where(sa.or_(*owners))
-        rows = self._database.read(statement.order_by(columns.received, columns.callback_id))
+        rows = self._database.read(self._kept[frozenset(owners)], owners)
         return [kept_of(row) for row in rows]
 
     @hides_locals
@@ -236,13 +233,8 @@ class SqlTransactionStore:
     def _first(self, field: str, value: str, account: str | None = None) -> Transaction | None:
         if not storable(value + (account or "")):
             return None  # PostgreSQL can neither store such a text nor search for it
-        columns = self._payments.c
-        statement = sa.select(self._payments).where(columns[field] == value).limit(1)
-        if account is not None:
-            statement = statement.where(columns.account == account)
-        if field in ("reference", "idempotency_key"):
-            statement = statement.order_by(columns.created.desc())
-        rows = self._database.read(statement)
+        values = {"value": value} if account is None else {"value": value, "of_account": account}
+        rows = self._database.read(self._searches[field, account is not None], values)
         return transaction_of(rows[0]) if rows else None
 
     def _stored_row(self, transaction: Transaction) -> dict[str, Any] | None:

@@ -11,9 +11,10 @@ import contextlib
 import os
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -36,6 +37,8 @@ _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,42}")
 _TRIES = 5
 _PAUSE = 0.05
 _BUSY_MILLISECONDS = 30_000
+_WAITS = "mpesa_stk_waits"
+_NO_VALUES: Mapping[str, object] = MappingProxyType({})
 # Serialization failure and deadlock in PostgreSQL. Deadlock, and a row that changed since it was read, in
 # MySQL and MariaDB. After each of them the transaction is rolled back.
 _ROLLED_BACK = ("40001", "40P01", 1213, 1020)
@@ -187,7 +190,11 @@ class Database:
                 (("engine", "must be of PostgreSQL, MySQL, MariaDB or SQLite"),)
             )
         self._sqlite = engine.dialect.name == "sqlite"
-        self._engine = self._isolated = engine
+        self._engine = self._isolated = self._single = engine
+        if engine.dialect.name == "postgresql":
+            # One statement is a transaction by itself. BEGIN and COMMIT would cost two more round trips.
+            # In MySQL, switching costs more round trips than it saves.
+            self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         if not self._sqlite:
             # This works for an engine in autocommit, too. In MySQL the default isolation would also lock
             # gaps. It is an option of the engine, because that takes effect before an event handler of the
@@ -198,16 +205,25 @@ class Database:
         self._clock = clock
         self._jitter = jitter
 
-    def read(self, statement: sa.Select[Any], /) -> list[dict[str, Any]]:
+    def read(
+        self, statement: sa.Select[Any], values: Mapping[str, object] = _NO_VALUES, /
+    ) -> list[dict[str, Any]]:
         """Return the rows of a query.
+
+        Args:
+            statement: The query, with named parameters.
+            values: The values of the parameters.
 
         Raises:
             StoreError: The database failed.
         """
-        return self.run(
-            lambda connection: [dict(row) for row in connection.execute(statement).mappings()],
-            writes=False,
-        )
+
+        def work(connection: sa.Connection) -> list[dict[str, Any]]:
+            result = connection.execute(statement, values)
+            names = tuple(result.keys())
+            return [dict(zip(names, row, strict=True)) for row in result]
+
+        return self.run(work, writes=False, single=True)
 
     def inserted(
         self,
@@ -219,12 +235,13 @@ class Database:
         unsure: Callable[[], bool | None] | None = None,
     ) -> bool:
         """Insert one row and return True. `run` explains the arguments and errors."""
+        statement = sa.insert(table)
 
         def work(connection: sa.Connection) -> bool:
-            connection.execute(sa.insert(table).values(row))
+            connection.execute(statement, row)
             return True
 
-        return self.run(work, refused=refused, unsure=unsure)
+        return self.run(work, single=True, refused=refused, unsure=unsure)
 
     def inserted_once(
         self,
@@ -254,6 +271,7 @@ class Database:
     def changed(
         self,
         statement: sa.UpdateBase,
+        values: Mapping[str, object] = _NO_VALUES,
         /,
         *,
         refused: Callable[[], bool | None] | None = None,
@@ -262,9 +280,9 @@ class Database:
         """Execute a write, and return whether it changed a row. See `run` for the rest."""
 
         def work(connection: sa.Connection) -> bool:
-            return connection.execute(statement).rowcount > 0
+            return connection.execute(statement, values).rowcount > 0
 
-        return self.run(work, refused=refused, unsure=unsure)
+        return self.run(work, single=True, refused=refused, unsure=unsure)
 
     def run(
         self,
@@ -273,6 +291,7 @@ class Database:
         *,
         writes: bool = True,
         isolated: bool = False,
+        single: bool = False,
         refused: Callable[[], T | None] | None = None,
         unsure: Callable[[], T | None] | None = None,
     ) -> T:
@@ -284,6 +303,7 @@ class Database:
             work: Executes statements, and returns the result.
             writes: Whether the work writes.
             isolated: Whether the work locks rows first, and so needs READ COMMITTED.
+            single: Whether the work is one statement, which some databases commit by itself.
             refused: Called after a constraint violation. It returns a result, returns None to fail, or
                 raises an error for the caller.
             unsure: Called if the commit may or may not have happened. It reads the rows again and
@@ -293,8 +313,9 @@ class Database:
             StoreError: The database failed.
         """
         tries = 0
+        engine = self._isolated if isolated else self._single if single else self._engine
         while True:
-            outcome = self._attempt(work, writes=writes, isolated=isolated)
+            outcome = self._attempt(work, writes=writes, engine=engine)
             if isinstance(outcome, _Done):
                 return outcome.result
             tries += 1
@@ -335,17 +356,17 @@ class Database:
         return self.run(work, refused=again, unsure=again)
 
     def _attempt(
-        self, work: Callable[[sa.Connection], T], *, writes: bool, isolated: bool
+        self, work: Callable[[sa.Connection], T], *, writes: bool, engine: sa.Engine
     ) -> _Done[T] | _Failure:
         """Do the work once. Reduce an error to its meaning, its class and its code."""
         reached = False
         try:
-            with (self._isolated if isolated else self._engine).connect() as connection:
+            with engine.connect() as connection:
                 if self._sqlite:
                     _begin_sqlite(connection, writes=writes)
                 reached = True
                 result = work(connection)
-                if writes:
+                if writes and not (engine is self._single is not self._engine):
                     self._commit(connection)
         except Exception as error:  # noqa: BLE001 - on a broken connection drivers raise anything, AttributeError too
             kind = _kind(error) if reached else _Kind.NOT_REACHED
@@ -383,9 +404,13 @@ def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
     A transaction that has already read fails at once if it asks for the write lock while another one
     writes.
     """
-    if connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() < _BUSY_MILLISECONDS:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+    if _WAITS not in connection.info:  # kept for as long as the driver's connection
+        if connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() < _BUSY_MILLISECONDS:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+        connection.info[_WAITS] = True
     if writes:
+        if not connection.in_transaction():
+            connection.begin()  # before an event handler of the host does
         driver: Any = connection.connection.driver_connection
         if driver.in_transaction:  # an event handler of the host began one
             connection.exec_driver_sql("ROLLBACK")

@@ -1,4 +1,4 @@
-"""The tables of `SqlTransactionStore`, and the two statements that must use an index."""
+"""The tables of `SqlTransactionStore`, and its statements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import sqlalchemy as sa
 from mpesa_stk.stores.rows import LENGTHS, UNIQUE
 from mpesa_stk.stores.sql_database import ExactText, LongBytes, LongText, Moment, make_table
 
-__all__ = ["callbacks_table", "due_statement", "old_callbacks", "payments_table"]
+__all__ = [
+    "callbacks_table",
+    "due_statement",
+    "kept_statements",
+    "old_callbacks",
+    "payments_table",
+    "replacement",
+    "searches",
+]
 
 
 def _due_index(table: str) -> str:
@@ -137,6 +145,45 @@ def due_statement(
     for dialect in ("mysql", "mariadb"):
         statement = statement.prefix_with("STRAIGHT_JOIN", dialect=dialect)
     return statement.with_for_update(skip_locked=True, of=payments)
+
+
+def replacement(payments: sa.Table, /) -> sa.Update:
+    """Update all of a payment's columns, if its version is the one that was seen.
+
+    The values are those of a row, and ``this_no`` and ``seen_version``.
+    """
+    columns = payments.c
+    return (
+        sa.update(payments)
+        .where(columns.transaction_no == sa.bindparam("this_no"))
+        .where(columns.version == sa.bindparam("seen_version"))
+    )
+
+
+def searches(payments: sa.Table, /) -> dict[tuple[str, bool], sa.Select[Any]]:
+    """Select the payment with a value, by the field and by whether the account is given, too.
+
+    The values are ``value``, and ``of_account``. Of several payments, the one created last is selected.
+    """
+    columns, found = payments.c, {}
+    for field in (*UNIQUE, "reference"):
+        one = sa.select(payments).where(columns[field] == sa.bindparam("value")).limit(1)
+        if field in ("reference", "idempotency_key"):
+            one = one.order_by(columns.created.desc())
+        found[field, False] = one
+        found[field, True] = one.where(columns.account == sa.bindparam("of_account"))
+    return found
+
+
+def kept_statements(callbacks: sa.Table, /) -> dict[frozenset[str], sa.Select[Any]]:
+    """Select the kept callbacks of the owners that are named, oldest first."""
+    columns, found = callbacks.c, {}
+    names = ("checkout_request_id", "transaction_no")
+    for given in (names[:1], names[1:], names):
+        owned = sa.or_(*(columns[name] == sa.bindparam(name) for name in given))
+        statement = sa.select(callbacks).where(owned)
+        found[frozenset(given)] = statement.order_by(columns.received, columns.callback_id)
+    return found
 
 
 def old_callbacks(callbacks: sa.Table, before: datetime, limit: int, /) -> sa.Select[Any]:
