@@ -17,6 +17,7 @@ from mpesa_stk.commands import (
     serve,
     simulate,
     trigger,
+    upgrade,
     worker,
 )
 from mpesa_stk.commands.context import BadArgument, Context, one_line
@@ -24,7 +25,7 @@ from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, NOT_DONE, UNKNOWN
 from mpesa_stk.errors import ConfigurationError, InvalidRequest, StoreError
 from mpesa_stk.privacy import hides_locals
 
-_COMMANDS = (demo, simulate, serve, worker, trigger, replay, payment, explain, doctor)
+_COMMANDS = (demo, simulate, serve, worker, trigger, replay, payment, explain, upgrade, doctor)
 
 
 @hides_locals

@@ -31,6 +31,7 @@ ONLY_IN = {
         "stores/sql_database",
         "stores/sql_apps",
         "stores/sql_tables",
+        "stores/sql_schema",
         "stores/sql",
         "stores/sql_async",
         "commands/database",

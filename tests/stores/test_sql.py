@@ -82,10 +82,14 @@ def test_workers_that_start_together_make_the_tables_together(
 
 
 def test_host_can_make_the_tables_by_its_own_migrations(url: str, make_engine: MakeEngine) -> None:
-    """The metadata is all that is needed, and has two tables."""
+    """The metadata is all that is needed, and has three tables."""
     engine = make_engine(url)
     store = SqlTransactionStore(engine, table_prefix="shop_")
-    assert set(store.metadata.tables) == {"shop_transactions", "shop_callbacks"}
+    assert set(store.metadata.tables) == {
+        "shop_transactions",
+        "shop_callbacks",
+        "shop_versions",
+    }
     store.metadata.create_all(engine)
     store.add(numbered(1))
     assert store.get("no-1") == numbered(1)
@@ -114,7 +118,7 @@ def test_tables_live_in_the_schema(postgres_url: str, make_engine: MakeEngine) -
     assert len(store.claim_due(START + LEASE, 1, LEASE, ACCOUNTS | {"till 1"})) == 1
     assert store.purge_callbacks(START + LEASE, 1) == 1
     assert sa.inspect(engine).get_table_names() == []
-    assert len(sa.inspect(engine).get_table_names(schema="money")) == 2
+    assert len(sa.inspect(engine).get_table_names(schema="money")) == 3
 
 
 def test_tables_that_cannot_be_made_are_a_store_error(

@@ -127,8 +127,8 @@ def test_both_stores_share_an_engine_and_the_prefix_is_theirs(sqlite: sa.Engine)
     store.save(APP, token(clock))
     assert other.load(APP) is None
     names = {name.removeprefix("mpesa_stk_") for name in sa.inspect(sqlite).get_table_names()}
-    ours = {"transactions", "callbacks", "tokens", "token_flights", "query_budgets"}
-    assert names == ours | {"b_tokens", "b_token_flights"}
+    ours = {"transactions", "callbacks", "tokens", "token_flights", "query_budgets", "versions"}
+    assert names == ours | {"b_tokens", "b_token_flights", "b_versions"}
 
 
 @pytest.mark.parametrize("renew_at", [float("inf"), float("nan"), 1e300])
@@ -353,7 +353,7 @@ def test_ids_are_compared_by_their_bytes(sqlite: sa.Engine, name: str, collation
     """MySQL and MariaDB have one collation each that ignores neither case nor trailing spaces."""
     dialect = sa.create_mock_engine(f"{name}+pymysql://", lambda *_: None).dialect
     ids = {"transaction_no", "idempotency_key", "checkout_request_id", "receipt_number"}
-    ids |= {"account", "reference", "callback_id", "app", "value"}
+    ids |= {"account", "reference", "callback_id", "app", "value", "name"}
     for metadata in (SqlTransactionStore(sqlite).metadata, SqlTokenStore(sqlite).metadata):
         for table in metadata.sorted_tables:
             for column in table.c:

@@ -13,13 +13,14 @@ import attrs
 
 from mpesa_stk.commands.context import BadArgument, Context
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.payments.budget import pace_for
+from mpesa_stk.payments.budget import QueryPace, pace_for
 from mpesa_stk.payments.payments import Payments
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from mpesa_stk.stores.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
+    from mpesa_stk.stores.sql_schema import Schema
 
 VARIABLE = "mpesa_database"
 _OPTION = "--database"
@@ -90,6 +91,27 @@ def open_store(url: DatabaseUrl, /) -> Iterator[SqlTransactionStore]:
         from mpesa_stk.stores.sql import SqlTransactionStore  # noqa: PLC0415
 
         yield SqlTransactionStore(engine)
+
+
+@contextlib.contextmanager
+def open_schemas(url: DatabaseUrl, /) -> Iterator[Mapping[str, Schema]]:
+    """Open the tables of a database, to bring them up: each store's schema by what it keeps.
+
+    Raises:
+        BadArgument: The URL cannot work, or SQLAlchemy or the driver is not installed.
+    """
+    with _open_engine(url) as engine:
+        from mpesa_stk.stores.sql import (  # noqa: PLC0415 - as above
+            SqlQueryBudget,
+            SqlTokenStore,
+            SqlTransactionStore,
+        )
+
+        yield {
+            "payments": SqlTransactionStore(engine).schema,
+            "tokens": SqlTokenStore(engine).schema,
+            "query budget": SqlQueryBudget(engine, QueryPace(per_minute=1)).schema,
+        }
 
 
 @attrs.frozen(kw_only=True)

@@ -111,7 +111,7 @@ class Checkout:
         if error is not None:
             error.transaction_no = transaction.transaction_no
             raise error
-        # A callback with a signed URL finds its payment before the push is answered, so none waits for the id.
+        # A callback at a signed URL finds its payment before the push is answered: it waits for no id.
         if isinstance(event, PushTaken) and not self._client.config.callback_secrets:
             with contextlib.suppress(StoreError):  # they stay kept, and process_due applies them
                 return await self._callbacks.apply_kept(after)

@@ -34,6 +34,7 @@ from mpesa_stk.stores.rows import (
 )
 from mpesa_stk.stores.sql_apps import SqlQueryBudget, SqlTokenStore
 from mpesa_stk.stores.sql_database import Database
+from mpesa_stk.stores.sql_schema import Schema
 from mpesa_stk.stores.sql_tables import (
     callbacks_table,
     due_statement,
@@ -58,6 +59,7 @@ class SqlTransactionStore:
 
     Attributes:
         metadata: The tables, for the host's own migrations.
+        schema: The version of the tables.
     """
 
     _driver_is_async = False
@@ -88,6 +90,7 @@ class SqlTransactionStore:
         self.metadata = sa.MetaData(schema=schema)
         self._payments = payments_table(self.metadata, table_prefix)
         self._callbacks = callbacks_table(self.metadata, table_prefix)
+        self.schema = Schema(self._database, self.metadata, self._payments, table_prefix)
         # Built once: to build and cache-key such a statement takes longer than to execute it.
         self._replacement = replacement(self._payments)
         self._searches = searches(self._payments)
@@ -99,7 +102,7 @@ class SqlTransactionStore:
         Raises:
             StoreError: The database failed.
         """
-        self._database.create(self.metadata)
+        self.schema.create()
 
     # --- payments --------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from mpesa_stk.payments.budget import BudgetState, QueryPace, slow_down, take_sl
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.stores.rows import LENGTHS, checked
 from mpesa_stk.stores.sql_database import Database, ExactText, Moment, make_table
+from mpesa_stk.stores.sql_schema import Schema
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore"]
 
@@ -41,7 +42,7 @@ class _AppRows:
         self, database: Database, metadata: sa.MetaData, name: str, *columns: sa.Column[Any]
     ) -> None:
         self._database = database
-        self._table = make_table(
+        self.table = make_table(
             metadata,
             name,
             sa.Column("app", ExactText(LENGTHS["app"]), primary_key=True),
@@ -50,7 +51,7 @@ class _AppRows:
         )
 
     def get(self, app: str) -> _Row | None:
-        rows = self._database.read(sa.select(self._table).where(self._table.c.app == app))
+        rows = self._database.read(sa.select(self.table).where(self.table.c.app == app))
         return rows[0] if rows else None
 
     def change(self, app: str, decide: Callable[[_Row | None], tuple[_Row | None, T]]) -> T:
@@ -80,11 +81,11 @@ class _AppRows:
         """
         if before is None:
             row = checked({"app": app, "version": 0}) | values
-            return self._database.inserted(self._table, row, refused=lambda: False)
-        columns = self._table.c
+            return self._database.inserted(self.table, row, refused=lambda: False)
+        columns = self.table.c
         row = {**values, "version": before["version"] + 1}
         mine = (columns.app == app) & (columns.version == before["version"])
-        return self._database.changed(sa.update(self._table).where(mine).values(row))
+        return self._database.changed(sa.update(self.table).where(mine).values(row))
 
 
 class SqlTokenStore:
@@ -95,6 +96,7 @@ class SqlTokenStore:
 
     Attributes:
         metadata: The tables, for the host's own migrations.
+        schema: The version of the tables.
     """
 
     _driver_is_async = False
@@ -148,6 +150,7 @@ class SqlTokenStore:
             sa.Column("holder", sa.String(32)),
             sa.Column("until", Moment),
         )
+        self.schema = Schema(self._database, self.metadata, self._tokens.table, table_prefix)
 
     def create_tables(self) -> None:
         """Create the missing tables. Existing ones stay as they are.
@@ -155,7 +158,7 @@ class SqlTokenStore:
         Raises:
             StoreError: The database failed.
         """
-        self._database.create(self.metadata)
+        self.schema.create()
 
     @hides_locals
     def load(self, app: str, /) -> Token | None:
@@ -252,7 +255,8 @@ class SqlQueryBudget:
     """A `QueryBudget` on an SQLAlchemy engine, shared by all workers of an app.
 
     Attributes:
-        metadata: The table, for the host's own migrations.
+        metadata: The tables, for the host's own migrations.
+        schema: The version of the tables.
     """
 
     _driver_is_async = False
@@ -292,6 +296,7 @@ class SqlQueryBudget:
             sa.Column("interval_seconds", sa.Double, nullable=False),
             sa.Column("slowed_at", Moment),
         )
+        self.schema = Schema(self._database, self.metadata, self._states.table, table_prefix)
 
     def create_tables(self) -> None:
         """Create the table if it is missing. An existing one stays as it is.
@@ -299,7 +304,7 @@ class SqlQueryBudget:
         Raises:
             StoreError: The database failed.
         """
-        self._database.create(self.metadata)
+        self.schema.create()
 
     def take(self, app: str, now: datetime, /) -> float:
         """Ask for one status query. Return 0.0, or the seconds until one may be sent."""

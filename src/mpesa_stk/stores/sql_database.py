@@ -204,6 +204,11 @@ class Database:
             sa.event.listen(engine, "do_connect", _make_private)
         self._clock = clock
         self._jitter = jitter
+        self._checks: list[Callable[[], None]] = []
+
+    def before_first_use(self, check: Callable[[], None], /) -> None:
+        """Call a function before the first use. If it raises, it is called again before the next."""
+        self._checks.append(check)
 
     def read(
         self, statement: sa.Select[Any], values: Mapping[str, object] = _NO_VALUES, /
@@ -292,6 +297,7 @@ class Database:
         writes: bool = True,
         isolated: bool = False,
         single: bool = False,
+        first: bool = False,
         refused: Callable[[], T | None] | None = None,
         unsure: Callable[[], T | None] | None = None,
     ) -> T:
@@ -304,6 +310,7 @@ class Database:
             writes: Whether the work writes.
             isolated: Whether the work locks rows first, and so needs READ COMMITTED.
             single: Whether the work is one statement, which some databases commit by itself.
+            first: Whether this is one of the checks before the first use.
             refused: Called after a constraint violation. It returns a result, returns None to fail, or
                 raises an error for the caller.
             unsure: Called if the commit may or may not have happened. It reads the rows again and
@@ -312,6 +319,9 @@ class Database:
         Raises:
             StoreError: The database failed.
         """
+        if self._checks and not first:
+            self._checks[0]()
+            self._checks.clear()
         tries = 0
         engine = self._isolated if isolated else self._single if single else self._engine
         while True:
@@ -347,13 +357,14 @@ class Database:
             return True
 
         self._create(work, _TRIES)
+        self._checks.clear()
 
     def _create(self, work: Callable[[sa.Connection], bool], tries: int) -> bool:
         def again() -> bool | None:
             # Another process may be creating the same tables at this moment.
             return self._create(work, tries - 1) if tries > 1 else None
 
-        return self.run(work, refused=again, unsure=again)
+        return self.run(work, first=True, refused=again, unsure=again)
 
     def _attempt(
         self, work: Callable[[sa.Connection], T], *, writes: bool, engine: sa.Engine
