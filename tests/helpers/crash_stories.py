@@ -10,7 +10,7 @@ from crash_scene import Scene, Story
 __all__ = ["STORIES"]
 
 _BOTH = ("paid", "cancelled")
-_PUSH = ("store.add", "send token", "send push", "store.replace", "store.kept_callbacks")
+_PUSH = ("store.add", "send token", "send push", "store.replace")
 _LOOK = ("store.claim_due", "store.kept_callbacks")
 _QUERY = ("send token", "send query", "store.replace")
 _REPORT = ("store.replace", "on_settled", "store.replace")
@@ -91,7 +91,7 @@ STORIES = (
     Story(
         name="callback before the answer",
         action="checkout",
-        calls=(*_PUSH[:3], "store.replace", "store.get", "store.replace", "store.kept_callbacks"),
+        calls=(*_PUSH[:3], "store.replace", "store.get", "store.replace"),
         outcomes=_BOTH,
         early=True,
         answer_after=0.0,
@@ -99,7 +99,7 @@ STORIES = (
     Story(
         name="push refused",
         action="checkout",
-        calls=_PUSH[:4],
+        calls=_PUSH,
         before=_refused,
         pause=60.0,
     ),
@@ -113,7 +113,7 @@ STORIES = (
     Story(
         name="unsigned, callback before the answer",
         action="checkout",
-        calls=(*_PUSH, "store.replace", "store.drop_callback"),
+        calls=(*_PUSH, "store.kept_callbacks", "store.replace", "store.drop_callback"),
         early=True,
         signed=False,
         answer_after=0.0,

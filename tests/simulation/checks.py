@@ -124,13 +124,27 @@ def _evidence(world: World) -> Iterator[str]:
             kept = body in _kept_for(world, post, stored)
             if not kept and not _applied(post, stored):
                 yield f"I4: {name} is neither kept nor applied"
-            if _proves(post) and not _is_paid_by(post, stored) and not (kept and world.stepped):
+            if (
+                _proves(post)
+                and not _is_paid_by(post, stored)
+                and not (kept and _disturbed(world, post))
+            ):
                 yield f"I4: {name} proves the payment, which is {stored.state.value}"
 
 
 def _proves(post: Post) -> bool:
     """Whether this callback alone proves that its payment was paid."""
     return post.kind == "true" and post.prompt.paid
+
+
+def _disturbed(world: World, post: Post) -> bool:
+    """Whether a genuine callback may have to wait for a person.
+
+    The shop's clock was set, so its date is outside of the payment's life. Or somebody who knows the URL of
+    one payment named the CheckoutRequestID of this one there, before anything else did.
+    """
+    stolen = [each for each in world.delivered if each.kind == "stolen URL"]
+    return world.stepped or any(post.prompt in (each.prompt, each.about) for each in stolen)
 
 
 def _is_paid_by(post: Post, stored: Transaction) -> bool:

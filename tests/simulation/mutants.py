@@ -14,8 +14,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mpesa_stk
+
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "src" / "mpesa_stk"
+PACKAGE = Path(mpesa_stk.__file__).parent
 _AT_ONCE = os.cpu_count() or 1
 _PATIENCE = 900.0
 

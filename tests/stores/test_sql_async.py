@@ -114,9 +114,9 @@ def test_prefix_schema_and_metadata_are_those_of_the_tables(aiosqlite_url: str) 
             AsyncSqlTokenStore(engine, **options),
             AsyncSqlQueryBudget(engine, PACE, **options),
         )
-        return sorted(name for store in stores for name in store.metadata.tables)
+        return sorted({name for store in stores for name in store.metadata.tables})
 
-    names = ["callbacks", "query_budgets", "token_flights", "tokens", "transactions"]
+    names = ["callbacks", "query_budgets", "token_flights", "tokens", "transactions", "versions"]
     assert on_engine(aiosqlite_url, work) == [f"till.shop_{name}" for name in names]
 
 

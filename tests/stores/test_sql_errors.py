@@ -82,7 +82,8 @@ def test_user_without_rights_is_told_which_to_grant(
     word = "PASSWORD" if postgres else "IDENTIFIED BY"
     with engine.begin() as connection:
         connection.exec_driver_sql(f"{create} {word} '{PASSWORD}'")
-        connection.exec_driver_sql(f"GRANT SELECT ON mpesa_stk_transactions TO {user}")
+        for table in ("transactions", "versions"):
+            connection.exec_driver_sql(f"GRANT SELECT ON mpesa_stk_{table} TO {user}")
     at = sa.make_url(server_url).set(username=guest, password=PASSWORD)
     store = SqlTransactionStore(make_engine(at.render_as_string(hide_password=False)))
     assert store.get("no-1") is None

@@ -169,6 +169,20 @@ def test_the_check_is_made_once(sqlite_url: str, make_engine: MakeEngine) -> Non
     assert len(asked) == 1
 
 
+def test_tables_may_be_emptied(sqlite_url: str, make_engine: MakeEngine) -> None:
+    """Between two tests of a host, for example. The table of versions, too."""
+    engine = make_engine(sqlite_url)
+    store = SqlTransactionStore(engine)
+    store.create_tables()
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM mpesa_stk_versions"))
+    again = SqlTransactionStore(engine)
+    again.create_tables()
+    assert again.get("no-1") is None
+    assert again.schema.upgrade() == (1, VERSION)
+    assert version_of(engine) == VERSION
+
+
 def test_missing_tables_are_a_clear_error(sqlite_url: str, make_engine: MakeEngine) -> None:
     """As before: nothing to bring up, so the host is asked to make them."""
     store = SqlTransactionStore(make_engine(sqlite_url))

@@ -204,10 +204,10 @@ class Database:
             sa.event.listen(engine, "do_connect", _make_private)
         self._clock = clock
         self._jitter = jitter
-        self._checks: list[Callable[[], None]] = []
+        self._checks: list[Callable[[], bool]] = []
 
-    def before_first_use(self, check: Callable[[], None], /) -> None:
-        """Call a function before the first use. If it raises, it is called again before the next."""
+    def before_first_use(self, check: Callable[[], bool], /) -> None:
+        """Call a function before each use, until it returns True."""
         self._checks.append(check)
 
     def read(
@@ -319,8 +319,7 @@ class Database:
         Raises:
             StoreError: The database failed.
         """
-        if self._checks and not first:
-            self._checks[0]()
+        if self._checks and not first and self._checks[0]():
             self._checks.clear()
         tries = 0
         engine = self._isolated if isolated else self._single if single else self._engine
@@ -341,14 +340,15 @@ class Database:
             raise StoreError(f"the database failed: {outcome.meaning}")
         return found
 
-    def create(self, metadata: sa.MetaData, /) -> None:
-        """Create the tables and indexes that are missing.
+    def create(self, metadata: sa.MetaData, /, *, first: sa.Table) -> None:
+        """Create the tables and indexes that are missing, one of the tables before the others.
 
         Raises:
             StoreError: The database failed.
         """
 
         def work(connection: sa.Connection) -> bool:
+            first.create(connection, checkfirst=True)
             metadata.create_all(connection)
             # An index is missing if a process died after it made a table and before it made its indexes.
             for table in metadata.tables.values():

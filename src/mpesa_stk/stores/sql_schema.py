@@ -18,6 +18,7 @@ __all__ = ["VERSION", "Schema"]
 VERSION = 2
 """The version of the tables that this library reads and writes."""
 _UNSAID = 1
+_EMPTIED = 0  # the host emptied all tables, or another store's tables were brought up
 _LONGEST = 64
 
 Step = Callable[[sa.Connection], None]
@@ -69,16 +70,19 @@ class Schema:
         sa.event.listen(metadata, "after_create", self._label_new)
         database.before_first_use(self.check)
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Check that the tables have the version that the library needs.
 
+        Returns:
+            False if there are no tables. Then the first statement fails, and says so.
+
         Raises:
-            StoreError: They have another version, or are missing, or the database failed.
+            StoreError: They have another version, or the database failed.
         """
         found = self._database.run(self._stored, writes=False, first=True)
         if found is None:
-            raise StoreError("a table is missing: call create_tables(), or run your migrations")
-        if found < self._version:
+            return False
+        if _EMPTIED < found < self._version:
             raise StoreError(
                 f"the table {self._main.name} has version {found}, and this library needs"
                 f" {self._version}: run mpesa-stk database upgrade"
@@ -88,6 +92,7 @@ class Schema:
                 f"the table {self._main.name} has version {found}, and this library knows"
                 f" {self._version}: install a newer mpesa-stk-client"
             )
+        return True
 
     def create(self) -> None:
         """Create the missing tables and indexes.
@@ -95,9 +100,10 @@ class Schema:
         Raises:
             StoreError: There are tables of another version, or the database failed.
         """
-        if self._database.run(self._stored, writes=False, first=True) is not None:
-            self.check()
-        self._database.create(self._metadata)
+        self.check()
+        # In MySQL each table is committed by itself. If the table of versions came last, another worker
+        # could take the new tables for old ones.
+        self._database.create(self._metadata, first=self._versions)
 
     def upgrade(self) -> tuple[int | None, int]:
         """Bring the tables up to the version that the library needs. Missing ones are created.
@@ -109,13 +115,18 @@ class Schema:
             StoreError: The tables are newer than the library, or the database failed.
         """
         before = self._database.run(self._stored, writes=False, first=True)
+        if before == _EMPTIED:
+            before = _UNSAID  # a step that is run twice does no harm
         if before is not None and before < self._version:
             self._database.run(lambda connection: self._bring_up(connection, before), first=True)
         self.create()
         return before, self._version
 
     def _stored(self, connection: sa.Connection) -> int | None:
-        """Return the version of the tables, or None if there are none."""
+        """Return the version of the tables, or None if there are none.
+
+        If the table of versions does not name them, this is `_EMPTIED`.
+        """
         tables = sa.inspect(connection)
         schema = self._metadata.schema
         if not tables.has_table(self._main.name, schema=schema):
@@ -124,7 +135,7 @@ class Schema:
             return _UNSAID
         mine = self._versions.c.name == self._main.name
         said = connection.execute(sa.select(self._versions.c.version).where(mine)).scalar()
-        return _UNSAID if said is None else int(said)
+        return _EMPTIED if said is None else int(said)
 
     def _bring_up(self, connection: sa.Connection, before: int) -> bool:
         for step in self._steps[before - 1 : self._version - 1]:
