@@ -103,9 +103,8 @@ class Checkout:
         except (Exception, GeneratorExit):
             raise
         except BaseException:  # this task is cancelled, or the process must stop
-            with contextlib.suppress(
-                Exception
-            ):  # the stored intent becomes UNCERTAIN when it is due
+            # If this write fails, the stored intent becomes UNCERTAIN when it is due.
+            with contextlib.suppress(Exception):
                 await self._recorder.record(transaction, event)
             raise
         if error is not None:
