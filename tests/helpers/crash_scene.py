@@ -76,18 +76,15 @@ class Story:
         """The story in words."""
         return f"{self.action}, {self.name}"
 
-    def points(self, database: str = "sqlite") -> Iterator[str]:
-        """The steps at which the worker can die, each with a name of its own.
-
-        PostgreSQL commits a single statement by itself, so only a claim has a step inside.
-        """
+    @property
+    def points(self) -> Iterator[str]:
+        """The steps at which the worker can die, each with a name of its own."""
         seen: Counter[str] = Counter()
-        split = {"claim_due"} if database == "postgresql" else WRITES - {"purge_callbacks"}
         for call in self.calls:
             stages = ["before", "inside", "after"]
             if call in self.uncommitted:
                 stages = ["before"]
-            elif call.partition(".")[2] not in split:
+            elif call == "store.purge_callbacks" or call.partition(".")[2] not in WRITES:
                 stages.remove("inside")  # no callback of a story is old enough to be purged
             for point in (f"{stage} {call}" for stage in stages):
                 seen[point] += 1

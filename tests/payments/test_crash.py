@@ -211,7 +211,7 @@ POINTS = [
     )
     for database in DATABASES
     for story, outcome in _played(database)
-    for point in story.points(database)
+    for point in story.points
 ]
 
 
@@ -236,4 +236,4 @@ def test_every_step_of_a_story_is_among_the_points(
     """Without a crash, the worker takes exactly the steps at which others are killed."""
     journal = play(world, shops(database), story, outcome, None)
     assert not journal.killed
-    assert journal.of("step") == list(story.points(database))
+    assert journal.of("step") == list(story.points)

@@ -176,7 +176,7 @@ def calls(action: str | None = None) -> list[Any]:
         pytest.param(story, point, id=f"{story.label}: {point}")
         for story in STORIES
         if action in (None, story.action)
-        for point in story.points()
+        for point in story.points
         if " store." in point and not point.startswith("inside")
     ]
 
@@ -225,7 +225,7 @@ def test_checkout_sends_nothing_unless_the_intent_is_stored(
 
 
 def _before_the_push(story: Story, point: str) -> bool:
-    points = list(story.points())
+    points = list(story.points)
     return points.index(point) < points.index("before send push")
 
 

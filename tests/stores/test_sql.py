@@ -423,6 +423,43 @@ def test_engine_whose_listener_runs_sql_can_claim(server_url: str, make_engine: 
     assert levels == ["READ COMMITTED", single]
 
 
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+def test_engine_with_an_isolation_of_its_own_is_refused(
+    level: Any, server_url: str, make_engine: MakeEngine
+) -> None:
+    """SQLAlchemy would apply it after that of the store, and a write could be rolled back in silence."""
+    engine = make_engine(server_url).execution_options(isolation_level=level)
+    with pytest.raises(ConfigurationError, match="from create_engine, not from execution_options"):
+        SqlTransactionStore(engine)
+
+
+def test_host_may_set_something_for_each_transaction(
+    postgres_url: str, make_engine: MakeEngine
+) -> None:
+    """Such as the row-level security of a tenant: a single statement begins a transaction, too."""
+    engine = make_engine(postgres_url)
+    seen: list[str] = []
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("SELECT set_config('app.tenant', 'till 1', true)")
+
+    @sa.event.listens_for(engine, "after_cursor_execute")
+    def _after(connection: sa.Connection, _cursor: Any, statement: str, *_details: object) -> None:
+        if "mpesa_stk_transactions" in statement and not statement.startswith("SELECT pg_"):
+            other: Any = connection.connection.cursor()
+            other.execute("SELECT current_setting('app.tenant', true)")
+            seen.append(other.fetchone()[0])
+            other.close()
+
+    store = new_store(engine)
+    seen.clear()
+    store.add(numbered(1))
+    assert store.replace(numbered(1))
+    assert set(seen) == {"till 1"}
+    assert store.get("no-1") == numbered(1, version=1)
+
+
 def test_claim_of_more_than_one_statement_holds(url: str, make_engine: MakeEngine) -> None:
     """More payments than fit into the parameters of one statement are all moved."""
     store = new_store(make_engine(url))

@@ -183,6 +183,20 @@ def test_tables_may_be_emptied(sqlite_url: str, make_engine: MakeEngine) -> None
     assert version_of(engine) == VERSION
 
 
+def test_tables_may_be_dropped_and_made_again(url: str, make_engine: MakeEngine) -> None:
+    """The table of versions still names the ones before."""
+    engine = make_engine(url)
+    store = SqlTransactionStore(engine)
+    store.create_tables()
+    with engine.begin() as connection:
+        for name in ("transactions", "callbacks"):
+            connection.exec_driver_sql(f"DROP TABLE mpesa_stk_{name}")
+    again = SqlTransactionStore(engine)
+    again.create_tables()
+    again.add(numbered(1))
+    assert SqlTransactionStore(engine).get("no-1") == numbered(1)
+
+
 def test_missing_tables_are_a_clear_error(sqlite_url: str, make_engine: MakeEngine) -> None:
     """As before: nothing to bring up, so the host is asked to make them."""
     store = SqlTransactionStore(make_engine(sqlite_url))

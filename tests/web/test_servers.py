@@ -382,6 +382,27 @@ def test_asgi_counts_a_request_whose_client_is_gone(
     asyncio.run(give_up())
 
 
+@pytest.mark.parametrize("lanes", [ThreadLanes, TaskLanes])
+def test_asgi_answers_a_callback_that_waits_although_its_client_is_gone(
+    lanes: type[ThreadLanes | TaskLanes],
+) -> None:
+    """Daraja may not post it again, so it is handled as soon as there is a thread."""
+    held = Held(lanes)
+    clients = 12  # more than there are threads for callbacks
+
+    async def give_up() -> None:
+        gone = [asyncio.create_task(asked_by_hand(held.app, "/cb")) for _ in range(clients)]
+        assert await asyncio.to_thread(held.begun.acquire, timeout=PATIENCE)
+        for task in gone:
+            task.cancel()
+        await asyncio.wait(gone)
+        held.go.set()
+        for _ in range(clients - 1):
+            assert await asyncio.to_thread(held.begun.acquire, timeout=PATIENCE)
+
+    asyncio.run(give_up())
+
+
 # --- real servers ------------------------------------------------------------------------------------
 
 

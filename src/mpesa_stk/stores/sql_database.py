@@ -189,6 +189,10 @@ class Database:
             raise ConfigurationError(
                 (("engine", "must be of PostgreSQL, MySQL, MariaDB or SQLite"),)
             )
+        if "isolation_level" in engine.get_execution_options():
+            # SQLAlchemy would apply it after ours, so that a claim or a commit would not be what it seems.
+            problem = "must have its isolation_level from create_engine, not from execution_options"
+            raise ConfigurationError((("engine", problem),))
         self._sqlite = engine.dialect.name == "sqlite"
         self._engine = self._isolated = self._single = engine
         if engine.dialect.name == "postgresql":
@@ -204,11 +208,11 @@ class Database:
             sa.event.listen(engine, "do_connect", _make_private)
         self._clock = clock
         self._jitter = jitter
-        self._checks: list[Callable[[], bool]] = []
+        self._check: Callable[[], bool] | None = None
 
     def before_first_use(self, check: Callable[[], bool], /) -> None:
         """Call a function before each use, until it returns True."""
-        self._checks.append(check)
+        self._check = check
 
     def read(
         self, statement: sa.Select[Any], values: Mapping[str, object] = _NO_VALUES, /
@@ -319,9 +323,11 @@ class Database:
         Raises:
             StoreError: The database failed.
         """
-        if self._checks and not first and self._checks[0]():
-            self._checks.clear()
+        if self._check is not None and not first and self._check():
+            self._check = None
         tries = 0
+        # A handler of the host may set something for the transaction that it sees begin.
+        single = single and not self._engine.dispatch.begin
         engine = self._isolated if isolated else self._single if single else self._engine
         while True:
             outcome = self._attempt(work, writes=writes, engine=engine)
@@ -357,7 +363,7 @@ class Database:
             return True
 
         self._create(work, _TRIES)
-        self._checks.clear()
+        self._check = None
 
     def _create(self, work: Callable[[sa.Connection], bool], tries: int) -> bool:
         def again() -> bool | None:
@@ -377,7 +383,7 @@ class Database:
                     _begin_sqlite(connection, writes=writes)
                 reached = True
                 result = work(connection)
-                if writes and not (engine is self._single is not self._engine):
+                if writes:
                     self._commit(connection)
         except Exception as error:  # noqa: BLE001 - on a broken connection drivers raise anything, AttributeError too
             kind = _kind(error) if reached else _Kind.NOT_REACHED

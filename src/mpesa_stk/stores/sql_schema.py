@@ -118,7 +118,11 @@ class Schema:
         if before == _EMPTIED:
             before = _UNSAID  # a step that is run twice does no harm
         if before is not None and before < self._version:
-            self._database.run(lambda connection: self._bring_up(connection, before), first=True)
+            self._database.run(
+                lambda connection: self._bring_up(connection, before),
+                first=True,
+                refused=lambda: True,  # another process brought them up at the same moment
+            )
         self.create()
         return before, self._version
 
@@ -141,12 +145,16 @@ class Schema:
         for step in self._steps[before - 1 : self._version - 1]:
             step(connection)
         self._versions.create(connection, checkfirst=True)
+        self._label(connection)
+        return True
+
+    def _label(self, connection: sa.Connection) -> None:
+        """Write the version, in place of the one of tables that were dropped."""
         mine = self._versions.c.name == self._main.name
         connection.execute(sa.delete(self._versions).where(mine))
         connection.execute(
             sa.insert(self._versions), {"name": self._main.name, "version": self._version}
         )
-        return True
 
     def _label_new(
         self,
@@ -158,6 +166,4 @@ class Schema:
     ) -> None:
         """Write the version of tables that were just made."""
         if self._main in tables:
-            connection.execute(
-                sa.insert(self._versions), {"name": self._main.name, "version": self._version}
-            )
+            self._label(connection)

@@ -68,7 +68,8 @@ class _Threads:
         # The place is free when the answer is ready, not when the client has gone, since the thread is busy
         # until then.
         future.add_done_callback(lambda _: self._capacity.give_back())
-        return await asyncio.wrap_future(future)
+        # Shielded: if the client hangs up, a request that waits for a thread is answered nevertheless.
+        return await asyncio.shield(asyncio.wrap_future(future))
 
 
 class TaskLanes:
