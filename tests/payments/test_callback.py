@@ -75,6 +75,25 @@ def test_token_of_one_payment_does_not_settle_another() -> None:
     assert host.stored().needs_review == "callback names another checkout_request_id"
 
 
+def test_unproven_callback_with_the_id_of_another_payment_is_a_doubt() -> None:
+    """It is kept and noted. The payment goes on to its end, and each later look is no error either."""
+    host = Host(**SIGNED)
+    host.daraja.push_script.append(answer(accepted("ws_CO_1", "1-1")))
+    host.checkout()
+    host.daraja.push_script.append(answer({}, 503))
+    host.checkout(reference="INV-2", amount=200)
+    body = callback(checkout_request_id="ws_CO_1", CallbackMetadata=None)
+    receipt = host.payments.handle_callback(body, token=host.daraja.token)
+    assert receipt.outcome is CallbackOutcome.NOTED
+    doubt = "callback has the checkout_request_id of another payment"
+    assert host.stored("INV-2").needs_review == doubt
+    host.clock.advance(3600)
+    host.daraja.query_script.append(answer({}, 500))
+    report = host.payments.process_due(on_settled=lambda _: None)
+    assert report.expired == 1
+    assert host.stored("INV-2").state is TransactionState.EXPIRED
+
+
 def test_callback_at_the_url_of_one_payment_never_settles_another() -> None:
     """Who knows one genuine URL can settle no other payment: the body is evidence of that one."""
     host = Host(**SIGNED)

@@ -231,7 +231,7 @@ class CallbackHandler:
             try:
                 before, after = await self._recorder.change(known, event)
             except DuplicateTransaction as error:
-                reason = f"callback has the {error.field} of another payment"
+                reason = _of_another(error)
                 event = Doubted(reason=reason)
             else:
                 # The stored payment or the time may differ from those of the first check: another
@@ -244,7 +244,11 @@ class CallbackHandler:
                 return _Judgement(before=before, after=after, doubtful=doubtful)
         if body is not None:
             await self._keep(body, result.checkout_request_id, known.transaction_no, reason)
-        before, after = await self._recorder.change(known, event)
+        try:
+            before, after = await self._recorder.change(known, event)
+        except DuplicateTransaction as error:  # it is no proof, so it teaches no id
+            event = Doubted(reason=_of_another(error))
+            before, after = await self._recorder.change(known, event)
         return _Judgement(before=before, after=after, doubtful=True)
 
     async def _keep(
@@ -279,6 +283,10 @@ class CallbackHandler:
                 raise CallbackRefused("too many callbacks are kept for this payment")
             await self._store.keep_callback(kept)
         return kept
+
+
+def _of_another(error: DuplicateTransaction) -> str:
+    return f"callback has the {error.field} of another payment"
 
 
 def _callback_id(body: bytes, owner: str) -> str:
