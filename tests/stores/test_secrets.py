@@ -92,7 +92,7 @@ class Failing:
                 raise self.make()
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgres"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """An engine on a new database."""
     url = f"sqlite:///{tmp_path / 'payments.sqlite3'}"
@@ -132,6 +132,7 @@ def check_sql(store: object, engine: sa.Engine, uses: dict[str, Callable[[Any], 
     assert len(seen) >= 2 * len(uses)
 
 
+@pytest.mark.slow
 def test_no_failing_statement_shows_a_payment(engine: sa.Engine) -> None:
     """Neither by its parameters nor by rows that were read."""
     store = SqlTransactionStore(engine)
@@ -141,6 +142,7 @@ def test_no_failing_statement_shows_a_payment(engine: sa.Engine) -> None:
     check_sql(store, engine, USES)
 
 
+@pytest.mark.slow
 def test_no_failing_statement_shows_a_token(engine: sa.Engine) -> None:
     """The same for the tokens of a fleet."""
     store = SqlTokenStore(engine, clock=ManualClock())
