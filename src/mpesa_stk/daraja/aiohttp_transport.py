@@ -11,13 +11,12 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.outgoing import Way, find_way, write
-from mpesa_stk.daraja.sending import TOO_LATE, NeverLeft
+from mpesa_stk.daraja.sending import TOO_LATE, NeverLeft, own_headers
 from mpesa_stk.errors import NotSent
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.privacy import hides_locals
@@ -61,7 +60,7 @@ class AioHttpTransport:
         self._loops: PerProcess[dict[asyncio.AbstractEventLoop, Connections]] = PerProcess(dict)
         self._ways: dict[tuple[str, str], Way] = {}
         self._proxies = dict(proxies or {})
-        self._agent = f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip()
+        self._headers = own_headers(user_agent)
 
     @hides_locals
     async def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -114,5 +113,5 @@ class AioHttpTransport:
         """Return the way to a URL's origin. It is kept, because proxies never change."""
         origin = urlsplit(url)[:2]
         if origin not in self._ways:
-            self._ways[origin] = find_way(url, proxies=self._proxies, agent=self._agent)
+            self._ways[origin] = find_way(url, proxies=self._proxies, headers=self._headers)
         return self._ways[origin]

@@ -50,25 +50,23 @@ class Way:
     lines: tuple[str, ...] = attrs.field(repr=False)
 
 
-def find_way(url: str, /, *, proxies: Mapping[str, str], agent: str) -> Way:
+def find_way(url: str, /, *, proxies: Mapping[str, str], headers: Mapping[str, str]) -> Way:
     """Return the way to the origin of a URL.
 
     Args:
         url: Absolute address.
         proxies: Proxy URL by scheme. As in requests, a key may also be ``scheme://host`` or ``all``.
-        agent: Value of the header User-Agent.
+        headers: Header fields of each request, with User-Agent.
 
     Raises:
         NeverLeft: The proxy cannot be used.
-        ValueError: The URL or the agent cannot be sent.
+        ValueError: The URL or a header field cannot be sent.
     """
     parts = urlsplit(url)
     origin = _peer(url)
     lines = (
         f"Host: {parts.netloc.rpartition('@')[2]}",
-        f"User-Agent: {agent}",
-        "Accept: application/json",
-        "Accept-Encoding: identity",
+        *(f"{name}: {value}" for name, value in headers.items()),
     )
     places = (f"://{parts.hostname}", "")
     keys = [f"{scheme}{place}" for scheme in (parts.scheme, "all") for place in places]
@@ -86,7 +84,8 @@ def find_way(url: str, /, *, proxies: Mapping[str, str], agent: str) -> Way:
         return Way(origin=origin, proxy=proxy, tunnel=None, target=target, lines=(*lines, *login))
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     where = f"{host}:{origin.port}"
-    tunnel = _head(f"CONNECT {where} HTTP/1.1", f"Host: {where}", f"User-Agent: {agent}", *login)
+    agent = f"User-Agent: {headers['User-Agent']}"
+    tunnel = _head(f"CONNECT {where} HTTP/1.1", f"Host: {where}", agent, *login)
     return Way(origin=origin, proxy=proxy, tunnel=tunnel, target="", lines=lines)
 
 

@@ -1,4 +1,4 @@
-"""What the transports share: the reasons of their errors, their idle connections, and bodies.
+"""What the transports share: the reasons of their errors, headers, idle connections, and bodies.
 
 Both transports give the same reason for the same trouble. This file imports no HTTP library.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -78,6 +79,22 @@ def why_not_trusted(verify_code: int | None, /) -> str:
 def refused_by_proxy(status: int | str, /) -> str:
     """Return the reason for a proxy that answered CONNECT with this status."""
     return f"the proxy refused to connect, with status {status}"
+
+
+# --- headers -----------------------------------------------------------------------------------------
+
+
+def own_headers(user_agent: str, /) -> dict[str, str]:
+    """Return the headers that a transport adds to each request.
+
+    Args:
+        user_agent: The host's own product token, which comes after ours.
+    """
+    return {
+        "User-Agent": f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip(),
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+    }
 
 
 # --- idle connections --------------------------------------------------------------------------------

@@ -39,7 +39,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import requests
@@ -63,6 +62,7 @@ from mpesa_stk.daraja.sending import (
     TOO_LARGE,
     NeverLeft,
     decompressed,
+    own_headers,
 )
 from mpesa_stk.daraja.session import OwnSession
 from mpesa_stk.errors import ConfigurationError, NotSent, OutcomeUnknown, TransportError
@@ -113,7 +113,7 @@ class RequestsTransport:
         self._hooks = [] if session is None else [_forget_redirect]
         self._proxies = dict(proxies if proxies is not None else self._session().proxies)
         self._ca_bundle = ca_bundle
-        self._agent = f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip()
+        self._headers = own_headers(user_agent)
 
     @hides_locals
     def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -161,12 +161,7 @@ class RequestsTransport:
         prepared.url = request.url
         prepared.body = request.body
         prepared.hooks = {"response": self._hooks}
-        headers = {
-            **request.headers,
-            "User-Agent": self._agent,
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        }
+        headers = {**request.headers, **self._headers}
         if request.body is not None:
             headers["Content-Length"] = str(len(request.body))
         prepared.headers = headers  # type: ignore[assignment]  # adapters need no more of it
