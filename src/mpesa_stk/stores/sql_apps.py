@@ -49,9 +49,17 @@ class _AppRows:
             *columns,
             sa.Column("version", sa.BigInteger, nullable=False),
         )
+        # Built once, since each push reads its token.
+        mine = self.table.c.app == sa.bindparam("this_app")
+        self._select = sa.select(self.table).where(mine)
+        self._update = (
+            sa.update(self.table)
+            .where(mine)
+            .where(self.table.c.version == sa.bindparam("seen_version"))
+        )
 
     def get(self, app: str) -> _Row | None:
-        rows = self._database.read(sa.select(self.table).where(self.table.c.app == app))
+        rows = self._database.read(self._select, {"this_app": app})
         return rows[0] if rows else None
 
     def change(self, app: str, decide: Callable[[_Row | None], tuple[_Row | None, T]]) -> T:
@@ -82,10 +90,9 @@ class _AppRows:
         if before is None:
             row = checked({"app": app, "version": 0}) | values
             return self._database.inserted(self.table, row, refused=lambda: False)
-        columns = self.table.c
+        seen = {"this_app": app, "seen_version": before["version"]}
         row = {**values, "version": before["version"] + 1}
-        mine = (columns.app == app) & (columns.version == before["version"])
-        return self._database.changed(sa.update(self.table).where(mine).values(row))
+        return self._database.changed(self._update, row | seen)
 
 
 class SqlTokenStore:
