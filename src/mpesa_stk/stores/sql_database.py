@@ -301,7 +301,7 @@ class Database:
         writes: bool = True,
         isolated: bool = False,
         single: bool = False,
-        first: bool = False,
+        unchecked: bool = False,
         refused: Callable[[], T | None] | None = None,
         unsure: Callable[[], T | None] | None = None,
     ) -> T:
@@ -314,7 +314,7 @@ class Database:
             writes: Whether the work writes.
             isolated: Whether the work locks rows first, and so needs READ COMMITTED.
             single: Whether the work is one statement, which some databases commit by itself.
-            first: Whether this is one of the checks before the first use.
+            unchecked: Whether the check before the first use is left out, as in that check itself.
             refused: Called after a constraint violation. It returns a result, returns None to fail, or
                 raises an error for the caller.
             unsure: Called if the commit may or may not have happened. It reads the rows again and
@@ -323,7 +323,7 @@ class Database:
         Raises:
             StoreError: The database failed.
         """
-        if self._check is not None and not first and self._check():
+        if self._check is not None and not unchecked and self._check():
             self._check = None
         tries = 0
         # A handler of the host may set something for the transaction that it sees begin.
@@ -370,7 +370,7 @@ class Database:
             # Another process may be creating the same tables at this moment.
             return self._create(work, tries - 1) if tries > 1 else None
 
-        return self.run(work, first=True, refused=again, unsure=again)
+        return self.run(work, unchecked=True, refused=again, unsure=again)
 
     def _attempt(
         self, work: Callable[[sa.Connection], T], *, writes: bool, engine: sa.Engine

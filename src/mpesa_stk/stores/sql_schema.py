@@ -79,7 +79,7 @@ class Schema:
         Raises:
             StoreError: They have another version, or the database failed.
         """
-        found = self._database.run(self._stored, writes=False, first=True)
+        found = self._database.run(self._stored, writes=False, unchecked=True)
         if found is None:
             return False
         if _EMPTIED < found < self._version:
@@ -114,13 +114,13 @@ class Schema:
         Raises:
             StoreError: The tables are newer than the library, or the database failed.
         """
-        before = self._database.run(self._stored, writes=False, first=True)
+        before = self._database.run(self._stored, writes=False, unchecked=True)
         if before == _EMPTIED:
             before = _UNSAID  # a step that is run twice does no harm
         if before is not None and before < self._version:
             self._database.run(
                 lambda connection: self._bring_up(connection, before),
-                first=True,
+                unchecked=True,
                 refused=lambda: True,  # another process brought them up at the same moment
             )
         self.create()
