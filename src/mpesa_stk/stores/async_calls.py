@@ -17,7 +17,7 @@ from mpesa_stk.clock import AsyncClock
 from mpesa_stk.daraja.tokens import AwaitedTokenStore, TokenStore, take_flight
 from mpesa_stk.errors import NotSent
 
-__all__ = ["Calls", "PolledTokenStore", "Tasks", "ended"]
+__all__ = ["Calls", "PolledTokenStore", "Tasks", "ended", "ignore_error"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,6 +32,12 @@ async def ended(work: asyncio.Future[T], /) -> T:
     return work.result()
 
 
+def ignore_error(work: asyncio.Future[Any], /) -> None:
+    """Look at the error of some work that is over, or asyncio would log that no caller did."""
+    if not work.cancelled():
+        work.exception()
+
+
 class Tasks:
     """Runs flows in separate tasks, so that they go on if their callers are cancelled."""
 
@@ -42,13 +48,9 @@ class Tasks:
         """Begin a flow. Nobody needs to wait for it: its error is then ignored."""
         task = asyncio.get_running_loop().create_task(flow)
         self._running.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._running.discard)
+        task.add_done_callback(ignore_error)
         return task
-
-    def _forget(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # or asyncio would log that nobody asked for it
 
 
 class Calls(Protocol):

@@ -18,7 +18,7 @@ from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.payments.budget import AwaitedQueryBudget, QueryBudget
 from mpesa_stk.payments.store import AwaitedTransactionStore, TransactionStore
-from mpesa_stk.stores.async_calls import PolledTokenStore
+from mpesa_stk.stores.async_calls import PolledTokenStore, ignore_error
 
 __all__ = ["ThreadedQueryBudget", "ThreadedTokenStore", "ThreadedTransactionStore"]
 
@@ -128,14 +128,9 @@ class _Threads:
         # A trace of the caller goes on in the thread.
         run = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
         call = asyncio.wrap_future(self._pool().submit(run))
-        call.add_done_callback(_forget)
+        call.add_done_callback(ignore_error)
         return call
 
     async def close(self) -> None:
         """Wait for the calls that are running, and end the threads."""
         await asyncio.to_thread(self._pool().shutdown)
-
-
-def _forget(call: asyncio.Future[T]) -> None:
-    if not call.cancelled():
-        call.exception()  # or asyncio would log that nobody asked for it

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 
 from mpesa_stk.client import AsyncStkClient
+from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import AsyncTokenStore
@@ -31,7 +31,7 @@ class AsyncSimulatedDaraja:
             daraja: The simulated Daraja. By default a new one.
         """
         self.daraja = SimulatedDaraja() if daraja is None else daraja
-        self.clock = _Clock(self)
+        self.clock = _Clock(self.daraja)
 
     def client(
         self,
@@ -91,25 +91,17 @@ class AsyncSimulatedDaraja:
         """Do nothing: there are no connections."""
 
 
-class _Clock:
-    """The clock of a simulated Daraja. Whoever sleeps lets the time of the simulation pass."""
+class _Clock(AwaitedClock):
+    """The clock of a simulated Daraja. To sleep is to let the time of the simulation pass."""
 
-    def __init__(self, daraja: AsyncSimulatedDaraja) -> None:
+    def __init__(self, daraja: SimulatedDaraja) -> None:
+        super().__init__(daraja.clock)
         self._daraja = daraja
-        self._clock = daraja.daraja.clock
-
-    def now(self) -> datetime:
-        """Return the time of day of the simulation."""
-        return self._clock.now()
-
-    def monotonic(self) -> float:
-        """Return the seconds of the simulation."""
-        return self._clock.monotonic()
 
     async def sleep(self, seconds: float, /) -> None:
         """Let this time pass, and deliver the callbacks of that time."""
-        self._clock.slept.append(seconds)
-        await self._daraja.advance(seconds)
+        self._daraja.clock.slept.append(seconds)
+        await self._daraja.advance_flow(seconds)
 
 
 def _receiver_of(payments: AsyncPayments) -> Callable[[str, bytes], Awaitable[int]]:
