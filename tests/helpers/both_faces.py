@@ -11,7 +11,6 @@ import contextlib
 import inspect
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from mpesa_stk import (
@@ -27,7 +26,7 @@ from mpesa_stk import (
     TransactionStore,
 )
 from mpesa_stk.client import AsyncStkClient
-from mpesa_stk.clock import Clock
+from mpesa_stk.clock import AwaitedClock, Clock
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.tokens import AwaitedTokenStore
 from mpesa_stk.payments.budget import AwaitedQueryBudget, QueryBudget
@@ -68,23 +67,13 @@ class SuspendingTransport:
         self._transport.close()
 
 
-class SuspendingClock:
+class SuspendingClock(AwaitedClock):
     """A clock of the tests whose sleep lets other tasks run."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-
-    def now(self) -> datetime:
-        """The clock's time of day."""
-        return self._clock.now()
-
-    def monotonic(self) -> float:
-        """The clock's seconds."""
-        return self._clock.monotonic()
 
     async def sleep(self, seconds: float, /) -> None:
         """Sleep by the clock."""
-        await suspending(self._clock.sleep, seconds)
+        await asyncio.sleep(0)
+        await super().sleep(seconds)
 
 
 def run(flow: Coroutine[Any, Any, T], /) -> T:

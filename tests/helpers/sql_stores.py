@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -38,3 +39,24 @@ def new_store(engine: sa.Engine, **options: Any) -> SqlTransactionStore:
     store = SqlTransactionStore(engine, **options)
     store.create_tables()
     return store
+
+
+class InAutocommit(sqlite3.Connection):
+    """A connection as ``autocommit=True`` of Python 3.12 makes it: its own commit does nothing."""
+
+    autocommit = True
+
+    def commit(self) -> None:
+        """Nothing."""
+
+
+def begins_deferred(engine: sa.Engine) -> None:
+    """A well-known recipe for SQLite: every transaction begins with BEGIN."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")

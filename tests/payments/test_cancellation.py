@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import pytest
 
+from both_faces import drive
 from daraja_double import ScriptedDaraja, answer, result
 from mpesa_stk import HttpRequest, HttpResponse, MemoryTransactionStore, Transaction
 from mpesa_stk.client import AsyncStkClient
@@ -109,16 +110,6 @@ class Shop:
         return self.store.find(reference="INV-1")
 
 
-def run(flow: Coroutine[Any, Any, T]) -> T:
-    """Run a flow to its end, through all its steps."""
-    while True:
-        try:
-            flow.send(None)
-        except StopIteration as end:
-            done: T = end.value
-            return done
-
-
 def cancel(flow: Coroutine[Any, Any, Any], *, after: int, again: int | None = None) -> str | None:
     """Cancel a flow at a step, and perhaps again at a step of its cleanup. Return the step's name.
 
@@ -163,7 +154,7 @@ def a_day_later(shop: Shop) -> None:
     for _ in range(60):
         shop.clock.advance(1800)
         shop.daraja.query_script.append(result(CHECKOUT_ID, "1037", "DS timeout"))
-        run(shop.payments.process_due(on_settled=shop.report))
+        drive(shop.payments.process_due(on_settled=shop.report))
 
 
 def _checkout(shop: Shop) -> Callable[[], Coroutine[Any, Any, Any]]:
@@ -172,7 +163,7 @@ def _checkout(shop: Shop) -> Callable[[], Coroutine[Any, Any, Any]]:
 
 
 def _pending(shop: Shop) -> None:
-    run(_checkout(shop)())
+    drive(_checkout(shop)())
     shop.clock.advance(30)
 
 
@@ -201,10 +192,10 @@ def test_a_cancelled_checkout_is_stored_before_it_can_be_paid() -> None:
         stored = shop.stored
         assert stored is not None or shop.daraja.pushes == [], name
         if shop.daraja.pushes:
-            receipt = run(shop.payments.handle_callback(callback(), token=shop.daraja.token))
+            receipt = drive(shop.payments.handle_callback(callback(), token=shop.daraja.token))
             assert receipt.transaction is not None
             assert receipt.transaction.state is TransactionState.SUCCEEDED, name
-        again = run(shop.checkout())
+        again = drive(shop.checkout())
         assert len(shop.daraja.pushes) <= 1, name
         assert shop.stored == again, name
         a_day_later(shop)
@@ -223,7 +214,7 @@ def test_a_cancelled_method_is_done_later(
     seen = set()
     for name, shop in points(prepare):
         seen.add(name)
-        run(shop.payments.handle_callback(callback(), token=shop.daraja.token))
+        drive(shop.payments.handle_callback(callback(), token=shop.daraja.token))
         a_day_later(shop)
         assert shop.stored is not None
         assert shop.stored.state is TransactionState.SUCCEEDED, name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from tests.simulation.scheduler import Died, Directive, Step, pause
@@ -18,6 +17,7 @@ from mpesa_stk import (
     StoreError,
     Token,
 )
+from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.daraja.tokens import not_in_time
 from mpesa_stk.faces import finish
 from mpesa_stk.testing import ManualClock
@@ -54,25 +54,17 @@ class Process:
         return done
 
 
-class Clock:
+class Clock(AwaitedClock):
     """The world's clock, as a process sleeps by it."""
 
     def __init__(self, process: Process) -> None:
+        super().__init__(process.clock)
         self._process = process
-        self._clock = process.clock
-
-    def now(self) -> datetime:
-        """The time of day."""
-        return self._clock.now()
-
-    def monotonic(self) -> float:
-        """The seconds that never go back."""
-        return self._clock.monotonic()
 
     async def sleep(self, seconds: float, /) -> None:
         """Stop until the world's time is there."""
         self._process.check()
-        await pause(Step("sleep", f"{seconds:.1f} s", self._clock.monotonic() + seconds))
+        await pause(Step("sleep", f"{seconds:.1f} s", self.monotonic() + seconds))
         self._process.check()
 
 

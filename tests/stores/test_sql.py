@@ -32,7 +32,15 @@ from mpesa_stk.stores.rows import row_of
 from mpesa_stk.stores.sql import SqlTransactionStore
 from mpesa_stk.stores.sql_tables import due_statement, old_callbacks
 from processes import ended, in_fresh_interpreter
-from sql_stores import LEASE, MakeEngine, kept, new_store, numbered
+from sql_stores import (
+    LEASE,
+    InAutocommit,
+    MakeEngine,
+    begins_deferred,
+    kept,
+    new_store,
+    numbered,
+)
 from support import ACCOUNTS, CHECKOUT_ID, HELPERS, START, ManualClock
 
 TICK = timedelta(microseconds=1)
@@ -821,27 +829,6 @@ def test_many_processes_share_a_file(sqlite_url: str, make_engine: MakeEngine) -
     assert sorted(claimed) == sorted(
         f"{worker}-{number}" for worker in range(4) for number in range(40)
     )
-
-
-class InAutocommit(sqlite3.Connection):
-    """A connection as ``autocommit=True`` of Python 3.12 makes it: its own commit does nothing."""
-
-    autocommit = True
-
-    def commit(self) -> None:
-        """Nothing."""
-
-
-def begins_deferred(engine: sa.Engine) -> None:
-    """A well-known recipe for SQLite: every transaction begins with BEGIN."""
-
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
 
 
 @pytest.mark.parametrize("kind", ["plain", "autocommit", "driver", "recipe", "patient"])

@@ -34,7 +34,7 @@ from mpesa_stk.stores.sql_async import (
     AsyncSqlTokenStore,
     AsyncSqlTransactionStore,
 )
-from sql_stores import LEASE, MakeEngine, kept, numbered
+from sql_stores import LEASE, InAutocommit, MakeEngine, begins_deferred, kept, numbered
 from support import ACCOUNTS, CHECKOUT_ID, START, TOKEN
 
 T = TypeVar("T")
@@ -417,27 +417,6 @@ def test_claims_of_two_tasks_are_apart(async_server_url: str) -> None:
 
 
 # --- SQLite -------------------------------------------------------------------------------------------
-
-
-class InAutocommit(sqlite3.Connection):
-    """A connection as ``autocommit=True`` of Python 3.12 makes it: its own commit does nothing."""
-
-    autocommit = True
-
-    def commit(self) -> None:
-        """Nothing."""
-
-
-def begins_deferred(engine: sa.Engine) -> None:
-    """A well-known recipe for SQLite: every transaction begins with BEGIN."""
-
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
 
 
 @pytest.mark.parametrize("kind", ["plain", "autocommit", "driver", "recipe"])
