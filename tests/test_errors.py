@@ -11,6 +11,7 @@ import pytest
 
 import mpesa_stk
 from mpesa_stk import (
+    AlreadyPaid,
     AuthenticationFailed,
     CallbackRefused,
     ConfigurationError,
@@ -24,7 +25,10 @@ from mpesa_stk import (
     InvalidRequest,
     MpesaError,
     NotSent,
+    OrderRefused,
     OutcomeUnknown,
+    PaymentInProgress,
+    PaymentUnresolved,
     RateLimited,
     StoreError,
     SubscriberBusy,
@@ -55,6 +59,18 @@ EXAMPLES: tuple[tuple[MpesaError, str, dict[str, Any]], ...] = (
         {"field": "phone_number", "rule": "is empty"},
     ),
     (InvalidAmount("amount", "too much"), "amount: too much", {"rule": "too much"}),
+    *(
+        (kind("no-1"), words, {"transaction_no": "no-1"})
+        for kind, words in (
+            (OrderRefused, "another attempt at the order is in the way"),
+            (PaymentInProgress, "another attempt at the order may still be paid"),
+            (
+                PaymentUnresolved,
+                "nobody knows whether an earlier attempt at the order was paid",
+            ),
+            (AlreadyPaid, "the order is paid"),
+        )
+    ),
     (TransportError("it broke"), "it broke", {"reason": "it broke"}),
     (NotSent("refused"), "refused", {"reason": "refused"}),
     (
@@ -134,7 +150,7 @@ def test_an_error_carries_its_facts(error: MpesaError, text: str, facts: dict[st
     """The text is for people, the attributes are for programs."""
     assert str(error) == text
     assert {name: getattr(error, name) for name in facts} == facts
-    assert error.transaction_no is None
+    assert error.transaction_no == facts.get("transaction_no")
 
 
 @pytest.mark.parametrize("copier", COPIERS)

@@ -7,6 +7,10 @@ A declined or cancelled payment is a result, never an exception. ::
     ├── InvalidRequest              a field breaks a rule: no request was sent
     │   ├── InvalidPhoneNumber
     │   └── InvalidAmount
+    ├── OrderRefused                another attempt at the order is in the way: nothing was sent
+    │   ├── PaymentInProgress       that attempt may still be paid
+    │   ├── PaymentUnresolved       nobody knows whether that attempt was paid
+    │   └── AlreadyPaid
     ├── TransportError
     │   ├── NotSent                 provably never left: safe to send again
     │   └── OutcomeUnknown          it may have happened: do not send again
@@ -90,6 +94,41 @@ class InvalidPhoneNumber(InvalidRequest):
 
 class InvalidAmount(InvalidRequest):
     """The amount is not a whole number of shillings within the limits."""
+
+
+class OrderRefused(MpesaError):
+    """Another attempt at the same order is in the way. Nothing was sent.
+
+    Attributes:
+        transaction_no: That attempt.
+    """
+
+    _why = "another attempt at the order is in the way"
+
+    def __init__(self, transaction_no: str, /) -> None:
+        self.transaction_no: str = transaction_no
+        super().__init__(self._why)
+
+
+class PaymentInProgress(OrderRefused):
+    """An attempt with other details may still be paid. Wait until it has an outcome."""
+
+    _why = "another attempt at the order may still be paid"
+
+
+class PaymentUnresolved(OrderRefused):
+    """Nobody knows whether an earlier attempt was paid.
+
+    Look for its receipt. If you accept the risk that the customer pays twice, pass ``unresolved_ok=True``.
+    """
+
+    _why = "nobody knows whether an earlier attempt at the order was paid"
+
+
+class AlreadyPaid(OrderRefused):
+    """The order is paid."""
+
+    _why = "the order is paid"
 
 
 class TransportError(MpesaError):
@@ -240,8 +279,8 @@ class DuplicateTransaction(StoreError):
     """Another transaction already has a value that must be unique.
 
     Attributes:
-        field: ``transaction_no``, ``idempotency_key``, ``checkout_request_id`` or
-            ``receipt_number``.
+        field: ``transaction_no``, ``idempotency_key``, ``checkout_request_id``, ``receipt_number`` or
+            ``order_slot``.
     """
 
     def __init__(self, field: str, /) -> None:

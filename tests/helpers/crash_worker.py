@@ -192,6 +192,10 @@ class SteppedStore:
         """Compare and set."""
         return self._do("replace", lambda: self._store.replace(transaction))
 
+    def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """By order."""
+        return self._do("attempts", lambda: self._store.attempts(account, order))
+
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:

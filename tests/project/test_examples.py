@@ -636,6 +636,7 @@ def test_migration_makes_the_tables_of_the_models() -> None:
         "account",
         "checkout_request_id",
         "receipt_number",
+        "order_slot",
     }
     assert "payment_by_due_at" in plan
     for word in ("SCAN", "TEMP B-TREE"):

@@ -132,7 +132,7 @@ def test_tables_live_in_the_schema(postgres_url: str, make_engine: MakeEngine) -
 def test_tables_that_cannot_be_made_are_a_store_error(
     postgres_url: str, make_engine: MakeEngine
 ) -> None:
-    """It is tried a few times, since another worker may be making them; a schema must exist."""
+    """It is tried again for each index that another worker may be making; a schema must exist."""
     engine = make_engine(postgres_url)
     tried: list[str] = []
 
@@ -143,7 +143,7 @@ def test_tables_that_cannot_be_made_are_a_store_error(
 
     with pytest.raises(StoreError, match=r"schema is missing: .* \(ProgrammingError 3F000\)$"):
         new_store(engine, schema="none")
-    assert len(tried) == 5
+    assert 5 < len(tried) < 30
 
 
 @pytest.mark.parametrize(

@@ -39,12 +39,24 @@ def make_version_1(engine: sa.Engine) -> None:
 
 
 def filled(engine: sa.Engine, payments: int) -> None:
-    """Put payments into tables of version 1."""
+    """Put payments into tables of version 1 or 2."""
     store = SqlTransactionStore(engine)
     (table,) = (each for each in store.metadata.sorted_tables if each.name == TABLE)
     rows = [row_of(numbered(number)) for number in range(payments)]
+    for row in rows:
+        for name in ("order", "order_slot"):
+            assert row.pop(name) is None
     with engine.begin() as connection:
         connection.execute(sa.insert(table), rows)
+
+
+def say_version_2(engine: sa.Engine) -> None:
+    """Let tables of version 1 say that they are of version 2, which has the same columns."""
+    for store in (SqlTransactionStore(engine), SqlTokenStore(engine)):
+        (main, versions) = (store.schema._main, store.schema._versions)
+        with engine.begin() as connection:
+            versions.create(connection, checkfirst=True)
+            connection.execute(sa.insert(versions), {"name": main.name, "version": 2})
 
 
 def version_of(engine: sa.Engine, name: str = TABLE) -> int:
@@ -91,20 +103,25 @@ def test_each_method_refuses_older_tables(url: str, make_engine: MakeEngine) -> 
         SqlQueryBudget(engine, PACE).take("app", ManualClock().now())
 
 
-def test_an_upgrade_loses_nothing(url: str, make_engine: MakeEngine) -> None:
+@pytest.mark.parametrize("before", [1, 2])
+def test_an_upgrade_loses_nothing(url: str, make_engine: MakeEngine, before: int) -> None:
     """The payments are there afterwards, and the same store works on."""
     engine = make_engine(url)
     make_version_1(engine)
     filled(engine, 50)
+    if before == 2:
+        say_version_2(engine)
     store, tokens = SqlTransactionStore(engine), SqlTokenStore(engine)
-    with pytest.raises(StoreError, match=OLDER):
+    with pytest.raises(StoreError, match=OLDER.replace("version 1", f"version {before}")):
         store.get("no-7")
-    assert store.schema.upgrade() == (1, VERSION)
+    assert store.schema.upgrade() == (before, VERSION)
     assert store.schema.upgrade() == (VERSION, VERSION)
     assert [store.get(f"no-{number}") for number in range(50)] == [
         numbered(number) for number in range(50)
     ]
-    assert tokens.schema.upgrade() == (1, VERSION)
+    assert tokens.schema.upgrade() == (before, VERSION)
+    made = {one["name"] for one in sa.inspect(engine).get_indexes(TABLE)}
+    assert {f"{TABLE}_{name}" for name in ("order", "order_slot", "account", "review")} <= made
     token = Token(value="t" * 28, expires_in=3599.0, renew_at=2000.0)
     tokens.save("app", token)
     assert tokens.load("app") is not None
@@ -144,15 +161,15 @@ def test_an_upgrade_takes_each_step_once_and_in_order(
         metadata,
         sa.Table(TABLE, metadata, sa.Column("transaction_no", sa.Text, primary_key=True)),
         "mpesa_stk_",
-        version=4,
-        steps=[step(1), step(2), step(3)],
+        version=VERSION + 2,
+        steps={number: step(number) for number in range(VERSION, VERSION + 3)},
     )
-    assert schema.upgrade() == (VERSION, 4)
-    assert taken == [2, 3]
-    assert version_of(engine) == 4
+    assert schema.upgrade() == (VERSION, VERSION + 2)
+    assert taken == [VERSION + 1, VERSION + 2]
+    assert version_of(engine) == VERSION + 2
     columns = {column["name"] for column in sa.inspect(engine).get_columns(TABLE)}
-    assert {"added_2", "added_3"} <= columns
-    assert "added_1" not in columns
+    assert {f"added_{number}" for number in taken} <= columns
+    assert f"added_{VERSION}" not in columns
 
 
 def test_the_check_is_made_once(sqlite_url: str, make_engine: MakeEngine) -> None:

@@ -48,12 +48,16 @@ class HistoryEntry:
             has ``HTTP 503`` or ``no answer``, and a payment that was opened again during its report has
             ``while it is reported``.
         state: The state after the event.
+        by: Who decided it, if a person did.
+        note: That person's reason.
     """
 
     at: datetime
     event: str
     code: str | None = None
     state: TransactionState
+    by: str | None = None
+    note: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +74,9 @@ class Transaction:
         amount: Whole shillings (KES).
         reference: The caller's reference. The prompt shows it, unless `checkout` got a `prompt_reference`.
         description: The caller's description.
+        order: What is being paid, or None. Several attempts may be made for one order.
+        order_slot: The place that this attempt takes for its order: ``live:`` or ``paid:`` and the order.
+            None if it takes none. A store gives each place of an account to one payment.
         state: `TransactionState`.
         created: When the intent was stored.
         updated: When it last changed.
@@ -97,6 +104,8 @@ class Transaction:
     amount: int
     reference: str
     description: str = ""
+    order: str | None = None
+    order_slot: str | None = None
     state: TransactionState = TransactionState.CREATED
     created: datetime
     updated: datetime

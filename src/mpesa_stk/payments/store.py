@@ -45,7 +45,7 @@ class TransactionStore(Protocol):
 
         Raises:
             DuplicateTransaction: Its `transaction_no` exists, or its account has a transaction with
-                its `idempotency_key`. Of two concurrent calls exactly one succeeds.
+                its `idempotency_key` or `order_slot`. Of two concurrent calls exactly one succeeds.
         """
         ...
 
@@ -79,8 +79,13 @@ class TransactionStore(Protocol):
             True if the transaction was written, False if another writer was first.
 
         Raises:
-            DuplicateTransaction: Another transaction has its checkout_request_id or receipt_number.
+            DuplicateTransaction: Another transaction has its checkout_request_id or receipt_number,
+                or one of its account has its order_slot.
         """
+        ...
+
+    def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """Return all transactions of an account for an order, the first created first."""
         ...
 
     def claim_due(
@@ -152,6 +157,10 @@ class AsyncTransactionStore(Protocol):
         """Store a changed transaction, unless another writer changed it meanwhile."""
         ...
 
+    async def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """Return all transactions of an account for an order, the first created first."""
+        ...
+
     async def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
@@ -218,6 +227,11 @@ class AwaitedTransactionStore:
     async def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction, unless another writer changed it meanwhile."""
         return await self._call(self._store.replace, transaction)
+
+    @hides_locals
+    async def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """Return all transactions of an account for an order, the first created first."""
+        return await self._call(self._store.attempts, account, order)
 
     @hides_locals
     async def claim_due(

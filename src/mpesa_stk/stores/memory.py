@@ -16,7 +16,8 @@ from mpesa_stk.privacy import hides_locals
 
 __all__ = ["AsyncMemoryTransactionStore", "MemoryTransactionStore"]
 
-_UNIQUE = ("idempotency_key", "checkout_request_id", "receipt_number")
+_UNIQUE = ("idempotency_key", "checkout_request_id", "receipt_number", "order_slot")
+_OF_AN_ACCOUNT = ("idempotency_key", "order_slot")
 _Due = list[tuple[datetime, str]]
 
 
@@ -40,7 +41,9 @@ class MemoryTransactionStore:
         self._lock = PerProcess(threading.Lock)
         self._transactions: dict[str, Transaction] = {}
         # The transactions with each value of a field.
-        self._numbers: dict[str, dict[str, list[str]]] = {f: {} for f in ("reference", *_UNIQUE)}
+        self._numbers: dict[str, dict[str, list[str]]] = {}
+        for field in ("reference", "order", *_UNIQUE):
+            self._numbers[field] = {}
         self._due: dict[str, _Due] = {}  # by account
         self._scheduled: dict[str, int] = {}
         self._kept: dict[str, KeptCallback] = {}
@@ -95,6 +98,12 @@ class MemoryTransactionStore:
             self._check_unique(transaction)
             self._write(before, attrs.evolve(transaction, version=transaction.version + 1))
             return True
+
+    @hides_locals
+    def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """Return all transactions of an account for an order, the first created first."""
+        with self._lock():
+            return sorted(self._with("order", order, account), key=lambda one: one.created)
 
     @hides_locals
     def claim_due(
@@ -187,7 +196,7 @@ class MemoryTransactionStore:
     def _check_unique(self, transaction: Transaction) -> None:
         for field in _UNIQUE:
             value = getattr(transaction, field)
-            account = transaction.account if field == "idempotency_key" else None
+            account = transaction.account if field in _OF_AN_ACCOUNT else None
             others = self._with(field, value, account) if value is not None else ()
             if any(one.transaction_no != transaction.transaction_no for one in others):
                 raise DuplicateTransaction(field)

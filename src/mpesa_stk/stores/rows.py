@@ -36,10 +36,11 @@ UNIQUE = {
     "idempotency_key": ("idempotency_key", "account"),
     "checkout_request_id": ("checkout_request_id",),
     "receipt_number": ("receipt_number",),
+    "order_slot": ("order_slot", "account"),
 }
 """For each field that a conflict can name: the fields whose values, together, only one payment has."""
 
-LENGTHS = dict.fromkeys((*UNIQUE, "reference", "app"), 255) | dict.fromkeys(
+LENGTHS = dict.fromkeys((*UNIQUE, "reference", "order", "app"), 255) | dict.fromkeys(
     ("account", "phone_number", "state", "result_code", "settled_by", "callback_id"), 64
 )
 """The largest number of characters in each field. Other fields have no limit."""
@@ -128,7 +129,10 @@ def kept_of(row: Mapping[str, Any], /) -> KeptCallback:
 
 def _line(entry: HistoryEntry) -> dict[str, Any]:
     at = entry.at.astimezone(timezone.utc).isoformat()
-    return {"at": at, "event": entry.event, "code": entry.code, "state": entry.state.value}
+    line = {"at": at, "event": entry.event, "code": entry.code, "state": entry.state.value}
+    if entry.by is not None or entry.note is not None:
+        line |= {"by": entry.by, "note": entry.note}
+    return line
 
 
 def _entry(line: Mapping[str, Any]) -> HistoryEntry:

@@ -35,7 +35,9 @@ from mpesa_stk.stores.rows import (
 from mpesa_stk.stores.sql_apps import SqlQueryBudget, SqlTokenStore
 from mpesa_stk.stores.sql_database import Database
 from mpesa_stk.stores.sql_schema import Schema
+from mpesa_stk.stores.sql_steps import payment_steps
 from mpesa_stk.stores.sql_tables import (
+    attempts_statement,
     callbacks_table,
     due_statement,
     kept_statements,
@@ -90,10 +92,17 @@ class SqlTransactionStore:
         self.metadata = sa.MetaData(schema=schema)
         self._payments = payments_table(self.metadata, table_prefix)
         self._callbacks = callbacks_table(self.metadata, table_prefix)
-        self.schema = Schema(self._database, self.metadata, self._payments, table_prefix)
+        self.schema = Schema(
+            self._database,
+            self.metadata,
+            self._payments,
+            table_prefix,
+            steps=payment_steps(self._payments),
+        )
         # Built once: to build and cache-key such a statement takes longer than to execute it.
         self._replacement = replacement(self._payments)
         self._searches = searches(self._payments)
+        self._attempts = attempts_statement(self._payments)
         self._kept = kept_statements(self._callbacks)
 
     def create_tables(self) -> None:
@@ -155,6 +164,14 @@ class SqlTransactionStore:
             refused=lambda: self._refuse(row, new=False),
             unsure=lambda: self._was_replaced(transaction, row),
         )
+
+    @hides_locals
+    def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """Return all transactions of an account for an order, the first created first."""
+        if not storable(account + order):
+            return []
+        values = {"of_account": account, "of_order": order}
+        return [transaction_of(row) for row in self._database.read(self._attempts, values)]
 
     @hides_locals
     def claim_due(

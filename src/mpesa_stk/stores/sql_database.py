@@ -362,7 +362,8 @@ class Database:
                     index.create(connection, checkfirst=True)
             return True
 
-        self._create(work, _TRIES)
+        # Each try that another process disturbs leaves at least one more table or index.
+        self._create(work, _TRIES + sum(len(table.indexes) for table in metadata.tables.values()))
         self._check = None
 
     def _create(self, work: Callable[[sa.Connection], bool], tries: int) -> bool:

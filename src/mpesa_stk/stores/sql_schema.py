@@ -1,11 +1,13 @@
 """The version of a store's tables: written when they are made, checked before they are used, brought up.
 
 Version 1 are the tables that did not say their version. Version 2 is the same tables, with this one.
+Version 3 knows orders, and has the indexes of searches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +17,7 @@ from mpesa_stk.stores.sql_database import Database, ExactText, make_table
 
 __all__ = ["VERSION", "Schema"]
 
-VERSION = 2
+VERSION = 3
 """The version of the tables that this library reads and writes."""
 _UNSAID = 1
 _EMPTIED = 0  # the host emptied all tables, or another store's tables were brought up
@@ -23,13 +25,7 @@ _LONGEST = 64
 
 Step = Callable[[sa.Connection], None]
 
-
-def _nothing(_connection: sa.Connection) -> None:
-    """Version 2 only says its version."""
-
-
-_STEPS: tuple[Step, ...] = (_nothing,)
-"""The step from version 1 to 2, from 2 to 3, and so on. A step that is run twice must do no harm."""
+_NO_STEPS: Mapping[int, Step] = MappingProxyType({})
 
 
 class Schema:
@@ -44,7 +40,7 @@ class Schema:
         /,
         *,
         version: int = VERSION,
-        steps: Sequence[Step] = _STEPS,
+        steps: Mapping[int, Step] = _NO_STEPS,
     ) -> None:
         """Add the table of versions to a store's tables, and check it before their first use.
 
@@ -54,7 +50,8 @@ class Schema:
             main: Its most important table, after which the store is named in the table of versions.
             prefix: Start of the names of the tables.
             version: The version that the library needs.
-            steps: The steps from one version to the next.
+            steps: The steps, by the version that each reaches. A version without a step changes nothing
+                but its number. A step that is run twice must do no harm.
         """
         self._database = database
         self._metadata = metadata
@@ -142,8 +139,9 @@ class Schema:
         return _EMPTIED if said is None else int(said)
 
     def _bring_up(self, connection: sa.Connection, before: int) -> bool:
-        for step in self._steps[before - 1 : self._version - 1]:
-            step(connection)
+        for version in range(before + 1, self._version + 1):
+            if version in self._steps:
+                self._steps[version](connection)
         self._versions.create(connection, checkfirst=True)
         self._label(connection)
         return True

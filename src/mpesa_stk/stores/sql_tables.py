@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from mpesa_stk.stores.rows import LENGTHS, UNIQUE
 from mpesa_stk.stores.sql_database import ExactText, LongBytes, LongText, Moment, make_table
 
 __all__ = [
+    "attempts_statement",
     "callbacks_table",
     "due_statement",
     "kept_statements",
@@ -20,6 +21,9 @@ __all__ = [
     "replacement",
     "searches",
 ]
+
+_CONSTRAINTS = ("idempotency_key", "checkout_request_id", "receipt_number")
+"""The fields of `UNIQUE` that the table itself keeps unique. An index keeps `order_slot` unique."""
 
 
 def _due_index(table: str) -> str:
@@ -39,6 +43,8 @@ def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
         sa.Column("amount", sa.BigInteger, nullable=False),
         _key("reference"),
         sa.Column("description", LongText(), nullable=False),
+        _key("order", nullable=True),
+        _key("order_slot", nullable=True),
         _short("state"),
         *(
             sa.Column(field, Moment, nullable=False)
@@ -61,7 +67,7 @@ def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
         *(
             sa.UniqueConstraint(*names, name=f"{name}_{field}")
             for field, names in UNIQUE.items()
-            if field != "transaction_no"
+            if field in _CONSTRAINTS
         ),
     )
     scheduled = table.c.due_at.is_not(None)
@@ -73,7 +79,50 @@ def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
         sqlite_where=scheduled,
     )
     sa.Index(f"{name}_reference", table.c.reference, table.c.created)
+    _order_indexes(table)
+    _search_indexes(table)
     return table
+
+
+def _order_indexes(table: sa.Table) -> None:
+    """Add the indexes of orders. Payments without an order are in neither, where a database can do so."""
+    columns = table.c
+    for field, unique in (("order_slot", True), ("order", False)):
+        given = columns[field].is_not(None)
+        sa.Index(
+            f"{table.name}_{field}",
+            columns.account,
+            columns[field],
+            unique=unique,
+            postgresql_where=given,
+            sqlite_where=given,
+        )
+
+
+def _search_indexes(table: sa.Table) -> None:
+    """Add the indexes of searches, which read the payments created last first."""
+    columns = table.c
+    sa.Index(f"{table.name}_account", columns.account, columns.created)
+    sa.Index(f"{table.name}_state", columns.account, columns.state, columns.created)
+    sa.Index(f"{table.name}_phone", columns.phone_number, columns.created)
+    reviewed = columns.needs_review.is_not(None)
+    sa.Index(
+        f"{table.name}_review", columns.created, postgresql_where=reviewed, sqlite_where=reviewed
+    ).ddl_if(callable_=_only_on("postgresql", "sqlite"))
+    # MySQL and MariaDB have no partial indexes. NULL is a value of an index like any other.
+    length = {"needs_review": 1}
+    sa.Index(
+        f"{table.name}_review", columns.needs_review, mysql_length=length, mariadb_length=length
+    ).ddl_if(callable_=_only_on("mysql", "mariadb"))
+
+
+def _only_on(*dialects: str) -> Callable[..., bool]:
+    """Return a condition: an index with it is made in these databases only."""
+
+    def is_one(*_facts: object, dialect: sa.Dialect, **_more: object) -> bool:
+        return dialect.name in dialects
+
+    return is_one
 
 
 def callbacks_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
@@ -173,6 +222,17 @@ def searches(payments: sa.Table, /) -> dict[tuple[str, bool], sa.Select[Any]]:
         found[field, False] = one
         found[field, True] = one.where(columns.account == sa.bindparam("of_account"))
     return found
+
+
+def attempts_statement(payments: sa.Table, /) -> sa.Select[Any]:
+    """Select the payments of ``of_account`` for ``of_order``, the first created first."""
+    columns = payments.c
+    return (
+        sa.select(payments)
+        .where(columns.account == sa.bindparam("of_account"))
+        .where(columns.order == sa.bindparam("of_order"))
+        .order_by(columns.created, columns.transaction_no)
+    )
 
 
 def kept_statements(callbacks: sa.Table, /) -> dict[frozenset[str], sa.Select[Any]]:

@@ -66,11 +66,16 @@ def payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - a
 def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN401 - any field
     """Make a payment with a distinct value in every field, in several scripts."""
     entry = HistoryEntry(at=START + TICK, event="push accepted", state=TransactionState.PENDING)
+    decided = attrs.evolve(
+        entry, at=START + LEASE, by="Amina", note="aliona \u2018SMS\u2019 \U0001f4f1"
+    )
     facts: dict[str, Any] = {
         "idempotency_key": f"order-{ordinal}",
         "account": OTHER,
         "amount": 16_777_217,  # not exact as a float of 32 bits
         "reference": "Viatu \u2713 \U0001f45f",
+        "order": f"Oda \u2713 {ordinal}",
+        "order_slot": f"paid:Oda \u2713 {ordinal}",
         "description": "Ngozi e\u0301 \u00e9",  # the same letter, composed and not
         "state": TransactionState.SUCCEEDED,
         "created": START + 2 * TICK,
@@ -88,7 +93,7 @@ def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN40
         "settled_by": "callback",
         "needs_review": "callback has another amount \u2013 angalia \U0001f440",
         "reported": True,
-        "history": (entry, attrs.evolve(entry, at=START + LEASE, code="1032 \U0001f6ab")),
+        "history": (entry, attrs.evolve(entry, at=START + LEASE, code="1032 \U0001f6ab"), decided),
         "version": 7,
     }
     return payment(ordinal, **(facts | changes))

@@ -105,6 +105,10 @@ class BlockingTransactionStore:
         """Store a changed transaction, unless another writer changed it meanwhile."""
         return self._loop.run(self._store.replace(transaction))
 
+    def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """Return all transactions of an account for an order, the first created first."""
+        return self._loop.run(self._store.attempts(account, order))
+
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:

@@ -26,6 +26,7 @@ from mpesa_stk.testing.contract_values import (
 )
 from mpesa_stk.testing.store_callbacks import StoreCallbacks
 from mpesa_stk.testing.store_claims import StoreClaims
+from mpesa_stk.testing.store_orders import StoreOrders
 from mpesa_stk.testing.store_races import StoreRaces
 
 __all__ = ["MakeStore", "StoreContract"]
@@ -33,6 +34,8 @@ __all__ = ["MakeStore", "StoreContract"]
 _UNIQUE = ("transaction_no", "idempotency_key", "checkout_request_id", "receipt_number")
 _MAY_BE_NONE = (
     "idempotency_key",
+    "order",
+    "order_slot",
     "due_at",
     "merchant_request_id",
     "checkout_request_id",
@@ -47,7 +50,7 @@ _MAY_BE_NONE = (
 )
 
 
-class StoreContract(StoreClaims, StoreCallbacks, StoreRaces):
+class StoreContract(StoreClaims, StoreCallbacks, StoreOrders, StoreRaces):
     """Test a `TransactionStore`.
 
     Inherit from this class, and override the fixture `make_store`. Name your class ``Test...``, so that

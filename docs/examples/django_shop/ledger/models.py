@@ -15,6 +15,8 @@ class Payment(models.Model):
     amount = models.PositiveIntegerField()
     reference = models.CharField(max_length=255)
     description = models.CharField(max_length=255, blank=True)
+    order = models.CharField(max_length=128, null=True)
+    order_slot = models.CharField(max_length=133, null=True)
     state = models.CharField(max_length=16)
     created = models.DateTimeField()
     updated = models.DateTimeField()
@@ -40,10 +42,14 @@ class Payment(models.Model):
         indexes = (
             models.Index(fields=["reference", "created"], name="payment_by_reference"),
             models.Index(fields=["account", "due_at"], name="payment_by_due_at"),
+            models.Index(fields=["account", "order"], name="payment_by_order"),
         )
         constraints = (
             models.UniqueConstraint(
                 fields=["idempotency_key", "account"], name="payment_key_of_account"
+            ),
+            models.UniqueConstraint(
+                fields=["account", "order_slot"], name="payment_place_of_order"
             ),
         )
 

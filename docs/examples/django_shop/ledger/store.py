@@ -31,6 +31,7 @@ UNIQUE = {
     "idempotency_key": ("idempotency_key", "account"),
     "checkout_request_id": ("checkout_request_id",),
     "receipt_number": ("receipt_number",),
+    "order_slot": ("order_slot", "account"),
 }
 
 
@@ -83,6 +84,12 @@ class DjangoTransactionStore:
             except db.IntegrityError:
                 _raise_duplicate(transaction, Payment.objects.exclude(transaction_no=number))
                 raise
+
+    def attempts(self, account: str, order: str, /) -> list[Transaction]:
+        """All transactions of an account for an order, the first created first."""
+        with _store_errors():
+            rows = Payment.objects.filter(account=account, order=order)
+            return [_transaction(row) for row in rows.order_by("created").values()]
 
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
