@@ -65,6 +65,7 @@ from mpesa_stk.payments.budget import (
 )
 from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.due import DueReport
+from mpesa_stk.payments.orders import OrderState, OrderStatus
 from mpesa_stk.payments.payments import AsyncPayments, Payments
 from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
@@ -136,6 +137,8 @@ __all__ = [
     "MpesaError",
     "NotSent",
     "OrderRefused",
+    "OrderState",
+    "OrderStatus",
     "OutcomeUnknown",
     "PayBill",
     "PaymentConfirmed",

@@ -97,6 +97,7 @@ PURE = [
     "payments/schedule",
     "payments/state",
     "payments/events",
+    "payments/orders",
     "payments/effects",
     "payments/evidence",
     "payments/transaction",

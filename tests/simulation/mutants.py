@@ -32,6 +32,7 @@ _RECORDER, _CALLBACK, _CHECKOUT, _DUE = (
     "payments/checkout.py",
     "payments/due.py",
 )
+_INTENTS = "payments/intents.py"
 _REFUSALS, _STORE = "daraja/refusals.py", "stores/memory.py"
 
 MUTANTS: tuple[tuple[str, str, str], ...] = (
@@ -89,8 +90,8 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     # writes
     (
         _RECORDER,
-        "            if await self.store.replace(after):\n                saved",
-        "            if (await self.store.replace(after)) in (True, False):\n                saved",
+        "is_first = await self.store.replace(after)",
+        "is_first = (await self.store.replace(after)) in (True, False)",
     ),
     (
         _RECORDER,
@@ -117,26 +118,26 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     ("payments/signing.py", "return any(verdicts)", "return bool(verdicts)"),
     # checkout
     (
-        _CHECKOUT,
-        "if known.state is TransactionState.REJECTED and not reached:",
-        "if not known.state.settled and not reached:",
+        _INTENTS,
+        "if known.state is not TransactionState.REJECTED or was_prompted(known):",
+        "if known.state.settled or was_prompted(known):",
     ),
     (
-        _CHECKOUT,
-        "if known.state is TransactionState.REJECTED and not reached:",
-        "if known.state.settled and not known.paid:",
+        _INTENTS,
+        "if known.state is not TransactionState.REJECTED or was_prompted(known):",
+        "if not known.state.settled or known.paid:",
     ),
     (
-        _CHECKOUT,
-        "        if await self._store.replace(after):\n            return attrs",
-        "        if (await self._store.replace(after)) in (True, False):\n            return attrs",
+        _INTENTS,
+        "if await self._store.replace(after):",
+        "if (await self._store.replace(after)) in (True, False):",
     ),
     (
         _CHECKOUT,
         "        except OutcomeUnknown as error:",
         "        except ZeroDivisionError as error:",
     ),
-    (_CHECKOUT, "            await self._store.add(intent)\n", "            pass\n"),
+    (_INTENTS, "                await self._store.add(intent)\n", "                pass\n"),
     # what may be sent again
     ("daraja/retry.py", "return isinstance(error, NotSent)\n", "return True\n"),
     (

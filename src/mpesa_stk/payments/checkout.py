@@ -20,7 +20,6 @@ from mpesa_stk.daraja.client_flow import ClientFlow
 from mpesa_stk.daraja.models import MAX_REFERENCE, PushAccepted, PushRequest, check_words
 from mpesa_stk.errors import (
     DuplicateTransaction,
-    IdempotencyConflict,
     InvalidRequest,
     MpesaError,
     NotSent,
@@ -29,21 +28,18 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.callback import CallbackHandler
-from mpesa_stk.payments.events import (
-    KeyReused,
-    PaymentEvent,
-    PushOutcomeLost,
-    PushRefused,
-    PushTaken,
-)
+from mpesa_stk.payments.events import PaymentEvent, PushOutcomeLost, PushRefused, PushTaken
+from mpesa_stk.payments.intents import Intents
+from mpesa_stk.payments.orders import live_slot
 from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import EXPIRE_AFTER, FIRST_QUERY, PROMPT_LIVES, WRITE_AGAIN_AFTER
 from mpesa_stk.payments.signing import signed_url
-from mpesa_stk.payments.state import Transaction, TransactionState
+from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.transaction import apply
 from mpesa_stk.phone import PhoneNumber
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_LONGEST_ORDER = 128
 _TOO_LONG = (
     f"must be at most {MAX_REFERENCE} characters; to keep a longer one, give a shorter "
     "prompt_reference beside it"
@@ -62,8 +58,10 @@ class Checkout:
         self._callbacks = callbacks
         self._client = client
         self._account = str(client.config.account)
+        self._longest_push = _longest_push(client.config.total_timeout)
+        self._intents = Intents(recorder, longest_push=self._longest_push)
 
-    async def run(
+    async def run(  # noqa: PLR0913 - those of `Payments.checkout`
         self,
         *,
         phone_number: str | PhoneNumber,
@@ -73,6 +71,8 @@ class Checkout:
         prompt_reference: str | None,
         prompt_description: str | None,
         idempotency_key: str | None,
+        order: str | None = None,
+        unresolved_ok: bool = False,
     ) -> Transaction:
         """Ask a customer to pay, as `Payments.checkout` documents."""
         if prompt_reference is None:
@@ -87,8 +87,13 @@ class Checkout:
             reference=reference if prompt_reference is None else prompt_reference,
             description=description if prompt_description is None else prompt_description,
         )
-        intent = self._intent(request, reference, description, checked_key(idempotency_key))
-        transaction, ours = await self._store_intent(intent)
+        intent = attrs.evolve(
+            self._intent(request, reference, description),
+            idempotency_key=checked_key(idempotency_key),
+            order=None if order is None else checked_order(order),
+            order_slot=live_slot(order),
+        )
+        transaction, ours = await self._intents.store(intent, unresolved_ok=unresolved_ok)
         if not ours:
             return transaction
         return await self._pushed(transaction, self._signed(request, transaction))
@@ -174,13 +179,10 @@ class Checkout:
             raise NotSent("storing the payment took too long")
         return await self._client.send_push(request, leave_by=self._clock.monotonic() + left)
 
-    def _intent(
-        self, request: PushRequest, reference: str, description: str, key: str | None
-    ) -> Transaction:
+    def _intent(self, request: PushRequest, reference: str, description: str) -> Transaction:
         now = self._clock.now()
         return Transaction(
             transaction_no=str(uuid.uuid4()),
-            idempotency_key=key,
             account=self._account,
             phone_number=request.phone_number.e164,
             amount=request.amount,
@@ -189,60 +191,8 @@ class Checkout:
             created=now,
             updated=now,
             expires_at=now + EXPIRE_AFTER,
-            due_at=now + self._longest_push(),
+            due_at=now + self._longest_push,
         )
-
-    def _longest_push(self) -> timedelta:
-        """Return the time after which a worker that still pushes counts as dead.
-
-        A push takes at most two tokens and two exchanges, each within the total time-out.
-        """
-        return timedelta(seconds=4 * self._client.config.total_timeout + FIRST_QUERY)
-
-    async def _store_intent(self, intent: Transaction) -> tuple[Transaction, bool]:
-        """Store the intent, or find the payment that has its idempotency key.
-
-        Returns:
-            The stored payment, and whether this call must push it.
-        """
-        try:
-            await self._store.add(intent)
-        except DuplicateTransaction:
-            known = await self._store.find(
-                idempotency_key=intent.idempotency_key, account=intent.account
-            )
-            if known is None:
-                raise
-        else:
-            return intent, True
-        differing = tuple(
-            field
-            for field in ("phone_number", "amount", "reference", "description")
-            if getattr(known, field) != getattr(intent, field)
-        )
-        if differing:
-            raise IdempotencyConflict(differing)
-        # If a callback came about the refused push, its prompt did appear, and may be paid.
-        reached = known.checkout_request_id is not None or known.needs_review is not None
-        if known.state is TransactionState.REJECTED and not reached:
-            return await self._start_again(known, intent)
-        return known, False
-
-    async def _start_again(
-        self, rejected: Transaction, intent: Transaction
-    ) -> tuple[Transaction, bool]:
-        """Take a REJECTED payment for a new push, unless another worker takes it first.
-
-        Returns:
-            The payment as now stored, and whether this call must push it.
-        """
-        again = KeyReused(
-            expires_at=intent.expires_at, due_at=self._clock.now() + self._longest_push()
-        )
-        after = apply(rejected, again, self._clock.now())
-        if await self._store.replace(after):
-            return attrs.evolve(after, version=after.version + 1), True
-        return await self._recorder.stored(rejected.transaction_no), False
 
     async def _after_push(
         self, transaction: Transaction, event: PaymentEvent, write_until: float
@@ -275,6 +225,14 @@ class Checkout:
         return apply(transaction, event, self._clock.now())
 
 
+def _longest_push(total_timeout: float) -> timedelta:
+    """Return the time after which a worker that still pushes counts as dead.
+
+    A push takes at most two tokens and two exchanges, each within the total time-out.
+    """
+    return timedelta(seconds=4 * total_timeout + FIRST_QUERY)
+
+
 def _refuse_long(reference: object) -> None:
     """Raise InvalidRequest if a reference is too long, and name the way to keep it.
 
@@ -282,6 +240,18 @@ def _refuse_long(reference: object) -> None:
     """
     if isinstance(reference, str) and len(reference) > MAX_REFERENCE:
         raise InvalidRequest("reference", _TOO_LONG)
+
+
+def checked_order(order: object) -> str:
+    """Return the order, if it keeps the rule.
+
+    Raises:
+        InvalidRequest: It does not.
+    """
+    name = check_words("order", order)
+    if len(name) > _LONGEST_ORDER:
+        raise InvalidRequest("order", f"must be at most {_LONGEST_ORDER} characters")
+    return name
 
 
 def checked_key(idempotency_key: object) -> str | None:

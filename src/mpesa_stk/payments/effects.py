@@ -26,12 +26,14 @@ from mpesa_stk.payments.events import (
     ReportFailed,
 )
 from mpesa_stk.payments.evidence import contradiction
+from mpesa_stk.payments.orders import slot_after
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
 from mpesa_stk.payments.state import Transaction, TransactionState
 
 _UNPROVEN = "callback reports success without proof"
 _NEVER_LEARNT = "the push's outcome was never learnt"
 _NEVER_SAID = "Daraja never said how it ended"
+_PAID_TWICE = "order paid twice"
 _DOUBTS = frozenset({_UNPROVEN, _NEVER_LEARNT, _NEVER_SAID})
 """Reasons for a review that a success removes."""
 BEING_REPORTED = "while it is reported"
@@ -69,6 +71,33 @@ def effects_of(
     elif moved:
         facts |= _from_the_flow(before, event)
     return facts
+
+
+def order_facts(
+    before: Transaction,
+    facts: Mapping[str, Any],
+    meaning: Meaning,
+    now: datetime,
+    *,
+    paid_before: bool,
+) -> dict[str, Any]:
+    """Return the place of an attempt at an order, and the review of a second success.
+
+    Args:
+        before: The attempt before the event.
+        facts: The fields that the event sets otherwise, with the state.
+        meaning: The meaning of the event.
+        now: The time of the event.
+        paid_before: Whether another attempt has the place of the paid one.
+    """
+    if before.order is None:
+        return {}
+    state = facts["state"]
+    slot = slot_after(before, meaning, state, now, paid_before=paid_before)
+    if not paid_before or state is not _S.SUCCEEDED or before.state is _S.SUCCEEDED:
+        return {"order_slot": slot}
+    reasons = facts.get("needs_review", before.needs_review)
+    return {"order_slot": slot, "needs_review": _with_review(reasons, _PAID_TWICE)}
 
 
 def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:

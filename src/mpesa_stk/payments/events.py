@@ -21,6 +21,7 @@ class Meaning(str, Enum):
     LOST = "push outcome lost"
     ORPHANED = "worker died"
     AGAIN = "same key again"
+    RELEASED = "place given back"
     LINKED = "id learnt from the caller"
     ASKING = "asked for a page"
     PAID = "callback: paid, proven"
@@ -143,6 +144,13 @@ class KeyReused(_Event):
 
     expires_at: datetime
     due_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class OrderReleased(_Event):
+    """A new attempt at the order begins, so this one, which has ended, gives its place back."""
+
+    meaning: ClassVar[Meaning] = Meaning.RELEASED
 
 
 @attrs.frozen(kw_only=True)
@@ -292,6 +300,7 @@ PaymentEvent = (
     | PushOutcomeLost
     | WorkerDied
     | KeyReused
+    | OrderReleased
     | CallbackSeen
     | QueryBegun
     | QuerySeen

@@ -25,6 +25,7 @@ from mpesa_stk.payments.budget import (
 )
 from mpesa_stk.payments.callback import CallbackReceipt
 from mpesa_stk.payments.due import DueReport
+from mpesa_stk.payments.orders import OrderStatus
 from mpesa_stk.payments.payments_flow import PaymentsFlow
 from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.schedule import CALLBACK_RETENTION
@@ -100,7 +101,7 @@ class Payments:
         self.notify = self.flow.notify
 
     @hides_locals
-    def checkout(
+    def checkout(  # noqa: PLR0913 - each has a name
         self,
         *,
         phone_number: str | PhoneNumber,
@@ -110,6 +111,8 @@ class Payments:
         prompt_reference: str | None = None,
         prompt_description: str | None = None,
         idempotency_key: str | None = None,
+        order: str | None = None,
+        unresolved_ok: bool = False,
     ) -> Transaction:
         """Ask a customer to pay, once.
 
@@ -126,16 +129,24 @@ class Payments:
                 255 printable characters.
             prompt_reference: The reference that the prompt shows in place of `reference`.
             prompt_description: The description that is sent to Daraja in place of `description`.
-            idempotency_key: Your name for this payment, 1 to 255 visible ASCII characters.
+            idempotency_key: Your name for this attempt, 1 to 255 visible ASCII characters.
+            order: What is being paid, 1 to 128 printable characters. An order is paid once: while one of
+                its attempts may still be paid, no other prompt goes out for it.
+            unresolved_ok: Whether to try again although nobody knows if an earlier attempt at the order
+                was paid. The customer may then pay twice.
 
         Returns:
             The transaction, if a prompt may be live: PENDING, or UNCERTAIN if the push's outcome is
             unknown (wait, do not check out again). If the key was used before: the payment of that key,
-            in any state.
+            in any state. If the same payload for the same order may still be paid: that attempt.
 
         Raises:
             InvalidRequest: A field breaks a rule. No payment was stored, and no push was sent.
             IdempotencyConflict: The key was used with another payload. No push was sent.
+            PaymentInProgress: Another payload for the order may still be paid. No push was sent.
+            PaymentUnresolved: Nobody knows whether an earlier attempt at the order was paid. No push was
+                sent.
+            AlreadyPaid: The order is paid. No push was sent.
             StoreError: The intent could not be stored. No push was sent.
             MpesaError: No prompt appeared. The error carries `transaction_no`, and the payment is stored
                 as REJECTED.
@@ -149,6 +160,8 @@ class Payments:
                 prompt_reference=prompt_reference,
                 prompt_description=prompt_description,
                 idempotency_key=idempotency_key,
+                order=order,
+                unresolved_ok=unresolved_ok,
             )
         )
 
@@ -169,6 +182,18 @@ class Payments:
             StoreError: The store failed.
         """
         return finish(self.flow.find(checkout_request_id=checkout_request_id))
+
+    @hides_locals
+    def order(self, order: str, /) -> OrderStatus:
+        """Return what is known about an order of this account, and what may be done now.
+
+        It looks into the store and does not ask Daraja.
+
+        Raises:
+            InvalidRequest: The order is no text of 1 to 128 printable characters.
+            StoreError: The store failed.
+        """
+        return finish(self.flow.order(order))
 
     @hides_locals
     def outcome(self, transaction_no: str, /, *, timeout: float = 120.0) -> Transaction | None:
@@ -344,7 +369,7 @@ class AsyncPayments:
         self.notify = self.flow.notify
 
     @hides_locals
-    async def checkout(
+    async def checkout(  # noqa: PLR0913 - those of `Payments.checkout`
         self,
         *,
         phone_number: str | PhoneNumber,
@@ -354,6 +379,8 @@ class AsyncPayments:
         prompt_reference: str | None = None,
         prompt_description: str | None = None,
         idempotency_key: str | None = None,
+        order: str | None = None,
+        unresolved_ok: bool = False,
     ) -> Transaction:
         """Ask a customer to pay, once, as `Payments.checkout` does.
 
@@ -368,6 +395,8 @@ class AsyncPayments:
             prompt_reference=prompt_reference,
             prompt_description=prompt_description,
             idempotency_key=idempotency_key,
+            order=order,
+            unresolved_ok=unresolved_ok,
         )
 
     @hides_locals
@@ -379,6 +408,11 @@ class AsyncPayments:
     async def find(self, *, checkout_request_id: str) -> Transaction | None:
         """Return the payment whose prompt has that id, as `Payments.find` does."""
         return await self.flow.find(checkout_request_id=checkout_request_id)
+
+    @hides_locals
+    async def order(self, order: str, /) -> OrderStatus:
+        """Return what is known about an order, as `Payments.order` does."""
+        return await self.flow.order(order)
 
     @hides_locals
     async def outcome(

@@ -14,8 +14,9 @@ from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.hooks import Hook, Notifier
 from mpesa_stk.payments.budget import AsyncQueryBudget
 from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
-from mpesa_stk.payments.checkout import Checkout, checked_key
+from mpesa_stk.payments.checkout import Checkout, checked_key, checked_order
 from mpesa_stk.payments.due import DueWork
+from mpesa_stk.payments.orders import OrderStatus, status_of
 from mpesa_stk.payments.query import PaymentQuery, PaymentStatus
 from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import KEEP_ASKING, pause_before_look
@@ -77,6 +78,12 @@ class PaymentsFlow:
 
     def _ours(self, transaction: Transaction | None) -> Transaction | None:
         return transaction if transaction and transaction.account == self.account else None
+
+    async def order(self, order: str, /) -> OrderStatus:
+        """Return what is known about an order, as `Payments.order` documents."""
+        name = checked_order(order)
+        attempts = await self._store.attempts(self.account, name)
+        return status_of(name, attempts, self._clock.now())
 
     async def outcome(self, transaction_no: str, /, *, timeout: float) -> Transaction | None:
         """Wait until a payment is settled, as `Payments.outcome` documents."""

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from mpesa_stk.clock import AsyncClock
-from mpesa_stk.errors import StoreError
+from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.hooks import Event, Notifier
 from mpesa_stk.payments.events import PaymentEvent
 from mpesa_stk.payments.schedule import REPORT_LEASE, pause_before_query
@@ -63,11 +63,21 @@ class Recorder:
             The stored payment before the event, and the payment after it. Both are the same object if the
             event had no effect, for example because another worker had already applied it.
         """
+        paid_before = False
         for _ in range(_MOST_RACES):
-            after = apply(transaction, event, self.clock.now())
+            after = apply(transaction, event, self.clock.now(), paid_before=paid_before)
             if after is transaction:
                 return transaction, transaction
-            if await self.store.replace(after):
+            try:
+                is_first = await self.store.replace(after)
+            except DuplicateTransaction as error:
+                if error.field != "order_slot" or paid_before:
+                    raise
+                paid_before = (
+                    True  # another attempt at the order is paid: this is the second success
+                )
+                continue
+            if is_first:
                 saved = attrs.evolve(after, version=after.version + 1)
                 if saved.state.settled and saved.state is not transaction.state:
                     self._tell_settled(saved)

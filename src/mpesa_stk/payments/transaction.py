@@ -9,6 +9,7 @@
 - A callback that contradicts us (amount, id, receipt, payer or date) does not settle: `needs_review`.
 - If a fact changes after it was reported, the payment is due for a report again.
 - An event that comes twice has no second effect.
+- An attempt takes the places of its order. A second success takes none, and needs a review.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from mpesa_stk.payments.effects import (
     NEWS,
     due_for_report,
     effects_of,
+    order_facts,
     report_until,
 )
 from mpesa_stk.payments.events import (
@@ -66,6 +68,7 @@ TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = Map
         Meaning.LOST: {_S.CREATED: _S.UNCERTAIN},
         Meaning.ORPHANED: {_S.CREATED: _S.UNCERTAIN},
         Meaning.AGAIN: {_S.REJECTED: _S.CREATED},
+        Meaning.RELEASED: {},
         Meaning.LINKED: dict.fromkeys((_S.CREATED, _S.UNCERTAIN, _S.EXPIRED), _S.PENDING),
         Meaning.PAID: _TO_PAID,
         Meaning.NOT_PAID: _TO_FAILED,
@@ -117,13 +120,16 @@ def _is_of_another_prompt(transaction: Transaction, event: PaymentEvent) -> bool
     return isinstance(event, IdLearnt) and known not in (None, event.checkout_request_id)
 
 
-def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Transaction:
+def apply(
+    transaction: Transaction, event: PaymentEvent, now: datetime, /, *, paid_before: bool = False
+) -> Transaction:
     """Apply an event to a transaction.
 
     Args:
         transaction: The transaction before the event.
         event: The event.
         now: The time of the event, aware.
+        paid_before: Whether another attempt has the place of the paid one in the transaction's order.
 
     Returns:
         The transaction after the event. It is the same object if the event has no effect.
@@ -131,6 +137,7 @@ def apply(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Tr
     meaning = meaning_of(transaction, event, now)
     state = TRANSITIONS[meaning].get(transaction.state, transaction.state)
     facts = effects_of(transaction, event, meaning, state, now)
+    facts |= order_facts(transaction, facts, meaning, now, paid_before=paid_before)
     facts = {name: value for name, value in facts.items() if getattr(transaction, name) != value}
     if state.settled and NEWS & facts.keys():
         facts |= {"reported": False, "due_at": due_for_report(transaction, now)}
