@@ -18,6 +18,8 @@ from crash_worker import AMOUNT, WRITES, Order, Place, act, shop
 from crash_world import Arrival, World
 from mpesa_stk import (
     MpesaError,
+    OrderRefused,
+    OrderState,
     PaymentConfirmed,
     PaymentEndpoints,
     Payments,
@@ -36,6 +38,7 @@ __all__ = ["TAKEN", "Scene", "Story", "post"]
 
 TAKEN = 200
 _MOST_ROUNDS = 40
+_OTHER = "254722000001"
 _S = TransactionState
 
 
@@ -53,6 +56,7 @@ class Story:
         early: Whether the callback comes before the answer to the push.
         mangled: Whether the callback that arrives has lost its proof.
         signed: Whether callback URLs are signed.
+        ordered: Whether the payment is an attempt at an order.
         answer_after: Seconds from the push until the phone answers.
         pause: Seconds before the host asks again.
         uncommitted: Of the calls, those that the database refuses.
@@ -67,6 +71,7 @@ class Story:
     early: bool = False
     mangled: bool = False
     signed: bool = True
+    ordered: bool = False
     answer_after: float = 15.0
     pause: float = 0.0
     uncommitted: frozenset[str] = frozenset()
@@ -117,6 +122,7 @@ class Scene:
         self.paying = outcome == "paid"
         self.phone_number = f"2547{10_000_000 + number}"
         self.key = f"order-{number}"
+        self.order_name = f"ORDER-{number}" if story.ordered else None
         self.place = Place(
             environment=world.environment,
             callback_url=world.callback_url,
@@ -145,7 +151,7 @@ class Scene:
 
     def order(self) -> Order:
         """What the worker of the story does."""
-        order = Order(action=self.story.action, phone_number=self.phone_number, key=self.key)
+        order = self._order(self.story.action)
         if self.story.action != "handle_callback":
             return order
         return attrs.evolve(order, body=self._waiting[0].body, token=self._waiting[0].token)
@@ -157,8 +163,7 @@ class Scene:
 
     def checkout(self) -> None:
         """Ask the customer to pay, in a worker that lives."""
-        order = Order(action="checkout", phone_number=self.phone_number, key=self.key)
-        act(self._payments, order, self.tell)
+        act(self._payments, self._order("checkout"), self.tell)
 
     def refused_checkout(self) -> None:
         """The same, where Daraja says no."""
@@ -168,8 +173,12 @@ class Scene:
 
     def die(self, point: str) -> None:
         """Ask the customer to pay, in a worker that is killed at a point."""
-        order = Order(action="checkout", phone_number=self.phone_number, key=self.key)
-        self._killer(self, order, point)
+        self._killer(self, self._order("checkout"), point)
+
+    def _order(self, action: str) -> Order:
+        return Order(
+            action=action, phone_number=self.phone_number, key=self.key, order=self.order_name
+        )
 
     def tell(self, transaction: Transaction) -> None:
         """The host's handler."""
@@ -214,10 +223,19 @@ class Scene:
     def recover(self) -> None:
         """Life goes on after the crash: the host asks again, callbacks come, due work is done."""
         self.world.clock.advance(self.story.pause)
+        self._press_again()
         self.checkout()
         if self.story.delivery == "late":
             self.settle()
         self.follow_up()
+
+    def _press_again(self) -> None:
+        """The customer pays the same order in another way. If it reaches a phone, `_asked_twice` tells."""
+        if self.order_name is None or self.payment() is None:
+            return
+        order = attrs.evolve(self._order("checkout"), key=f"{self.key}-again", phone_number=_OTHER)
+        with contextlib.suppress(OrderRefused):
+            act(self._payments, order, self.tell)
 
     def follow_up(self) -> None:
         """The callbacks of all prompts come, and due work is done."""
@@ -260,6 +278,7 @@ class Scene:
             *self._told_wrongly(payment),
             *self._wrong_outcome(payment),
             *self._lost_evidence(payment),
+            *self._paid_again(payment),
         ]
         far = self.world.clock.now() + timedelta(days=3650)
         if payment.due_at is not None or self.store.claim_due(
@@ -324,6 +343,16 @@ class Scene:
         """The callbacks that prove which payment they belong to."""
         known = self.story.signed or payment.checkout_request_id is not None
         return self.acknowledged if known else []
+
+    def _paid_again(self, payment: Transaction) -> Iterator[str]:
+        """I6: an order that was paid can be paid no more, and has one attempt."""
+        if self.order_name is None:
+            return
+        status = self._payments.order(self.order_name)
+        if [one.transaction_no for one in status.attempts] != [payment.transaction_no]:
+            yield f"I6: {len(status.attempts)} attempts"
+        if payment.paid and status.state is not OrderState.PAID:
+            yield f"I6: the order counts as {status.state.value}"
 
     def _lost_evidence(self, payment: Transaction) -> Iterator[str]:
         """I4: whatever was acknowledged is in the payment or kept."""

@@ -87,6 +87,13 @@ def _rejected(scene: Scene) -> None:
 
 STORIES = (
     Story(name="callback comes", action="checkout", calls=_PUSH, outcomes=_BOTH),
+    Story(
+        name="of an order",
+        action="checkout",
+        calls=("store.attempts", "store.add", "store.attempts", *_PUSH[1:]),
+        outcomes=_BOTH,
+        ordered=True,
+    ),
     Story(name="callback lost", action="checkout", calls=_PUSH, delivery="never"),
     Story(
         name="callback before the answer",

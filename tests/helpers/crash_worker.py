@@ -87,6 +87,7 @@ class Order:
         action: ``checkout``, ``handle_callback`` or ``process_due``.
         phone_number: Who pays.
         key: The payment's idempotency key.
+        order: What is paid, or None.
         body: The callback's body.
         token: The token of its URL.
     """
@@ -94,6 +95,7 @@ class Order:
     action: str
     phone_number: str
     key: str
+    order: str | None = None
     body: bytes = b""
     token: str | None = None
 
@@ -133,6 +135,7 @@ def act(payments: Payments, order: Order, on_settled: Callable[[Transaction], ob
             amount=AMOUNT,
             reference="INV-1",
             idempotency_key=order.key,
+            order=order.order,
         )
     elif order.action == "handle_callback":
         payments.handle_callback(order.body, token=order.token)
@@ -282,6 +285,7 @@ def _warm_up(store: TransactionStore, transport: Transport) -> None:
     store.get(payment.transaction_no)
     for name in ("checkout_request_id", "receipt_number", "idempotency_key", "reference"):
         store.find(**{name: "none"})
+    store.attempts(payment.account, "none")
     store.claim_due(now + timedelta(days=1), 10, timedelta(seconds=1), frozenset({payment.account}))
     store.keep_callback(kept)
     store.kept_callbacks(checkout_request_id="ws_CO_1", transaction_no=payment.transaction_no)
