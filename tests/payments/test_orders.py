@@ -13,6 +13,7 @@ from hosts import SIGNED, Host
 from mpesa_stk import (
     AlreadyPaid,
     DarajaError,
+    DuplicateTransaction,
     IdempotencyConflict,
     InvalidRequest,
     MemoryTransactionStore,
@@ -22,6 +23,7 @@ from mpesa_stk import (
     OutcomeUnknown,
     PaymentInProgress,
     PaymentUnresolved,
+    StoreError,
     Transaction,
     TransactionState,
     explain,
@@ -341,6 +343,47 @@ def test_an_attempt_that_comes_to_life_again_stops_the_next_push() -> None:
     assert len(host.daraja.pushes) == 1
     states = [one.state.value for one in host.payments.order(ORDER).attempts]
     assert states == ["PENDING", "REJECTED"]
+
+
+def test_a_store_that_fails_before_the_push_leaves_the_order_free() -> None:
+    """The attempt is stored, the last look fails, and nothing is sent."""
+    store = TurningStore()
+    host = Host(store=store)
+
+    def fail_once(*_given: str) -> list[Transaction]:
+        del store.attempts
+        raise StoreError("the database is down")
+
+    def break_the_next_look() -> None:
+        store.attempts = fail_once  # type: ignore[method-assign]
+
+    store.happening = break_the_next_look
+    with pytest.raises(StoreError) as caught:
+        host.checkout(order=ORDER)
+    assert host.daraja.pushes == []
+    assert host.stored().state is TransactionState.REJECTED
+    assert caught.value.transaction_no == host.stored().transaction_no
+    assert host.payments.order(ORDER).may_pay
+
+
+class OtherOrderStore(MemoryTransactionStore):
+    """A store that names the place of the order where the key is taken, too."""
+
+    def add(self, transaction: Transaction, /) -> None:
+        """Insert."""
+        try:
+            super().add(transaction)
+        except DuplicateTransaction as error:
+            raise DuplicateTransaction("order_slot") from error
+
+
+def test_a_key_finds_its_attempt_whichever_conflict_a_store_names() -> None:
+    """Both values are taken by the same payment."""
+    host = asked(store=OtherOrderStore())
+    again = Host(store=host.store)
+    first = again.checkout(order="ORDER-8", idempotency_key="k")
+    assert again.checkout(order="ORDER-8", idempotency_key="k") == first
+    assert len(again.daraja.pushes) == 1
 
 
 def test_of_checkouts_at_once_one_is_pushed() -> None:

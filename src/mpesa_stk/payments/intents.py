@@ -5,6 +5,7 @@ One caller wins it, for its key and for its order, and only that one pushes.
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 
 import attrs
@@ -13,6 +14,7 @@ from mpesa_stk.clock import AsyncClock
 from mpesa_stk.errors import (
     DuplicateTransaction,
     IdempotencyConflict,
+    MpesaError,
     StoreError,
 )
 from mpesa_stk.payments.events import KeyReused, OrderReleased, PushRefused
@@ -53,15 +55,13 @@ class Intents:
                     return found, False
                 await self._store.add(intent)
             except DuplicateTransaction as error:
-                if error.field == "order_slot":
-                    continue  # another checkout of the order was first: look at its attempt
-                known = await self._store.find(
-                    idempotency_key=intent.idempotency_key, account=intent.account
-                )
-                if known is None:
+                known = await self._with_key_of(intent)
+                if known is None and error.field != "order_slot":
                     raise
             else:
                 return await self._still_wanted(intent), True
+            if known is None:
+                continue  # another checkout of the order was first: look at its attempt
             again = await self._of_key(known, intent, unresolved_ok=unresolved_ok)
             if again is not None:
                 return again
@@ -94,20 +94,37 @@ class Intents:
 
         Raises:
             OrderRefused: That other attempt is in the way. Ours is REJECTED, and was not pushed.
+            StoreError: The store failed. Ours was not pushed.
         """
         if ours.order is None:
             return ours
-        attempts = await self._store.attempts(ours.account, ours.order)
-        others = [one for one in attempts if one.transaction_no != ours.transaction_no]
-        error = obstacle(others)
+        error: MpesaError | None
+        try:
+            error = obstacle(await self._others(ours))
+        except StoreError as failure:
+            failure.transaction_no = ours.transaction_no
+            error = failure
         if error is None:
             return ours
         reason = type(error).__name__
         refused = PushRefused(code=None, reason=reason, expires_at=ours.expires_at)
-        await self._recorder.record(ours, refused)
+        with contextlib.suppress(StoreError):  # otherwise it becomes UNCERTAIN when it is due
+            await self._recorder.record(ours, refused)
         raise error
 
+    async def _others(self, ours: Transaction) -> list[Transaction]:
+        """Return the other attempts at the order of a payment."""
+        attempts = await self._store.attempts(ours.account, str(ours.order))
+        return [one for one in attempts if one.transaction_no != ours.transaction_no]
+
     # --- keys -------------------------------------------------------------------------------------
+
+    async def _with_key_of(self, intent: Transaction) -> Transaction | None:
+        """Return the payment that has the idempotency key of an intent, or None."""
+        key = intent.idempotency_key
+        if key is None:
+            return None
+        return await self._store.find(idempotency_key=key, account=intent.account)
 
     async def _of_key(
         self, known: Transaction, intent: Transaction, *, unresolved_ok: bool
@@ -124,8 +141,7 @@ class Intents:
         if known.state is not TransactionState.REJECTED or was_prompted(known):
             return known, False
         if known.order is not None:
-            attempts = await self._store.attempts(known.account, known.order)
-            others = [one for one in attempts if one.transaction_no != known.transaction_no]
+            others = await self._others(known)
             live = await self._clear(intent, others, unresolved_ok=unresolved_ok)
             if live is not None:
                 return live, False
