@@ -28,6 +28,7 @@ ONLY_IN = {
     "cattrs": {"daraja/wire"},
     "tenacity": {"daraja/retry"},
     "sqlalchemy": {
+        "stores/sql_single",
         "stores/sql_database",
         "stores/sql_apps",
         "stores/sql_tables",

@@ -35,13 +35,16 @@ from mpesa_stk.stores.rows import (
 from mpesa_stk.stores.sql_apps import SqlQueryBudget, SqlTokenStore
 from mpesa_stk.stores.sql_database import Database
 from mpesa_stk.stores.sql_schema import Schema
+from mpesa_stk.stores.sql_single import Prepared
 from mpesa_stk.stores.sql_steps import payment_steps
 from mpesa_stk.stores.sql_tables import (
     attempts_statement,
     callbacks_table,
+    conflicting,
     due_statement,
     kept_statements,
     old_callbacks,
+    one_kept,
     payments_table,
     replacement,
     searches,
@@ -104,6 +107,8 @@ class SqlTransactionStore:
         self._searches = searches(self._payments)
         self._attempts = attempts_statement(self._payments)
         self._kept = kept_statements(self._callbacks)
+        self._find_kept, self._drop_kept = one_kept(self._callbacks)
+        self._conflicting = conflicting(self._payments)
 
     def create_tables(self) -> None:
         """Create the missing tables and indexes. Existing ones stay as they are.
@@ -203,8 +208,7 @@ class SqlTransactionStore:
         """Keep a callback, unless one with its id is kept already."""
 
         def is_kept() -> bool | None:
-            same = self._callbacks.c.callback_id == kept.callback_id
-            found = self._database.read(sa.select(self._callbacks.c.callback_id).where(same))
+            found = self._database.read(self._find_kept, {"this_id": kept.callback_id})
             return bool(found) or None
 
         self._database.inserted_once(self._callbacks, row_of_kept(kept), unsure=is_kept)
@@ -227,8 +231,7 @@ class SqlTransactionStore:
     def drop_callback(self, callback_id: str, /) -> None:
         """Forget a kept callback."""
         if storable(callback_id):
-            this = self._callbacks.c.callback_id == callback_id
-            self._database.changed(sa.delete(self._callbacks).where(this))
+            self._database.changed(self._drop_kept, {"this_id": callback_id})
 
     @hides_locals
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
@@ -236,7 +239,7 @@ class SqlTransactionStore:
 
         Return their number.
         """
-        found = self._database.read(old_callbacks(self._callbacks, before, limit))
+        found = self._database.read(Prepared(old_callbacks(self._callbacks, before, limit)))
         numbers = [row["callback_id"] for row in found]
 
         def forget(connection: sa.Connection) -> int:
@@ -277,13 +280,9 @@ class SqlTransactionStore:
 
         The rows are read for it, because each database words this error differently.
         """
-        columns = self._payments.c
         given = {field: names for field, names in UNIQUE.items() if row[field] is not None}
-        same = [
-            sa.and_(*(columns[name] == row[name] for name in names)) for names in given.values()
-        ]
-        read = [columns[name] for name in dict.fromkeys(sum(UNIQUE.values(), ()))]
-        found = self._database.read(sa.select(*read).where(sa.or_(*same)))
+        values = {name: row[name] for names in UNIQUE.values() for name in names}
+        found = self._database.read(self._conflicting, values)
         for field, names in given.items():
             for other in found:
                 ours = not new and other["transaction_no"] == row["transaction_no"]

@@ -24,6 +24,7 @@ from mpesa_stk.privacy import hides_locals
 from mpesa_stk.stores.rows import LENGTHS, checked
 from mpesa_stk.stores.sql_database import Database, ExactText, Moment, make_table
 from mpesa_stk.stores.sql_schema import Schema
+from mpesa_stk.stores.sql_single import Prepared
 
 __all__ = ["SqlQueryBudget", "SqlTokenStore"]
 
@@ -51,8 +52,8 @@ class _AppRows:
         )
         # Built once, since each push reads its token.
         mine = self.table.c.app == sa.bindparam("this_app")
-        self._select = sa.select(self.table).where(mine)
-        self._update = (
+        self._select = Prepared(sa.select(self.table).where(mine))
+        self._update = Prepared(
             sa.update(self.table)
             .where(mine)
             .where(self.table.c.version == sa.bindparam("seen_version"))

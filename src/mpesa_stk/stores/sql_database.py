@@ -8,6 +8,7 @@ error and the database's code. It is raised outside the ``except`` block, so tha
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import re
@@ -25,10 +26,12 @@ from mpesa_stk.clock import Clock
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.stores.sql_errors import code_of, meaning_of
+from mpesa_stk.stores.sql_single import Prepared, alone, is_alone, is_direct, watch_pool
 
 __all__ = ["Database", "ExactText", "LongBytes", "LongText", "Moment", "make_table"]
 
 T = TypeVar("T")
+_Connect = Callable[[], contextlib.AbstractContextManager[sa.Connection]]
 
 _MYSQL = ("mysql", "mariadb")
 _DATABASES = ("postgresql", "sqlite", *_MYSQL)
@@ -38,6 +41,7 @@ _TRIES = 5
 _PAUSE = 0.05
 _BUSY_MILLISECONDS = 30_000
 _WAITS = "mpesa_stk_waits"
+_HEX = "_hex"
 _NO_VALUES: Mapping[str, object] = MappingProxyType({})
 # Serialization failure and deadlock in PostgreSQL. Deadlock, and a row that changed since it was read, in
 # MySQL and MariaDB. After each of them the transaction is rolled back.
@@ -199,6 +203,7 @@ class Database:
             # One statement is a transaction by itself. BEGIN and COMMIT would cost two more round trips.
             # In MySQL, switching costs more round trips than it saves.
             self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+            watch_pool(engine)
         if not self._sqlite:
             # This works for an engine in autocommit, too. In MySQL the default isolation would also lock
             # gaps. It is an option of the engine, because that takes effect before an event handler of the
@@ -209,13 +214,15 @@ class Database:
         self._clock = clock
         self._jitter = jitter
         self._check: Callable[[], bool] | None = None
+        self._inserts: dict[sa.Table, Prepared] = {}
+        self._inserts_once: dict[sa.Table, Prepared] = {}
 
     def before_first_use(self, check: Callable[[], bool], /) -> None:
         """Call a function before each use, until it returns True."""
         self._check = check
 
     def read(
-        self, statement: sa.Select[Any], values: Mapping[str, object] = _NO_VALUES, /
+        self, statement: Prepared, values: Mapping[str, object] = _NO_VALUES, /
     ) -> list[dict[str, Any]]:
         """Return the rows of a query.
 
@@ -226,13 +233,9 @@ class Database:
         Raises:
             StoreError: The database failed.
         """
-
-        def work(connection: sa.Connection) -> list[dict[str, Any]]:
-            result = connection.execute(statement, values)
-            names = tuple(result.keys())
-            return [dict(zip(names, row, strict=True)) for row in result]
-
-        return self.run(work, writes=False, single=True)
+        return self.run(
+            lambda connection: statement.rows(connection, values), writes=False, single=True
+        )
 
     def inserted(
         self,
@@ -244,10 +247,12 @@ class Database:
         unsure: Callable[[], bool | None] | None = None,
     ) -> bool:
         """Insert one row and return True. `run` explains the arguments and errors."""
-        statement = sa.insert(table)
+        if table not in self._inserts:
+            self._inserts[table] = Prepared(sa.insert(table))
+        statement = self._inserts[table]
 
         def work(connection: sa.Connection) -> bool:
-            connection.execute(statement, row)
+            statement.count(connection, row)
             return True
 
         return self.run(work, single=True, refused=refused, unsure=unsure)
@@ -261,25 +266,35 @@ class Database:
         unsure: Callable[[], bool | None],
     ) -> None:
         """Insert one row, unless its primary key is there. See `run` for the rest."""
-        (key,) = table.primary_key.columns
-        statement: sa.UpdateBase
+        if table not in self._inserts_once:
+            self._inserts_once[table] = Prepared(self._insert_once(table))
         if self._engine.dialect.name in _MYSQL:
-            # aiomysql cannot send bytes beside PyMySQL 1.2 (aio-libs/aiomysql issue 1080).
-            plain = {
-                name: sa.func.unhex(value.hex()) if isinstance(value, bytes) else value
+            row = {
+                (name + _HEX if isinstance(value, bytes) else name): (
+                    value.hex() if isinstance(value, bytes) else value
+                )
                 for name, value in row.items()
             }
-            # INSERT IGNORE would change values that do not fit.
-            to_itself = {key.name: key}
-            statement = mysql.insert(table).values(plain).on_duplicate_key_update(to_itself)
-        else:
+        self.changed(self._inserts_once[table], row, unsure=unsure)
+
+    def _insert_once(self, table: sa.Table) -> sa.UpdateBase:
+        (key,) = table.primary_key.columns
+        if self._engine.dialect.name not in _MYSQL:
             insert = sqlite.insert if self._sqlite else postgresql.insert
-            statement = insert(table).values(row).on_conflict_do_nothing(index_elements=[key])
-        self.changed(statement, unsure=unsure)
+            return insert(table).on_conflict_do_nothing(index_elements=[key])
+        # aiomysql cannot send bytes beside PyMySQL 1.2 (aio-libs/aiomysql issue 1080).
+        values = {
+            column.name: sa.func.unhex(sa.bindparam(column.name + _HEX, type_=sa.Text()))
+            if isinstance(column.type, sa.LargeBinary)
+            else sa.bindparam(column.name, type_=column.type)
+            for column in table.c
+        }
+        # INSERT IGNORE would change values that do not fit.
+        return mysql.insert(table).values(values).on_duplicate_key_update({key.name: key})
 
     def changed(
         self,
-        statement: sa.UpdateBase,
+        statement: Prepared,
         values: Mapping[str, object] = _NO_VALUES,
         /,
         *,
@@ -287,11 +302,12 @@ class Database:
         unsure: Callable[[], bool | None] | None = None,
     ) -> bool:
         """Execute a write, and return whether it changed a row. See `run` for the rest."""
-
-        def work(connection: sa.Connection) -> bool:
-            return connection.execute(statement, values).rowcount > 0
-
-        return self.run(work, single=True, refused=refused, unsure=unsure)
+        return self.run(
+            lambda connection: statement.count(connection, values) > 0,
+            single=True,
+            refused=refused,
+            unsure=unsure,
+        )
 
     def run(
         self,
@@ -329,8 +345,11 @@ class Database:
         # A handler of the host may set something for the transaction that it sees begin.
         single = single and not self._engine.dispatch.begin
         engine = self._isolated if isolated else self._single if single else self._engine
+        connect: _Connect = engine.connect
+        if single and is_direct(self._engine):
+            connect = functools.partial(alone, self._engine)
         while True:
-            outcome = self._attempt(work, writes=writes, engine=engine)
+            outcome = self._attempt(work, writes=writes, connect=connect)
             if isinstance(outcome, _Done):
                 return outcome.result
             tries += 1
@@ -374,17 +393,21 @@ class Database:
         return self.run(work, unchecked=True, refused=again, unsure=again)
 
     def _attempt(
-        self, work: Callable[[sa.Connection], T], *, writes: bool, engine: sa.Engine
+        self,
+        work: Callable[[sa.Connection], T],
+        *,
+        writes: bool,
+        connect: _Connect,
     ) -> _Done[T] | _Failure:
         """Do the work once. Reduce an error to its meaning, its class and its code."""
         reached = False
         try:
-            with engine.connect() as connection:
+            with connect() as connection:
                 if self._sqlite:
                     _begin_sqlite(connection, writes=writes)
                 reached = True
                 result = work(connection)
-                if writes:
+                if writes and not is_alone(connection):
                     self._commit(connection)
         except Exception as error:  # noqa: BLE001 - on a broken connection drivers raise anything, AttributeError too
             kind = _kind(error) if reached else _Kind.NOT_REACHED

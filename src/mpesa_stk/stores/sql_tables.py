@@ -10,13 +10,16 @@ import sqlalchemy as sa
 
 from mpesa_stk.stores.rows import LENGTHS, UNIQUE
 from mpesa_stk.stores.sql_database import ExactText, LongBytes, LongText, Moment, make_table
+from mpesa_stk.stores.sql_single import Prepared
 
 __all__ = [
     "attempts_statement",
     "callbacks_table",
+    "conflicting",
     "due_statement",
     "kept_statements",
     "old_callbacks",
+    "one_kept",
     "payments_table",
     "replacement",
     "searches",
@@ -196,54 +199,80 @@ def due_statement(
     return statement.with_for_update(skip_locked=True, of=payments)
 
 
-def replacement(payments: sa.Table, /) -> sa.Update:
+def replacement(payments: sa.Table, /) -> Prepared:
     """Update all of a payment's columns, if its version is the one that was seen.
 
     The values are those of a row, and ``this_no`` and ``seen_version``.
     """
     columns = payments.c
-    return (
+    return Prepared(
         sa.update(payments)
         .where(columns.transaction_no == sa.bindparam("this_no"))
         .where(columns.version == sa.bindparam("seen_version"))
     )
 
 
-def searches(payments: sa.Table, /) -> dict[tuple[str, bool], sa.Select[Any]]:
+def searches(payments: sa.Table, /) -> dict[tuple[str, bool], Prepared]:
     """Select the payment with a value, by the field and by whether the account is given, too.
 
     The values are ``value``, and ``of_account``. Of several payments, the one created last is selected.
     """
-    columns, found = payments.c, {}
+    columns, found = payments.c, dict[tuple[str, bool], Prepared]()
     for field in (*UNIQUE, "reference"):
         one = sa.select(payments).where(columns[field] == sa.bindparam("value")).limit(1)
         if field in ("reference", "idempotency_key"):
             one = one.order_by(columns.created.desc())
-        found[field, False] = one
-        found[field, True] = one.where(columns.account == sa.bindparam("of_account"))
+        found[field, False] = Prepared(one)
+        found[field, True] = Prepared(one.where(columns.account == sa.bindparam("of_account")))
     return found
 
 
-def attempts_statement(payments: sa.Table, /) -> sa.Select[Any]:
+def attempts_statement(payments: sa.Table, /) -> Prepared:
     """Select the payments of ``of_account`` for ``of_order``, the first created first."""
     columns = payments.c
-    return (
+    found = (
         sa.select(payments)
         .where(columns.account == sa.bindparam("of_account"))
         .where(columns.order == sa.bindparam("of_order"))
-        .order_by(columns.created, columns.transaction_no)
     )
+    return Prepared(found.order_by(columns.created, columns.transaction_no))
 
 
-def kept_statements(callbacks: sa.Table, /) -> dict[frozenset[str], sa.Select[Any]]:
+def kept_statements(callbacks: sa.Table, /) -> dict[frozenset[str], Prepared]:
     """Select the kept callbacks of the owners that are named, oldest first."""
-    columns, found = callbacks.c, {}
+    columns, found = callbacks.c, dict[frozenset[str], Prepared]()
     names = ("checkout_request_id", "transaction_no")
     for given in (names[:1], names[1:], names):
         owned = sa.or_(*(columns[name] == sa.bindparam(name) for name in given))
         statement = sa.select(callbacks).where(owned)
-        found[frozenset(given)] = statement.order_by(columns.received, columns.callback_id)
+        found[frozenset(given)] = Prepared(
+            statement.order_by(columns.received, columns.callback_id)
+        )
     return found
+
+
+def conflicting(payments: sa.Table, /) -> Prepared:
+    """Select the unique values of the payments that have one of a row's.
+
+    The values are those of the row. A value that is None is equal to no other.
+    """
+    names = tuple(dict.fromkeys(sum(UNIQUE.values(), ())))
+    same = (
+        sa.and_(
+            *(payments.c[name] == sa.bindparam(name, type_=payments.c[name].type) for name in each)
+        )
+        for each in UNIQUE.values()
+    )
+    return Prepared(sa.select(*(payments.c[name] for name in names)).where(sa.or_(*same)))
+
+
+def one_kept(callbacks: sa.Table, /) -> tuple[Prepared, Prepared]:
+    """Select the id of the kept callback with the id ``this_id``, and delete that callback."""
+    this = callbacks.c.callback_id == sa.bindparam("this_id")
+    return (
+        Prepared(sa.select(callbacks.c.callback_id).where(this)),
+        Prepared(sa.delete(callbacks).where(this)),
+    )
 
 
 def old_callbacks(callbacks: sa.Table, before: datetime, limit: int, /) -> sa.Select[Any]:
