@@ -9,6 +9,7 @@ pair.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -47,6 +48,8 @@ LENGTHS = dict.fromkeys((*UNIQUE, "reference", "order", "app"), 255) | dict.from
 
 _MOST = 2**63 - 1
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+_FIELDS = tuple(field.name for field in attrs.fields(Transaction))
+_VALUES = operator.attrgetter(*_FIELDS)
 # Daraja's words. No rule reads them, so a strange character in one must not keep a paid payment open.
 _WORDS = (
     "merchant_request_id",
@@ -62,6 +65,8 @@ def storable(text: str, /) -> bool:
 
     Every database can hold such a text.
     """
+    if text.isascii():
+        return "\0" not in text
     return _NOT_STORABLE.search(text) is None
 
 
@@ -72,6 +77,8 @@ def checked(row: dict[str, Any], /) -> dict[str, Any]:
         StoreError: A value cannot be stored as it is. The text names the field, not the value.
     """
     for name, value in row.items():
+        if value is None:
+            continue
         if isinstance(value, str):
             good = storable(value) and len(value) <= LENGTHS.get(name, len(value))
         elif isinstance(value, int):
@@ -83,18 +90,23 @@ def checked(row: dict[str, Any], /) -> dict[str, Any]:
     return row
 
 
-def row_of(transaction: Transaction, /) -> dict[str, Any]:
-    """Return the row of a payment.
+def row_of(transaction: Transaction, /, *, version: int | None = None) -> dict[str, Any]:
+    """Return the row of a payment, with its own version or another one.
 
     A NUL in Daraja's words becomes U+2400, the symbol for NUL.
 
     Raises:
         StoreError: A value cannot be stored as it is.
     """
-    row = {name: getattr(transaction, name) for name in attrs.fields_dict(Transaction)}
-    row |= {name: row[name].replace("\0", "\u2400") for name in _WORDS if row[name] is not None}
+    row = dict(zip(_FIELDS, _VALUES(transaction), strict=True))
+    for name in _WORDS:
+        words = row[name]
+        if words is not None and "\0" in words:
+            row[name] = words.replace("\0", "\u2400")
     row["state"] = transaction.state.value
     row["history"] = json.dumps([_line(entry) for entry in transaction.history])
+    if version is not None:
+        row["version"] = version
     return checked(row)
 
 

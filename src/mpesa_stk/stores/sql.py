@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import attrs
-
 try:
     import sqlalchemy as sa
 except ImportError as missing:
@@ -161,7 +159,7 @@ class SqlTransactionStore:
     @hides_locals
     def replace(self, transaction: Transaction, /) -> bool:
         """Store a changed transaction, unless another writer was first."""
-        row = row_of(attrs.evolve(transaction, version=transaction.version + 1))
+        row = row_of(transaction, version=transaction.version + 1)
         seen = {"seen_version": transaction.version, "this_no": transaction.transaction_no}
         return self._database.changed(
             self._replacement,
