@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections import deque
+from typing import Any
 
 import attrs
 
 from daraja_double import answer, result
 from mpesa_stk import (
+    AsyncPayments,
+    AsyncStkClient,
+    AsyncTransactionStore,
     HttpRequest,
     HttpResponse,
     Payments,
@@ -18,7 +22,7 @@ from mpesa_stk import (
     TransactionStore,
 )
 from mpesa_stk.daraja.protocol import stk_timestamp
-from mpesa_stk.payments.budget import UnlimitedQueryBudget
+from mpesa_stk.payments.budget import AwaitedQueryBudget, UnlimitedQueryBudget
 from mpesa_stk.payments.signing import signed_url
 from support import CALLBACK_SECRET, TOKEN, accepted, callback, claim_of, make_config
 
@@ -43,27 +47,43 @@ class InstantDaraja:
         """Nothing is open."""
 
 
+class AwaitedDaraja:
+    """An `AsyncTransport` to an `InstantDaraja`."""
+
+    def __init__(self, name: str) -> None:
+        self._daraja = InstantDaraja(name)
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Answer one request."""
+        return self._daraja.send(request)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
 @attrs.define
-class Shop:
-    """Payments over a store, and the callbacks that Daraja still owes."""
+class Orders:
+    """What customers order in a shop, and the callbacks that Daraja still owes."""
 
     name: str
-    payments: Payments
     owed: deque[tuple[bytes, str]] = attrs.Factory(deque)
-    _orders: itertools.count[int] = attrs.Factory(itertools.count)
+    _numbers: itertools.count[int] = attrs.Factory(itertools.count)
 
-    def checkout(self) -> Transaction:
-        """One customer is asked; the callback is owed from now on."""
-        order = f"{self.name}{next(self._orders):07}"
-        payment = self.payments.checkout(
-            phone_number="0718643064",
-            amount=100,
-            reference=order,
-            idempotency_key=f"order-{order}",
-        )
+    def next(self) -> dict[str, Any]:
+        """The arguments of the next checkout."""
+        order = f"{self.name}{next(self._numbers):07}"
+        return {
+            "phone_number": "0718643064",
+            "amount": 100,
+            "reference": order,
+            "idempotency_key": f"order-{order}",
+        }
+
+    def owe(self, payment: Transaction) -> Transaction:
+        """Daraja will call back about a payment."""
         assert payment.checkout_request_id is not None
         body = callback(
-            receipt=order,
+            receipt=payment.reference,
             checkout_request_id=payment.checkout_request_id,
             transaction_date=int(stk_timestamp(payment.created)),
         )
@@ -71,19 +91,56 @@ class Shop:
         self.owed.append((body, token))
         return payment
 
+
+@attrs.define
+class Shop:
+    """Payments over a store, and the callbacks that Daraja still owes."""
+
+    payments: Payments
+    orders: Orders
+
+    def checkout(self) -> Transaction:
+        """One customer is asked; the callback is owed from now on."""
+        return self.orders.owe(self.payments.checkout(**self.orders.next()))
+
     def take_callback(self) -> bool:
         """Daraja calls back about the oldest payment; whether there was one."""
-        if not self.owed:
+        if not self.orders.owed:
             return False
-        body, token = self.owed.popleft()
+        body, token = self.orders.owed.popleft()
         receipt = self.payments.handle_callback(body, token=token)
         assert receipt.outcome.value == "settled"
         return True
 
 
+@attrs.define
+class AsyncShop:
+    """The same over an asynchronous store."""
+
+    payments: AsyncPayments
+    orders: Orders
+
+    async def checkout(self) -> Transaction:
+        """One customer is asked; the callback is owed from now on."""
+        return self.orders.owe(await self.payments.checkout(**self.orders.next()))
+
+    async def take_callback(self) -> None:
+        """Daraja calls back about the oldest payment."""
+        body, token = self.orders.owed.popleft()
+        receipt = await self.payments.handle_callback(body, token=token)
+        assert receipt.outcome.value == "settled"
+
+
 def open_shop(store: TransactionStore, name: str) -> Shop:
     """A shop with signed callbacks that may ask Daraja as often as it likes."""
-    client = StkClient(
-        make_config(callback_secrets=(CALLBACK_SECRET,)), transport=InstantDaraja(name)
-    )
-    return Shop(name, Payments(client, store, query_budget=UnlimitedQueryBudget()))
+    config = make_config(callback_secrets=(CALLBACK_SECRET,))
+    client = StkClient(config, transport=InstantDaraja(name))
+    return Shop(Payments(client, store, query_budget=UnlimitedQueryBudget()), Orders(name))
+
+
+def open_async_shop(store: AsyncTransactionStore, name: str) -> AsyncShop:
+    """The same over an asynchronous store."""
+    config = make_config(callback_secrets=(CALLBACK_SECRET,))
+    client = AsyncStkClient(config, transport=AwaitedDaraja(name))
+    budget = AwaitedQueryBudget(UnlimitedQueryBudget())
+    return AsyncShop(AsyncPayments(client, store, query_budget=budget), Orders(name))

@@ -139,7 +139,7 @@ def test_memory_store_bytes(scoreboard: Scoreboard) -> None:
         before, _ = tracemalloc.get_traced_memory()
         for _ in range(STORED):
             shop.checkout()
-            shop.owed.clear()
+            shop.orders.owed.clear()
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -1,27 +1,32 @@
-"""What a whole payment costs in SQL, beside raw psycopg with the same statements in autocommit."""
+"""What a whole payment costs in SQL, beside the driver alone with the same statements in autocommit."""
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import attrs
-import psycopg
 import pytest
 import sqlalchemy as sa
 
+from async_stores import new_engine, url_for
 from measure import Line, Scoreboard
 from mpesa_stk import MemoryTransactionStore, TransactionStore
 from mpesa_stk.stores.sql import SqlTransactionStore
-from scale_double import open_shop
+from mpesa_stk.stores.sql_async import AsyncSqlTransactionStore
+from raw_payments import PAYMENTS, Raw
+from scale_double import open_async_shop, open_shop
 
-PAYMENTS = 100  # one batch of reports
 ROUNDS = 8
+BATCH = 10
 LIMIT = 2.5
-_LEASE = timedelta(minutes=2)
+ONE = {"pool_size": 1, "max_overflow": 0}
 
 
 @attrs.frozen
@@ -46,6 +51,15 @@ def least(rounds: list[Spent]) -> Spent:
     return Spent(statistics.quantiles(walls, n=4)[0], statistics.quantiles(processors, n=4)[0])
 
 
+def in_turns(subjects: dict[str, Callable[[], None]]) -> dict[str, Spent]:
+    """Run rounds of each subject, so that noise hits all of them alike."""
+    rounds: dict[str, list[Spent]] = {name: [] for name in subjects}
+    for _ in range(ROUNDS):
+        for name, subject in subjects.items():
+            rounds[name].append(spent_on(subject))
+    return {name: least(spent) for name, spent in rounds.items()}
+
+
 class Whole:
     """Checkout, callback and report of payments over a store."""
 
@@ -62,119 +76,159 @@ class Whole:
         assert report.reported == PAYMENTS
 
 
-class Raw:
-    """The statements of such payments, through psycopg alone, each in autocommit."""
+class AsyncWhole:
+    """The same over an asynchronous driver, one payment at a time, in an event loop that stays."""
 
-    def __init__(self, url: str, table: str, columns: list[str], row: dict[str, Any]) -> None:
-        self._connection = psycopg.connect(url, autocommit=True)
-        self._row = row
-        names = ", ".join(columns)
-        places = ", ".join(f"%({name})s" for name in columns)
-        changes = ", ".join(f"{name} = %({name})s" for name in columns if name != "transaction_no")
-        self._insert = f"INSERT INTO {table} ({names}) VALUES ({places})"
-        self._update = (
-            f"UPDATE {table} SET {changes}"
-            " WHERE transaction_no = %(transaction_no)s AND version = %(seen)s"
-        )
-        self._select = f"SELECT {names} FROM {table} WHERE transaction_no = %(transaction_no)s"
-        self._kept = (
-            f"SELECT * FROM {table.replace('transactions', 'callbacks')}"
-            " WHERE checkout_request_id = %s OR transaction_no = %s ORDER BY received"
-        )
-        self._claim = (
-            f"UPDATE {table} SET due_at = %s, version = version + 1 WHERE transaction_no IN ("
-            f"SELECT transaction_no FROM {table} WHERE account = %s AND due_at <= %s"
-            f" ORDER BY due_at LIMIT {PAYMENTS} FOR UPDATE SKIP LOCKED) RETURNING {names}"
-        )
-        self._number = 0
+    def __init__(self, url: str, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._engine = new_engine(url, **ONE)
+        store = AsyncSqlTransactionStore(self._engine)
+        self._loop.run_until_complete(store.create_tables())
+        self._shop = open_async_shop(store, name)
 
     def __call__(self) -> None:
         """One round."""
-        rows = [self._checkout() for _ in range(PAYMENTS)]
-        for row in rows:
-            self._read(row)
-            self._write(row, due_at=row["created"])
-        execute, account = self._connection.execute, self._row["account"]
-        due = self._row["created"] + _LEASE
-        claimed = execute(self._claim, (due + _LEASE, account, due)).fetchall()
-        assert len(claimed) == PAYMENTS
-        for row in rows:
-            row["version"] += 1
-            number = row["transaction_no"]
-            execute(self._kept, (row["checkout_request_id"], number)).fetchall()
-            self._write(row, due_at=due + _LEASE)
-            self._write(row, due_at=None, reported=True)
+        self._loop.run_until_complete(self._round())
+
+    async def _round(self) -> None:
+        for _ in range(PAYMENTS):
+            await self._shop.checkout()
+        for _ in range(PAYMENTS):
+            await self._shop.take_callback()
+        report = await self._shop.payments.process_due(
+            on_settled=lambda _payment: None, limit=PAYMENTS
+        )
+        assert report.reported == PAYMENTS
 
     def close(self) -> None:
         """Hang up."""
-        self._connection.close()
+        self._loop.run_until_complete(self._engine.dispose())
+        self._loop.close()
 
-    def _checkout(self) -> dict[str, Any]:
-        self._number += 1
-        name = f"raw-{self._number}"
-        new = {
-            "transaction_no": name,
-            "idempotency_key": name,
-            "receipt_number": name,
-            "version": 0,
-        }
-        row = self._row | new | {"checkout_request_id": None, "due_at": None}
-        self._connection.execute(self._insert, row)
-        self._write(row, checkout_request_id=name)
-        return row
 
-    def _write(self, row: dict[str, Any], **changes: Any) -> None:
-        row |= changes | {"seen": row["version"], "version": row["version"] + 1}
-        assert self._connection.execute(self._update, row).rowcount == 1
-
-    def _read(self, row: dict[str, Any]) -> None:
-        found = self._connection.execute(self._select, {"transaction_no": row["transaction_no"]})
-        assert len(found.fetchall()) == 1
+DATABASES = {
+    "PostgreSQL": ("postgres_url", "psycopg", ("asyncpg", "psycopg")),
+    "SQLite": ("sqlite_url", "sqlite3", ("aiosqlite",)),
+    "MariaDB": ("mariadb_url", "pymysql", ("aiomysql",)),
+}
 
 
 @pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    """An engine with one connection."""
-    engine = sa.create_engine(postgres_url, pool_size=1, max_overflow=0)
-    yield engine
-    engine.dispose()
+def sqlite_url(tmp_path: Path) -> str:
+    """A new SQLite file."""
+    return f"sqlite:///{tmp_path / 'payments.sqlite3'}"
 
 
-def test_sql_price(scoreboard: Scoreboard, engine: sa.Engine, postgres_url: str) -> None:
-    """A payment over PostgreSQL, beside its statements and beside its rules."""
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """Closes what a test opens."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_sql_price(
+    scoreboard: Scoreboard, request: pytest.FixtureRequest, opened: ExitStack, database: str
+) -> None:
+    """A payment beside its statements, beside its rules, and on the asyncio face."""
+    fixture, driver, drivers = DATABASES[database]
+    url: str = request.getfixturevalue(fixture)
+    engine = sa.create_engine(url, **ONE)
+    opened.callback(engine.dispose)
     store = SqlTransactionStore(engine)
     store.create_tables()
+    whole = Whole(store, "Q")
+    whole()
     subjects: dict[str, Callable[[], None]] = {
-        "sql": Whole(store, "Q"),
+        "sql": whole,
         "memory": Whole(MemoryTransactionStore(), "M"),
+        "raw": opened.enter_context(
+            closing(Raw(url, store.metadata.tables["mpesa_stk_transactions"]))
+        ),
     }
-    subjects["sql"]()
-    (table,) = (each for each in store.metadata.sorted_tables if "transactions" in each.name)
-    with engine.connect() as connection:
-        row = dict(connection.execute(sa.select(table).limit(1)).mappings().one())
-    raw = Raw(
-        postgres_url.replace("+psycopg", ""),
-        table.name,
-        [column.name for column in table.c],
-        row,
-    )
-    subjects["raw"] = raw
-    rounds: dict[str, list[Spent]] = {name: [] for name in subjects}
-    for _ in range(ROUNDS):
-        for name, subject in subjects.items():
-            rounds[name].append(spent_on(subject))
-    raw.close()
-    sql, floor, rules = (least(rounds[name]) for name in ("sql", "raw", "memory"))
+    for number, name in enumerate(drivers):
+        there = closing(AsyncWhole(url_for(name, url), f"A{number}"))
+        subjects[name] = opened.enter_context(there)
+    spent = in_turns(subjects)
+    sql, floor, rules = (spent[name] for name in ("sql", "raw", "memory"))
     ratio = sql.wall / floor.wall
+    judged = database == "PostgreSQL"
+    limit = f": at most {LIMIT} x raw {driver}" if judged else f", x raw {driver} (no budget)"
     scoreboard.lines.append(
         Line(
-            budget=f"a whole payment on PostgreSQL: at most {LIMIT} x raw psycopg",
+            budget=f"a whole payment on {database}{limit}",
             measured=f"{ratio:.2f}",
-            met=ratio <= LIMIT,
+            met=not judged or ratio <= LIMIT,
             notes=(
                 f"{sql.wall:.2f} ms against {floor.wall:.2f} ms",
                 f"processor time: {sql.processor:.2f} ms against {floor.processor:.2f} ms",
                 f"processor time of the rules alone: {rules.processor:.2f} ms",
+                *(
+                    f"asyncio with {name}: {spent[name].wall:.2f} ms,"
+                    f" processor time {spent[name].processor:.2f} ms"
+                    for name in drivers
+                ),
             ),
+        )
+    )
+
+
+# --- statements ---------------------------------------------------------------------------------------
+
+
+def sent_by_mariadb(driver: Any, work: Callable[[], object]) -> int:
+    """How many statements the server got, and so the round trips."""
+
+    def questions() -> int:
+        cursor = driver.cursor()
+        cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
+        return int(cursor.fetchone()[1])
+
+    before = questions()
+    work()
+    return questions() - before - 1  # the second question itself
+
+
+def sent_by_sqlite(driver: Any, work: Callable[[], object]) -> int:
+    """How many statements SQLite executed. It has no round trips."""
+    seen: list[str] = []
+    driver.set_trace_callback(seen.append)
+    work()
+    driver.set_trace_callback(None)
+    return len(seen)
+
+
+COUNTS = {"SQLite": sent_by_sqlite, "MariaDB": sent_by_mariadb}
+
+
+@pytest.mark.parametrize("database", COUNTS)
+def test_sql_statements(
+    scoreboard: Scoreboard, request: pytest.FixtureRequest, opened: ExitStack, database: str
+) -> None:
+    """All that is sent for a payment. For PostgreSQL, test_scale_costs.py counts it."""
+    engine = sa.create_engine(request.getfixturevalue(DATABASES[database][0]), **ONE)
+    opened.callback(engine.dispose)
+    store = SqlTransactionStore(engine)
+    store.create_tables()
+    shop = open_shop(store, "S")
+    report = functools.partial(shop.payments.process_due, on_settled=lambda _payment: None)
+    shop.checkout()
+    shop.take_callback()
+    report()
+    pooled = engine.raw_connection()
+    driver: Any = pooled.driver_connection
+    pooled.close()
+    steps: dict[str, Callable[[], object]] = {
+        "checkout": lambda: [shop.checkout() for _ in range(BATCH)],
+        "callback": lambda: [shop.take_callback() for _ in range(BATCH)],
+        f"report (of {BATCH} in a batch)": report,
+    }
+    found = {step: COUNTS[database](driver, work) / BATCH for step, work in steps.items()}
+    scoreboard.lines.append(
+        Line(
+            budget=f"statements of a payment on {database}, with BEGIN and COMMIT (no budget)",
+            measured=f"{sum(found.values()):.1f}",
+            met=True,
+            notes=tuple(f"{step}: {number:.1f}" for step, number in found.items()),
         )
     )
