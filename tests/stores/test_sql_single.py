@@ -239,7 +239,8 @@ def test_tables_live_where_the_host_translates_their_schema(
     plain = make_engine(postgres_url)
     with plain.begin() as connection:
         connection.execute(sa.schema.CreateSchema("money"))
-    engine = plain.execution_options(schema_translate_map={None: "money"})
+    options = {"execution_options": {"schema_translate_map": {None: "money"}}}
+    engine = make_engine(postgres_url, **options)
     store = new_store(engine)
     store.add(numbered(1))
     store.keep_callback(kept(1))

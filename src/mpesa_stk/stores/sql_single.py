@@ -143,9 +143,10 @@ def is_direct(engine: sa.Engine, /) -> bool:
         # In other pools, the host may use the same connection at this moment.
         and isinstance(engine.pool, (sa.QueuePool, sa.NullPool))
         and not engine.get_execution_options()
-        and not any(
-            getattr(each, "_has_events", True) for each in (engine, engine.dialect, sa.Connection)
-        )
+        and not getattr(engine, "_has_events", True)
+        and not getattr(engine.dialect, "_has_events", True)
+        # SQLAlchemy 2.0 gives this one to the class only when somebody handles events of all connections.
+        and not getattr(sa.Connection, "_has_events", False)
         and not engine.logger.isEnabledFor(logging.INFO)
     )
 
