@@ -161,7 +161,11 @@ def _postgres(folder: Path) -> Iterator[str]:
 _EMPTYING = (
     """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
        WHERE datname = current_database() AND pid <> pg_backend_pid()""",
-    "DROP SCHEMA public CASCADE",
+    """DO $$ DECLARE made text; BEGIN
+       FOR made IN SELECT nspname FROM pg_namespace
+           WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+       LOOP EXECUTE format('DROP SCHEMA %I CASCADE', made); END LOOP;
+       END $$""",
     "CREATE SCHEMA public",
     "GRANT USAGE ON SCHEMA public TO PUBLIC",  # as in a new database
 )
