@@ -19,7 +19,8 @@ TABLE = "mpesa_stk_transactions"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=timezone.utc)
 """When the payments were due that are claimed: what the benchmarks add themselves is due much later."""
 
-_Values = Mapping[str, sa.ColumnElement[Any]]
+Values = Mapping[str, sa.ColumnElement[Any]]
+"""Expressions by the names of columns."""
 _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 
 
@@ -33,20 +34,20 @@ def fill(url: str, *, settled: int, due: int) -> None:
     """
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _hurry)
+        sa.event.listen(engine, "connect", hurry)
     store = SqlTransactionStore(engine)
     store.create_tables()
     payments = store.metadata.tables[TABLE]
     store.add(settled_payment())
     if settled:
-        _multiply(engine, payments, range(1, settled), {})
-    open_ones: _Values = {
+        multiply(engine, payments, range(1, settled), {})
+    open_ones: Values = {
         "state": sa.literal("PENDING"),
         "reported": sa.false(),
         "due_at": sa.literal(LONG_AGO, payments.c.due_at.type),
         **dict.fromkeys(("receipt_number", "paid_at", "settled_by"), sa.null()),
     }
-    _multiply(engine, payments, range(settled + 1, settled + 1 + due), open_ones)
+    multiply(engine, payments, range(settled + 1, settled + 1 + due), open_ones)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("ANALYZE").close()
@@ -69,19 +70,20 @@ def settled_payment() -> Transaction:
     return stored
 
 
-def _hurry(connection: Any, _record: object) -> None:
+def hurry(connection: Any, _record: object) -> None:
+    """Let a new connection to SQLite wait for no disk."""
     for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000"):
         connection.execute(f"PRAGMA {setting}").close()
 
 
-def _multiply(engine: sa.Engine, payments: sa.Table, copies: range, changes: _Values) -> None:
+def multiply(engine: sa.Engine, payments: sa.Table, copies: range, changes: Values) -> None:
     """Copy a payment, each copy with its own ids; with random ones where the library's are random."""
     count = sa.select(sa.literal(copies.start).label("number")).cte("numbers", recursive=True)
     following = sa.select(count.c.number + 1).where(count.c.number < copies.stop - 1)
     count = count.union_all(following)
     text = sa.cast(count.c.number, sa.String(9))
     nine = sa.func.substr("000000000" + text, sa.func.length(text) + 1)
-    values: _Values = {
+    values: Values = {
         "transaction_no": _random_uuid(engine),
         "idempotency_key": "order-" + text,
         "reference": "INV-" + text,
@@ -100,6 +102,8 @@ def _multiply(engine: sa.Engine, payments: sa.Table, copies: range, changes: _Va
 def _random_uuid(engine: sa.Engine) -> sa.ColumnElement[Any]:
     if engine.dialect.name == "postgresql":
         return sa.cast(sa.func.gen_random_uuid(), sa.String)
+    if engine.dialect.name == "mysql":
+        return sa.func.uuid()
     digits = sa.func.lower(sa.func.hex(sa.func.randomblob(16)))
     first, *others = [sa.func.substr(digits, start, size) for start, size in _UUID_PARTS]
     whole: sa.ColumnElement[Any] = first

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from mpesa_stk import KeptCallback, Transaction
 from mpesa_stk.stores.sql import SqlTransactionStore
-from support import CHECKOUT_ID, START, make_transaction
+from support import CHECKOUT_ID, DATA, START, make_transaction
 
 LEASE = timedelta(seconds=60)
 MakeEngine = Callable[..., sa.Engine]
@@ -39,6 +39,16 @@ def new_store(engine: sa.Engine, **options: Any) -> SqlTransactionStore:
     store = SqlTransactionStore(engine, **options)
     store.create_tables()
     return store
+
+
+def make_version_1(engine: sa.Engine) -> None:
+    """Make the tables as the library made them before they said their version."""
+    kind = {"mysql": "mariadb"}.get(engine.dialect.name, engine.dialect.name)
+    text = (DATA / f"tables-1-{kind}.sql").read_text(encoding="utf-8")
+    with engine.begin() as connection:
+        for statement in text.split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
 
 
 class InAutocommit(sqlite3.Connection):

@@ -16,8 +16,8 @@ from mpesa_stk.stores.rows import row_of
 from mpesa_stk.stores.sql import SqlQueryBudget, SqlTokenStore, SqlTransactionStore
 from mpesa_stk.stores.sql_database import Database
 from mpesa_stk.stores.sql_schema import VERSION, Schema
-from sql_stores import numbered
-from support import DATA, ManualClock
+from sql_stores import make_version_1, numbered
+from support import ManualClock
 
 MakeEngine = Callable[..., sa.Engine]
 PACE = QueryPace(per_minute=60)
@@ -26,16 +26,6 @@ OLDER = (
     rf"^the table {TABLE} has version 1, and this library needs {VERSION}:"
     " run mpesa-stk database upgrade$"
 )
-
-
-def make_version_1(engine: sa.Engine) -> None:
-    """Make the tables as the library made them before they said their version."""
-    kind = {"mysql": "mariadb"}.get(engine.dialect.name, engine.dialect.name)
-    text = (DATA / f"tables-1-{kind}.sql").read_text(encoding="utf-8")
-    with engine.begin() as connection:
-        for statement in text.split(";\n"):
-            if statement.strip():
-                connection.exec_driver_sql(statement)
 
 
 def filled(engine: sa.Engine, payments: int) -> None:
