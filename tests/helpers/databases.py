@@ -196,6 +196,7 @@ def _mariadb(folder: Path) -> Iterator[str]:
         *common,
         f"--socket={folder / 'sock'}",
         f"--pid-file={folder / 'pid'}",
+        f"--tmpdir={folder}",  # a server that starts deletes the temporary tables that it finds there
         f"--port={port}",
         "--bind-address=127.0.0.1",
         "--skip-name-resolve",
