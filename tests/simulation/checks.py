@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime
 
-from tests.simulation.daraja import OTHER_ID, Post, Prompt
+from tests.simulation.daraja import OTHER_ID, Post, Prompt, code_of
 from tests.simulation.world import Report, World
 
 from mpesa_stk import Transaction, TransactionState
 from mpesa_stk.payments.effects import news_of
 from mpesa_stk.payments.events import Meaning
+from mpesa_stk.payments.transaction import MAX_HISTORY
 from support import CANARIES
 
 _WORDS = (Meaning.PAID.value, Meaning.NOT_PAID.value)
 _PAID, _FAILED = TransactionState.SUCCEEDED, TransactionState.FAILED
+_EXPIRED = TransactionState.EXPIRED
 # A little less than the lease of a report, since time passes between two steps.
 _LEASE = 95.0
 
@@ -40,6 +43,9 @@ def _prompted_once(world: World) -> Iterator[str]:
     for key, times in world.daraja.shown.items():
         if times > 1:
             yield f"I1: {key} was prompted {times} times"
+        stored = world.payment_of(key)
+        if stored is not None and stored.state is TransactionState.REJECTED:
+            yield f"I1: {key} was prompted, and counts as never sent"
 
 
 # --- I2 ----------------------------------------------------------------------------------------------
@@ -82,8 +88,16 @@ def _ends(world: World) -> Iterator[str]:
         ]
         if not (stored.state.settled and stored.reported):
             yield f"I2: {stored.idempotency_key} does not come to an end: {stored.state.value}"
+        elif stored.state is _EXPIRED and _ended(stored) < stored.expires_at:
+            yield f"I2: {stored.idempotency_key} was given up before its time"
         elif all(news_of(each) != news_of(stored) for each in done):
             yield f"I2: the news of {stored.idempotency_key} was never reported"
+
+
+def _ended(expired: Transaction) -> datetime:
+    """When an EXPIRED payment was given up."""
+    entries = [entry for entry in expired.history if entry.event == Meaning.TIME_UP.value]
+    return entries[-1].at  # the clock may have been set back since the first
 
 
 # --- I3 ----------------------------------------------------------------------------------------------
@@ -152,13 +166,15 @@ def _is_paid_by(post: Post, stored: Transaction) -> bool:
 
 
 def _applied(post: Post, stored: Transaction) -> bool:
-    """Whether a callback may be dropped, because it was taken at its word."""
+    """Whether a callback may be dropped, because it was taken at its word, as the history shows."""
     if post.kind in ("amount", "unproven", "unreadable"):
         return False
     if post.kind in ("other id", "stolen URL"):  # it named the id first, and so became the truth
         named = OTHER_ID if post.kind == "other id" else post.about.checkout_request_id
         return stored.checkout_request_id == named
-    return post.kind == "true" or any(entry.event in _WORDS for entry in stored.history)
+    return len(stored.history) == MAX_HISTORY or any(
+        entry.event in _WORDS and entry.code == code_of(post) for entry in stored.history
+    )
 
 
 def _kept_for(world: World, post: Post, stored: Transaction) -> list[bytes]:

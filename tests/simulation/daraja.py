@@ -20,6 +20,7 @@ from support import START, accepted, callback
 _EAST_AFRICA = timedelta(hours=3)
 _LIVES = (0, 2, 8, 20, 45, 70)
 _LATE = (0, 0, 1, 5, 40, 400, 2_000, 100_000)
+_SILENT = 2_000  # the callbacks come after the payment expired
 OTHER_ID = "ws_CO_999999"
 _PAGE = b"<html><body>Service Unavailable</body></html>"
 _WAYS = {
@@ -95,6 +96,14 @@ class Post:
     token: str
 
 
+def code_of(post: Post) -> str:
+    """The result code that a callback names. Some kinds say the contrary of the truth."""
+    contrary = post.kind in ("contrary", "forged", "stolen URL")
+    if post.about.paid:
+        return "1032" if contrary else "0"
+    return "0" if contrary else post.about.fate
+
+
 class Daraja:
     """Answers requests, shows prompts, posts callbacks, and forgets tokens."""
 
@@ -109,6 +118,8 @@ class Daraja:
         self.posts: list[Post] = []
         self.said_paid: set[str] = set()
         self.said_failed: set[str] = set()
+        self.lies: list[Prompt] = []
+        self._silent: set[str] = set()
         self.tokens: list[str] = []
         self._valid: set[str] = set()
         self._posted = 0
@@ -165,6 +176,8 @@ class Daraja:
             receipt=f"NLJ7R{number:05d}",
         )
         self.prompts[prompt.checkout_request_id] = prompt
+        if self._happens("query: never an outcome"):
+            self._silent.add(prompt.checkout_request_id)
         self.shown[prompt.key] += 1
         for _ in range(self.chance.choice([0, 1, 1, 1, 1, 2, 3])):
             self._post(prompt, "true")
@@ -176,7 +189,8 @@ class Daraja:
 
     def _post(self, prompt: Prompt, kind: str, token: str | None = None) -> Post:
         self._posted += 1
-        at = prompt.decided_at + self.chance.choice(_LATE)
+        silent = prompt.checkout_request_id in self._silent
+        at = prompt.decided_at + (_SILENT if silent else self.chance.choice(_LATE))
         post = Post(
             number=self._posted,
             at=at,
@@ -211,17 +225,14 @@ class Daraja:
             "checkout_request_id": prompt.checkout_request_id,
             "MerchantRequestID": prompt.merchant_request_id,
         }
-        paid = prompt.paid
         if post.kind == "unreadable":
             return b"\xff<html>" + str(post.number).encode()
         if post.kind == "unproven":
             return callback(CallbackMetadata=None, **named)
         if post.kind == "other id":
             named["checkout_request_id"] = OTHER_ID
-        if post.kind in ("contrary", "forged", "stolen URL"):
-            paid = not paid
-        if not paid:
-            code = prompt.fate if not prompt.paid else "1032"
+        code = code_of(post)
+        if code != "0":
             return callback(int(code), **named)
         # Safaricom's clock is right. That of the shop may be set.
         moment = START + timedelta(seconds=self.clock.monotonic() - self._began) + _EAST_AFRICA
@@ -248,10 +259,12 @@ class Daraja:
         if prompt is None or self._happens("query: not known"):
             self.said_failed.add(checkout_request_id)
             return refusal("500.001.1001", "The transaction does not Exist", 500)
-        if self.clock.monotonic() < prompt.decided_at or self._happens("query: stammer"):
+        early = self.clock.monotonic() < prompt.decided_at
+        if early or checkout_request_id in self._silent or self._happens("query: stammer"):
             return refusal("500.001.1001", "The transaction is being processed", 500)
         code = "0" if prompt.paid else prompt.fate
         if self._happens("query: lie"):
             code = "1037" if prompt.paid else "0"
+            self.lies.append(prompt)
         (self.said_paid if code == "0" else self.said_failed).add(checkout_request_id)
         return result(checkout_request_id, code)

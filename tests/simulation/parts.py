@@ -71,7 +71,9 @@ class Clock(AwaitedClock):
 class Line:
     """The network between a process and Daraja."""
 
-    def __init__(self, process: Process, answer: Callable[[HttpRequest], HttpResponse]) -> None:
+    def __init__(
+        self, process: Process, answer: Callable[[HttpRequest], tuple[HttpResponse, float]]
+    ) -> None:
         self._process = process
         self._answer = answer
 
@@ -82,8 +84,8 @@ class Line:
         if await pause(Step("send", name)) is Directive.FAIL:
             raise NotSent("no connection could be made")
         self._process.check()
-        response = self._answer(request)
-        if await pause(Step("answer", name)) is Directive.FAIL:
+        response, arrives = self._answer(request)
+        if await pause(Step("answer", name, arrives)) is Directive.FAIL:
             raise OutcomeUnknown("no complete answer in time")
         self._process.check()
         return response

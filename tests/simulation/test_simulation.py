@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.simulation.mutants import MUTANTS, mutated, verdict_on
+from tests.simulation.mutants import MUTANTS, NAMED_TESTS, mutated, verdict_on
 from tests.simulation.runs import Setting, broken_by, played, shrunk
 from tests.simulation.world import World
 
@@ -76,10 +76,18 @@ def test_each_mutant_changes_a_line_that_is_there() -> None:
     for mutant in MUTANTS:
         assert mutated(mutant)
     assert len(MUTANTS) >= 40
+    assert set(NAMED_TESTS) <= {replaced for _, replaced, _ in MUTANTS}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS[::12])
+@pytest.mark.parametrize("mutant", [each for each in MUTANTS if each[1] not in NAMED_TESTS][::12])
 def test_a_mutant_is_noticed(mutant: tuple[str, str, str]) -> None:
     """Some of them. ``python -m tests.simulation --mutants`` runs all."""
     assert verdict_on(mutant, 800).startswith("seed ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", [each for each in MUTANTS if each[1] in NAMED_TESTS])
+def test_a_mutant_that_no_world_notices_fails_its_test(mutant: tuple[str, str, str]) -> None:
+    """So each mutant is noticed by something."""
+    assert verdict_on(mutant, 0).startswith("test ")

@@ -18,6 +18,8 @@ from tests.simulation.scheduler import Cancelled, Died, Directive, Step, Task, p
 from mpesa_stk import (
     AsyncPayments,
     AsyncStkClient,
+    HttpRequest,
+    HttpResponse,
     MemoryTokenStore,
     MemoryTransactionStore,
     MpesaError,
@@ -27,6 +29,7 @@ from mpesa_stk import (
     StkClient,
     StoreError,
     Transaction,
+    TransactionState,
     TransactionStore,
 )
 from mpesa_stk.faces import finish
@@ -43,6 +46,7 @@ from support import CALLBACK_SECRET, make_config
 
 ACCOUNTS = ("600000", "600001")
 _PAUSES = (0.2, 1, 4, 12, 30, 90, 400, 1000)
+_SLOW = (2, 20, 40)
 _STEPS = (-7200, -90, -5, 5, 90, 7200, 90_000)
 
 
@@ -77,6 +81,8 @@ class Rates:
     revoke: float
     daraja: float
     handler: float
+    lie: float
+    again: float
 
     @classmethod
     def drawn(cls, chance: random.Random) -> Rates:
@@ -91,6 +97,8 @@ class Rates:
             revoke=pick([0, 0.01]),
             daraja=pick([0, 0.3, 1.0]),
             handler=pick([0, 0.1, 0.3]),
+            lie=pick([0.06, 0.06, 0.5]),
+            again=pick([2.0, 2.0, 10.0]),
         )
 
 
@@ -149,7 +157,7 @@ class World:
         process = Process(f"process {self._made} of {account}", self.clock)
         config = make_config(account=PayBill(account), callback_secrets=(CALLBACK_SECRET,))
         parts: dict[str, Any] = {
-            "transport": Line(process, self.daraja.answer),
+            "transport": Line(process, self._answered),
             "token_store": Tokens(process, self._tokens, self._flights),
             "clock": Clock(process),
             "retry": RetryPolicy(jitter=self.chance.random),
@@ -198,8 +206,20 @@ class World:
         return True
 
     def _daraja_happens(self, kind: str) -> bool:
-        rate = {"query: lie": 0.06, "query: stammer": 0.15, "query: trouble": 0.2}.get(kind, 0.15)
+        rate = {"query: lie": self.rates.lie, "query: stammer": 0.15, "query: trouble": 0.2}.get(
+            kind, 0.15
+        )
         return self.happens(kind, self.rates.daraja * (1.0 if kind.startswith("push") else rate))
+
+    def _answered(self, request: HttpRequest) -> tuple[HttpResponse, float]:
+        """Daraja's answer, and the second at which it arrives. The true callback may overtake a lie."""
+        lies = len(self.daraja.lies)
+        response = self.daraja.answer(request)
+        overtaken = len(self.daraja.lies) > lies and self.chance.random() < 0.5
+        if overtaken:
+            self._take_posts_about(self.daraja.lies[-1].key)
+        slow = overtaken or self.happens("slow answer", self.rates.network)
+        return response, self.clock.monotonic() + (self.chance.choice(_SLOW) if slow else 0.0)
 
     def note(self, line: str) -> None:
         """Write what happened."""
@@ -297,7 +317,7 @@ class World:
         due = [post for post in self.daraja.posts if post.at <= self.clock.monotonic()]
         ways: list[tuple[Callable[[], None], float]] = [
             (self._order, 2.0),
-            (self._order_again, 2.0),
+            (self._order_again, self.rates.again),
             (lambda: self._take_post(due), 6.0 if due else 0.0),
             (lambda: self._spawn_work(self.chance.choice(ACCOUNTS)), 4.0),
             (self._look, 2.0),
@@ -360,7 +380,21 @@ class World:
             for _ in range(self.chance.choice([1, 1, 1, 2])):
                 self._spawn_callback(post)
 
-    def _spawn_callback(self, post: Post) -> None:
+    def _may_be_paid(self, reported: Transaction) -> bool:
+        """Whether proof is still to come that a payment was paid, which is reported as unpaid."""
+        return reported.state is not TransactionState.SUCCEEDED and any(
+            post.prompt.paid and post.prompt.key == reported.idempotency_key
+            for post in self.daraja.posts
+        )
+
+    def _take_posts_about(self, key: str) -> None:
+        """Deliver what is to come about a payment now. Then another worker looks at it."""
+        account = next(account for account, name, _ in self.orders if name == key)
+        for post in [each for each in self.daraja.posts if each.prompt.key == key]:
+            self.daraja.posts.remove(post)
+            self._spawn_callback(post, then=lambda: self._spawn_work(account))
+
+    def _spawn_callback(self, post: Post, then: Callable[[], None] = lambda: None) -> None:
         process, payments = self._some()
         self.delivered.append(post)
         body = self.daraja.body_of(post)
@@ -372,6 +406,7 @@ class World:
                 self.acknowledged.append((post, body))
             elif not isinstance(failure, StoreError):
                 self.refused.append(post)
+            then()
 
         def call() -> Any:
             return payments.handle_callback(body, token=post.token)
@@ -402,7 +437,12 @@ class World:
             report = Report(transaction=transaction, began=self.clock.monotonic(), account=account)
             self.reports.append(report)
             self.note(f"REPORT {transaction.idempotency_key} {transaction.state.value} begins")
-            long = self.happens("handler hangs", self.rates.handler / 4)
+            crossed = self._may_be_paid(transaction) and self.happens(
+                "callback during a report", 3 * self.rates.handler
+            )
+            if crossed:
+                self._take_posts_about(str(transaction.idempotency_key))
+            long = crossed or self.happens("handler hangs", self.rates.handler / 4)
             wakes = self.clock.monotonic() + (self.chance.choice([20, 80, 150]) if long else 0.0)
             try:
                 if await pause(Step("handler", "handler", wakes)) is Directive.FAIL:
