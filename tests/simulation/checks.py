@@ -1,4 +1,4 @@
-"""The five promises, checked against what really happened."""
+"""The six promises, checked against what really happened."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def broken_promises(world: World) -> list[str]:
         *_evidence(world),
         *_lost(world),
         *_secrets(world),
+        *world.witness.second_prompts,
+        *world.witness.paid_twice(),
     ]
 
 

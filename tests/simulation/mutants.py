@@ -34,7 +34,7 @@ _RECORDER, _CALLBACK, _CHECKOUT, _DUE = (
     "payments/checkout.py",
     "payments/due.py",
 )
-_INTENTS = "payments/intents.py"
+_INTENTS, _ORDERS = "payments/intents.py", "payments/orders.py"
 _REFUSALS, _STORE = "daraja/refusals.py", "stores/memory.py"
 
 MUTANTS: tuple[tuple[str, str, str], ...] = (
@@ -140,6 +140,40 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
         "        except ZeroDivisionError as error:",
     ),
     (_INTENTS, "                await self._store.add(intent)\n", "                pass\n"),
+    # orders
+    (
+        _ORDERS,
+        "        if attempt.paid:\n            raise Already",
+        "        if False:\n            raise Already",
+    ),
+    (
+        _ORDERS,
+        "        if not attempt.settled:\n            if diff",
+        "        if False:\n            if diff",
+    ),
+    (_ORDERS, "if is_unresolved(attempt, now) and not unresolved_ok:", "if False:"),
+    (
+        _ORDERS,
+        "        if attempt.paid:\n            return Already",
+        "        if False:\n            return Already",
+    ),
+    (_ORDERS, "return None if paid_before else paid_slot(before.order)", "return None"),
+    (
+        _ORDERS,
+        "return None if paid_before else paid_slot(before.order)",
+        "return before.order_slot",
+    ),
+    (_ORDERS, "if meaning is Meaning.QUERY_NOT_PAID and not", "if meaning is not None and not"),
+    (
+        _ORDERS,
+        "if state.settled and meaning in (Meaning.REFUSED, Meaning.NOT_PAID, Meaning.RELEASED):",
+        "if state.settled:",
+    ),
+    (_ORDERS, "        return live_slot(before.order)\n", "        return None\n"),
+    (_INTENTS, "error = obstacle(await self._others(ours))", "error = None"),
+    (_EFFECTS, "_with_review(reasons, _PAID_TWICE)", "reasons"),
+    (_RECORDER, 'if error.field != "order_slot" or paid_before:', "if True:"),
+    (_STORE, '"receipt_number", "order_slot")\n_OF', '"receipt_number")\n_OF'),
     # what may be sent again
     ("daraja/retry.py", "return isinstance(error, NotSent)\n", "return True\n"),
     (
@@ -175,6 +209,8 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     (_STORE, '**self._kept_for.get(("transaction_no", transaction_no or ""), {}),', ""),
 )
 
+_OF_ORDERS = "tests/payments/test_orders.py"
+_TWICE = "test_a_second_success_is_flagged_and_reported_with_both_receipts"
 NAMED_TESTS: Mapping[str, str] = MappingProxyType(
     {
         # The store must fail just when a refusal is written, and the next push be lost before the retry.
@@ -192,6 +228,20 @@ NAMED_TESTS: Mapping[str, str] = MappingProxyType(
         'if error.reason != "token_refused" or spared:': (
             "tests/test_client.py::test_a_missing_product_is_not_tried_again"
         ),
+        # Each promise about orders is kept twice: by a look at the attempts, and by the place in the store.
+        # So a world notices few of these.
+        "        if attempt.paid:\n            raise Already": f"{_OF_ORDERS}::test_a_paid_order_is_paid",
+        "        if attempt.paid:\n            return Already": (
+            f"{_OF_ORDERS}::test_a_success_in_the_moment_of_the_next_checkout_stops_its_push"
+        ),
+        "        if not attempt.settled:\n            if diff": (
+            f"{_OF_ORDERS}::test_another_payload_waits_for_the_attempt_that_is_open"
+        ),
+        "        return live_slot(before.order)\n": (
+            f"{_OF_ORDERS}::test_a_rejected_key_is_not_pushed_while_another_attempt_is_open"
+        ),
+        "_with_review(reasons, _PAID_TWICE)": f"{_OF_ORDERS}::{_TWICE}",
+        'if error.field != "order_slot" or paid_before:': f"{_OF_ORDERS}::{_TWICE}",
     }
 )
 """What is replaced by mutants that break no promise, or too rarely, and the test that notices each."""

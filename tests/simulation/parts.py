@@ -27,13 +27,22 @@ T = TypeVar("T")
 _FLIGHT_LEASE = 30.0
 
 
+def _ignore(_method: object, _args: object) -> None:
+    """Nobody watches."""
+
+
 class Process:
-    """One process of a shop. When it dies, its parts do nothing any more."""
+    """One process of a shop. When it dies, its parts do nothing any more.
+
+    Attributes:
+        saw: Called when a method of the store has had its effect.
+    """
 
     def __init__(self, name: str, clock: ManualClock) -> None:
         self.name = name
         self.clock = clock
         self.dead = False
+        self.saw: Callable[[Callable[..., object], tuple[Any, ...]], None] = _ignore
 
     def check(self) -> None:
         """Raise `Died` in a dead process."""
@@ -48,6 +57,7 @@ class Process:
             raise StoreError("the store is in trouble")
         self.check()
         done = function(*args, **kwargs)
+        self.saw(function, args)
         if await pause(Step("store", f"after {name}")) is Directive.FAIL:
             raise StoreError("the store is in trouble")
         self.check()

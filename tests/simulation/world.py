@@ -12,6 +12,7 @@ from unittest import mock
 
 import attrs
 from tests.simulation.daraja import Daraja, Post
+from tests.simulation.orders import Attempt, Witness
 from tests.simulation.parts import Clock, Flights, Line, Process, Synchronous, Tokens
 from tests.simulation.scheduler import Cancelled, Died, Directive, Step, Task, pause
 
@@ -133,7 +134,9 @@ class World:
         self.errors: list[str] = []
         self.delivered: list[Post] = []
         self.acknowledged: list[tuple[Post, bytes]] = []
-        self.orders: list[tuple[str, str, int]] = []
+        self.attempts: list[Attempt] = []
+        self.witness = Witness(self.store, self.attempts)
+        self._running: Task | None = None
         self.broken: list[str] = []
         self._steps = steps
         self._skip = skip
@@ -145,7 +148,10 @@ class World:
         self._budget: QueryBudget = UnlimitedQueryBudget()
         if pace is not None:
             self._budget = MemoryQueryBudget(QueryPace(per_minute=pace))
-        self._most_orders = chance.choice([1, 2, 6])
+        self._orders = chance.choice([0, 0, 1, 2])
+        if self._orders:  # only a Daraja that misleads lets an order be paid twice
+            self.rates = attrs.evolve(self.rates, daraja=1.0, lie=0.5)
+        self._most_attempts = 8 if self._orders else chance.choice([1, 2, 6])
         self._made = 0
         self._processes = [self._started(account) for account in ACCOUNTS for _ in range(2)]
 
@@ -155,6 +161,7 @@ class World:
         """Start a process of an account."""
         self._made += 1
         process = Process(f"process {self._made} of {account}", self.clock)
+        process.saw = lambda method, args: self.witness.saw(self._running, method, args)
         config = make_config(account=PayBill(account), callback_secrets=(CALLBACK_SECRET,))
         parts: dict[str, Any] = {
             "transport": Line(process, self._answered),
@@ -214,7 +221,10 @@ class World:
     def _answered(self, request: HttpRequest) -> tuple[HttpResponse, float]:
         """Daraja's answer, and the second at which it arrives. The true callback may overtake a lie."""
         lies = len(self.daraja.lies)
+        prompts = len(self.daraja.prompts)
         response = self.daraja.answer(request)
+        if len(self.daraja.prompts) > prompts:
+            self.witness.prompted(self._running, list(self.daraja.prompts.values())[-1].key)
         overtaken = len(self.daraja.lies) > lies and self.chance.random() < 0.5
         if overtaken:
             self._take_posts_about(self.daraja.lies[-1].key)
@@ -254,6 +264,7 @@ class World:
         self._go_on(self.chance.choice(awake))
 
     def _go_on(self, task: Task) -> None:
+        self._running = task
         step, where = task.step, f"{task.name} in {task.process.name} at {task.step.name}"
         rates = self.rates
         if self.happens(f"{where} dies", rates.death):
@@ -303,13 +314,16 @@ class World:
 
     def payments(self) -> list[Transaction]:
         """All payments as stored."""
-        found = (self.payment_of(key) for _, key, _ in self.orders)
+        found = (self.payment_of(each.key) for each in self.attempts)
         return [each for each in found if each is not None]
 
     def payment_of(self, key: str) -> Transaction | None:
         """The payment of a key as stored."""
-        account = next(account for account, name, _ in self.orders if name == key)
+        account = self._attempt_of(key).account
         return self.store.find(idempotency_key=key, account=f"paybill {account}")
+
+    def _attempt_of(self, key: str) -> Attempt:
+        return next(each for each in self.attempts if each.key == key)
 
     # --- hands -------------------------------------------------------------------------------------
 
@@ -349,29 +363,43 @@ class World:
                 after(failure)
 
         task = Task(name, process)
+        self._running = task
         task.start(body, asynchronous=self.asynchronous)
         self._tasks.append(task)
 
     def _order(self) -> None:
-        if len(self.orders) < self._most_orders:
-            account = self.chance.choice(ACCOUNTS)
-            key = f"K{len(self.orders)}"
-            self.orders.append((account, key, 100 + len(self.orders)))
-            self._spawn_checkout(*self.orders[-1])
+        number = len(self.attempts)
+        if number < self._most_attempts:
+            chance = self.chance
+            attempt = Attempt(
+                # In worlds with orders, one customer after the other tries to pay the same thing.
+                account=ACCOUNTS[0] if self._orders else chance.choice(ACCOUNTS),
+                key=f"K{number}",
+                amount=100 + number,
+                order=f"ORDER-{chance.randrange(self._orders)}" if self._orders else None,
+                at_risk=chance.random() < 0.5,
+            )
+            self.attempts.append(attempt)
+            self._spawn_checkout(attempt)
 
     def _order_again(self) -> None:
-        if self.orders:
-            self._spawn_checkout(*self.chance.choice(self.orders))
+        if self.attempts:
+            self._spawn_checkout(self.chance.choice(self.attempts))
 
-    def _spawn_checkout(self, account: str, key: str, amount: int) -> None:
-        process, payments = self._some(account)
+    def _spawn_checkout(self, attempt: Attempt) -> None:
+        process, payments = self._some(attempt.account)
 
         def call() -> Any:
             return payments.checkout(
-                phone_number="0718643064", amount=amount, reference=key, idempotency_key=key
+                phone_number="0718643064",
+                amount=attempt.amount,
+                reference=attempt.key,
+                idempotency_key=attempt.key,
+                order=attempt.order,
+                unresolved_ok=attempt.at_risk,
             )
 
-        self._spawn(f"checkout {key}", process, call)
+        self._spawn(f"checkout {attempt.key}", process, call)
 
     def _take_post(self, due: list[Post]) -> None:
         post = self.chance.choice(due)
@@ -389,7 +417,7 @@ class World:
 
     def _take_posts_about(self, key: str) -> None:
         """Deliver what is to come about a payment now. Then another worker looks at it."""
-        account = next(account for account, name, _ in self.orders if name == key)
+        account = self._attempt_of(key).account
         for post in [each for each in self.daraja.posts if each.prompt.key == key]:
             self.daraja.posts.remove(post)
             self._spawn_callback(post, then=lambda: self._spawn_work(account))
