@@ -75,6 +75,7 @@ from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransacti
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
+from mpesa_stk.web.limits import AsyncLimits, Limits, MemoryLimits, NoLimits, Rate, Rates
 from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ __all__ = [
     "AioHttpTransport",
     "AlreadyPaid",
     "AsyncClock",
+    "AsyncLimits",
     "AsyncMemoryTokenStore",
     "AsyncMemoryTransactionStore",
     "AsyncPayments",
@@ -131,10 +133,13 @@ __all__ = [
     "InvalidPhoneNumber",
     "InvalidRequest",
     "KeptCallback",
+    "Limits",
+    "MemoryLimits",
     "MemoryQueryBudget",
     "MemoryTokenStore",
     "MemoryTransactionStore",
     "MpesaError",
+    "NoLimits",
     "NotSent",
     "OrderRefused",
     "OrderState",
@@ -156,7 +161,9 @@ __all__ = [
     "QueryPace",
     "QueryResult",
     "QueryStatus",
+    "Rate",
     "RateLimited",
+    "Rates",
     "RequestsTransport",
     "Result",
     "RetryAdvice",

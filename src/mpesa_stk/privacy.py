@@ -137,6 +137,11 @@ def mask_phone(number: str | None, /) -> str | None:
     return f"{number[:-6]}***{number[-3:]}" if len(number) > len("712345678") else "***"
 
 
+def mask_receipt(receipt_number: str | None, /) -> str | None:
+    """Hide all of a receipt but its end: ``"NLJ7RT61SV"`` becomes ``"***1SV"``."""
+    return None if receipt_number is None else f"***{receipt_number[-3:]}"
+
+
 def masked_phone_repr(number: str | None, /) -> str:
     """Return the repr of a field that holds a phone number."""
     return repr(mask_phone(number))

@@ -18,7 +18,7 @@ the address of the peer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -37,6 +37,7 @@ from mpesa_stk import (
     Event,
     HttpResponse,
     MemoryTransactionStore,
+    NoLimits,
     PaymentEndpoints,
     Payments,
     Transaction,
@@ -78,6 +79,8 @@ ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 class Shop:
     """A host: payments over a scripted Daraja, signed callback URLs, and one trusted proxy network.
 
+    Most cases ask one phone many times from one address, so there are no limits unless some are given.
+
     Attributes:
         clock: A `ManualClock`.
         daraja: The `ScriptedDaraja`; it accepts every push unless told otherwise.
@@ -94,6 +97,7 @@ class Shop:
         guard: CallbackGuard | None = None,
         prefix: str = "/payments",
         at_once: int | None = None,
+        rules: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.clock = ManualClock()
@@ -107,7 +111,11 @@ class Shop:
             **settings,
         )
         self.endpoints = PaymentEndpoints(
-            self.payments, guard=guard, prefix=prefix, at_once=at_once
+            self.payments,
+            guard=guard,
+            prefix=prefix,
+            at_once=at_once,
+            **({"limits": NoLimits()} | dict(rules or {})),
         )
 
     def _make_payments(self, **settings: Any) -> Payments | AsyncPayments:
@@ -456,10 +464,10 @@ def query_unknown(shop: Shop, send: Send) -> None:
 
 
 def good_query(shop: Shop, send: Send) -> None:
-    """A paid payment, answered from the store: Daraja's fields, ours beside them."""
+    """A paid payment, answered from the store: Daraja's fields, ours beside them, whole by its number."""
     pushed = body_of(send(shop.checkout()))
     body_of(send(shop.called_back()))
-    body = body_of(send(shop.post("query", {"checkout_request_id": shop.checkout_id})))
+    body = body_of(send(shop.post("query", {"transaction_no": pushed["transaction_no"]})))
     assert shop.daraja.queries == []
     local = body.pop("local_transaction")
     assert body == {
@@ -477,6 +485,22 @@ def good_query(shop: Shop, send: Send) -> None:
         "amount": "100",
         "status": "0",
         "receipt_no": "NLJ7RT61SV",
+        "created": "2026-11-23T06:00:00Z",
+    }
+
+
+def query_by_an_id_that_can_be_guessed(shop: Shop, send: Send) -> None:
+    """The same by its CheckoutRequestID: nobody learns who paid, the receipt, or the number to ask by."""
+    body_of(send(shop.checkout()))
+    body_of(send(shop.called_back()))
+    body = body_of(send(shop.post("query", {"checkout_request_id": shop.checkout_id})))
+    assert (body["state"], body["ResultCode"]) == ("SUCCEEDED", "0")
+    assert body["local_transaction"] == {
+        "transaction_no": None,
+        "phone_number": "+254718***064",
+        "amount": "100",
+        "status": "0",
+        "receipt_no": "***1SV",
         "created": "2026-11-23T06:00:00Z",
     }
 
@@ -508,6 +532,7 @@ CASES: dict[str, Case] = {
         callback_no_callback,
         query_unknown,
         good_query,
+        query_by_an_id_that_can_be_guessed,
     )
 }
 """Every case by its name."""

@@ -40,6 +40,7 @@ ONLY_IN = {
     },
     "greenlet": {"stores/sql_async"},
     "redis": {"stores/redis"},
+    "limits": {"web/shared_limits"},
     "pytest": {
         "testing/plugin",
         "testing/store_callbacks",
@@ -50,7 +51,7 @@ ONLY_IN = {
     },
 }
 RUNTIME = {"attrs", "cattrs", "certifi", "requests", "tenacity", "urllib3"}
-EXTRAS = {"aiohttp", "aiohappyeyeballs", "greenlet", "sqlalchemy", "redis", "pytest"}
+EXTRAS = {"aiohttp", "aiohappyeyeballs", "greenlet", "limits", "sqlalchemy", "redis", "pytest"}
 
 # What pure files may not touch: no time, no chance, no network, no process, no log.
 IMPURE = {

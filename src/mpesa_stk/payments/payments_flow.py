@@ -76,6 +76,10 @@ class PaymentsFlow:
         """Return the payment of this account whose prompt has that id as stored, or None."""
         return self._ours(await self._store.find(checkout_request_id=checkout_request_id))
 
+    async def of_key(self, idempotency_key: str, /) -> Transaction | None:
+        """Return the payment of this account with that idempotency key as stored, or None."""
+        return await self._store.find(idempotency_key=idempotency_key, account=self.account)
+
     def _ours(self, transaction: Transaction | None) -> Transaction | None:
         return transaction if transaction and transaction.account == self.account else None
 

@@ -6,9 +6,9 @@ trace.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import timezone
-from http import HTTPStatus
 from typing import Any
 
 from mpesa_stk.daraja import wire
@@ -32,7 +32,9 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.state import Transaction, TransactionState
-from mpesa_stk.web.messages import WebRequest, WebResponse, error_response, json_response
+from mpesa_stk.privacy import mask_phone, mask_receipt
+from mpesa_stk.web.limits import RateName
+from mpesa_stk.web.messages import Refusal, WebRequest, WebResponse, error_response, json_response
 
 _QUERY_ACCEPTED = "The service request has been accepted successfully"
 _STILL_OPEN = "The payment is still being processed"
@@ -65,14 +67,14 @@ _ANSWERS: tuple[tuple[type[MpesaError], int, str], ...] = (
     (UnexpectedResponse, 502, "Daraja's answer cannot be read."),
 )
 _RETRY_AFTER = {503: 5, 429: 60}
-
-
-class Refusal(Exception):
-    """End a request with this answer."""
-
-    def __init__(self, response: WebResponse) -> None:
-        self.response = response
-        super().__init__(response.status)
+# By the name of the rate: code, message and field.
+_LIMITED: Mapping[RateName, tuple[str, str, str | None]] = {
+    "requests": ("too_many_requests", "Too many requests; nothing was sent.", None),
+    "misses": ("too_many_misses", "Too many payments were not found.", "checkout_request_id"),
+    "open_prompts": ("prompt_open", "A prompt is open on that phone.", "phone_number"),
+    "prompts": ("too_many_prompts", "That phone was asked too often.", "phone_number"),
+    "prompts_of_client": ("too_many_prompts", "That phone was asked too often.", "phone_number"),
+}
 
 
 # --- reading ---------------------------------------------------------------------------------------
@@ -121,20 +123,27 @@ def text_of(payload: Mapping[str, Any], field: str, /) -> str:
     return check_words(field, _required(payload, field))
 
 
-def order_of(request: WebRequest, /) -> dict[str, Any]:
+def checkout_of(request: WebRequest, /, *, is_quoted: bool) -> dict[str, Any]:
     """Read a checkout, and return the arguments for `Payments.checkout`.
 
     `checkout` checks the rest. The payment keeps its texts whole. The prompt shows as much of them as
-    Daraja accepts.
+    Daraja accepts. No field of a browser decides whether an unresolved order may be paid again.
+
+    Args:
+        request: The request.
+        is_quoted: Whether the server knows the price, so that the amount may be missing.
 
     Raises:
         Refusal: The body is no JSON object.
         InvalidRequest: A field is missing, or a text breaks a rule.
     """
     payload = json_object(request)
-    order = {field: _required(payload, field) for field in ("phone_number", "amount")}
+    phone_number = _required(payload, "phone_number")
+    amount = payload.get("amount") if is_quoted else _required(payload, "amount")
     reference, description = text_of(payload, "reference"), _description(payload)
-    return order | {
+    return {
+        "phone_number": phone_number,
+        "amount": amount,
         "reference": reference,
         "description": description,
         "prompt_reference": _reference_for_the_prompt(reference),
@@ -184,7 +193,12 @@ def checkout_answer(transaction: Transaction, /) -> WebResponse:
 
 
 def query_answer(
-    local: Transaction, /, *, remote: QueryResult | None, failure: MpesaError | None
+    local: Transaction,
+    /,
+    *,
+    remote: QueryResult | None,
+    failure: MpesaError | None,
+    is_masked: bool,
 ) -> WebResponse:
     """Answer a query: the payment as stored, in Daraja's fields and ours.
 
@@ -192,6 +206,8 @@ def query_answer(
         local: The payment, with Daraja's answer applied.
         remote: Daraja's answer, or None if Daraja was not asked.
         failure: The error if Daraja could not be asked.
+        is_masked: Whether to hide the parts of the phone number and the receipt, and the whole
+            `transaction_no`, by which the next query would show both.
     """
     code, words = _outcome(local)
     body: dict[str, object] = {
@@ -201,7 +217,7 @@ def query_answer(
         "CheckoutRequestID": local.checkout_request_id,
         "ResultCode": code,
         "ResultDesc": words,
-        "local_transaction": _local_fields(local),
+        "local_transaction": _local_fields(local) | (_masked_fields(local) if is_masked else {}),
         "state": local.state.value,
     }
     if failure is not None:
@@ -229,6 +245,41 @@ def _local_fields(local: Transaction) -> dict[str, object]:
     }
 
 
+def _masked_fields(local: Transaction) -> dict[str, object]:
+    return {
+        "transaction_no": None,
+        "phone_number": mask_phone(local.phone_number),
+        "receipt_no": mask_receipt(local.receipt_number),
+    }
+
+
+def limited_answer(name: RateName, wait: float, /) -> WebResponse:
+    """Answer a request that came too often.
+
+    Args:
+        name: The name of the rate, as in `Rates`.
+        wait: Seconds until it may come again.
+    """
+    code, message, field = _LIMITED[name]
+    return error_response(429, code, message, field, Retry_After=str(max(math.ceil(wait), 1)))
+
+
+def wrong_amount_answer(amount: int, /) -> WebResponse:
+    """Answer a checkout with another amount than the server's price."""
+    return error_response(
+        409, "wrong_amount", "The amount is not the price.", "amount", {"amount": amount}
+    )
+
+
+def nothing_to_pay_answer(field: str, /) -> WebResponse:
+    """Answer a checkout for something that has no price: it does not exist, or nothing is owed.
+
+    Args:
+        field: ``order`` or ``reference``.
+    """
+    return error_response(404, "nothing_to_pay", "There is nothing to pay for this.", field)
+
+
 def failure_answer(error: Exception, /) -> WebResponse:
     """Answer an error, as in the table of ``docs/endpoints.md``."""
     if isinstance(error, InvalidRequest):
@@ -239,7 +290,7 @@ def failure_answer(error: Exception, /) -> WebResponse:
     if status in _RETRY_AFTER:
         wait = getattr(error, "retry_after", None) or _RETRY_AFTER[status]
         headers["Retry_After"] = str(int(wait))
-    about = _IDEMPOTENCY_KEY if status == HTTPStatus.CONFLICT else None
+    about = _IDEMPOTENCY_KEY if isinstance(error, IdempotencyConflict) else None
     return error_response(status, code, message, about, **headers)
 
 

@@ -11,6 +11,8 @@ from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.endpoints_flow import EndpointsFlow
 from mpesa_stk.web.guard import CallbackGuard
+from mpesa_stk.web.host_rules import Authorize, HostRules, KeyScope, Quote
+from mpesa_stk.web.limits import AsyncLimits, Limits, MemoryLimits
 from mpesa_stk.web.messages import TOO_BUSY, WebRequest, WebResponse
 from mpesa_stk.web.wsgi import WsgiApp
 
@@ -27,24 +29,47 @@ class PaymentEndpoints:
 
     With `Payments`, it is safe to share between threads: use `handle`, `wsgi` or `asgi`. With
     `AsyncPayments`, the tasks of one event loop may share it: use `handle_async` or `asgi`.
+
+    Attributes:
+        payments: The payments that the endpoints change and read.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has a default
         self,
         payments: Payments | AsyncPayments,
         /,
         *,
         guard: CallbackGuard | None = None,
         prefix: str = "/payments",
+        quote: Quote | None = None,
+        authorize: Authorize | None = None,
+        key_scope: KeyScope | None = None,
+        limits: Limits | AsyncLimits | None = None,
+        show_all: bool = False,
         at_once: int | None = None,
     ) -> None:
         """Make the endpoints.
+
+        `quote`, `authorize` and `key_scope` are plain functions. With `AsyncPayments` each may be an
+        ``async def``, and a plain one must not block. If one raises an exception, the answer is 500
+        without its text, and nothing is sent. After a `StoreError` it is 503.
 
         Args:
             payments: The payments that the endpoints change and read.
             guard: Rules about who may call. Default: `CallbackGuard.from_config` of the client's
                 settings.
             prefix: The common start of the three paths.
+            quote: Returns the price of an order, in shillings, or None if there is nothing to pay. It gets
+                the ``order`` of the request, or its ``reference`` if it names no order. The amount of a
+                request must be that price or missing. Without `quote`, whoever reaches the checkout
+                decides what he pays.
+            authorize: Called with the request, ``"checkout"`` or ``"query"``, and for a query the payment.
+                If it returns False, the answer is 403, and nothing is sent or shown.
+            key_scope: Returns who the client is, such as the id of its session, or None. An
+                ``Idempotency-Key`` then counts for that client only.
+            limits: What clients may do how often. Default: `MemoryLimits`. `NoLimits` turns them off.
+            show_all: Whether a query by CheckoutRequestID shows the payment whole, though such an id can
+                be guessed. If there is an `authorize`, every query that it allows does.
             at_once: Largest number of checkouts and queries that are answered at the same time. One
                 more gets 503 at once. Callbacks do not count.
 
@@ -61,7 +86,7 @@ class PaymentEndpoints:
         is_async = isinstance(payments, AsyncPayments)
         if at_once is None:
             at_once = _TASKS_AT_ONCE if is_async else _THREADS_AT_ONCE
-        self._payments = payments
+        self.payments = payments
         self._is_async = is_async
         self._at_once = at_once
         self._capacity = Capacity(at_once)
@@ -69,6 +94,11 @@ class PaymentEndpoints:
             payments.flow,
             guard=guard if guard is not None else CallbackGuard.from_config(payments.flow.config),
             prefix=prefix,
+            host=HostRules(
+                quote=quote, authorize=authorize, key_scope=key_scope, may_await=is_async
+            ),
+            limits=limits or MemoryLimits(monotonic=payments.clock.monotonic),
+            show_all=show_all,
         )
 
     # --- for Payments --------------------------------------------------------------------------

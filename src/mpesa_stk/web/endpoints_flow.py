@@ -11,20 +11,26 @@ from typing import Any
 from mpesa_stk.daraja.models import QueryResult
 from mpesa_stk.errors import CallbackRefused, MpesaError
 from mpesa_stk.hooks import Event
+from mpesa_stk.payments.callback import CallbackOutcome
 from mpesa_stk.payments.payments_flow import PaymentsFlow
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web import bodies
-from mpesa_stk.web.addresses import address_of
+from mpesa_stk.web.addresses import Address, address_of
 from mpesa_stk.web.guard import CallbackGuard, is_cross_site
+from mpesa_stk.web.host_rules import Action, HostRules
+from mpesa_stk.web.limits import AsyncLimits, Limits
 from mpesa_stk.web.messages import (
     MAX_FIELDS,
     TOO_MANY_FIELDS,
+    Refusal,
     WebRequest,
     WebResponse,
     error_response,
     json_response,
 )
+from mpesa_stk.web.throttle import Client, Limited, Throttle
+from mpesa_stk.web.web_checkout import WebCheckout
 
 _ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
@@ -32,9 +38,24 @@ _ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 class EndpointsFlow:
     """Answers requests under one prefix."""
 
-    def __init__(self, payments: PaymentsFlow, /, *, guard: CallbackGuard, prefix: str) -> None:
+    def __init__(
+        self,
+        payments: PaymentsFlow,
+        /,
+        *,
+        guard: CallbackGuard,
+        prefix: str,
+        host: HostRules,
+        limits: Limits | AsyncLimits,
+        show_all: bool,
+    ) -> None:
         self._payments = payments
         self._guard = guard
+        self._host = host
+        self._throttle = Throttle(limits, get=payments.get)
+        self._web_checkout = WebCheckout(payments, host=host, throttle=self._throttle)
+        # Whoever `authorize` lets in may see a payment whole.
+        self._shows_all = show_all or host.authorize is not None
         self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
 
     def is_callback(self, path: str) -> bool:
@@ -46,7 +67,7 @@ class EndpointsFlow:
         """Answer one request. It raises no `Exception`, even for a malformed request or a bug."""
         try:
             return await self._route(request)
-        except bodies.Refusal as refusal:
+        except Refusal as refusal:
             return refusal.response
         except Exception as error:  # noqa: BLE001 - a bug must not show a stack trace to the internet
             return bodies.failure_answer(error)
@@ -61,35 +82,38 @@ class EndpointsFlow:
         endpoint = endpoints.get(path)
         token = path[len(callback) + 1 :] if path.startswith(callback + "/") else None
         if endpoint is None and path != callback and (token is None or "/" in token):
-            raise bodies.Refusal(error_response(404, "not_found", "There is no such endpoint."))
+            raise Refusal(error_response(404, "not_found", "There is no such endpoint."))
         if request.method != "POST":
-            raise bodies.Refusal(
-                error_response(405, "method_not_allowed", "Use POST.", Allow="POST")
-            )
+            raise Refusal(error_response(405, "method_not_allowed", "Use POST.", Allow="POST"))
         if len(request.headers) > MAX_FIELDS:
-            raise bodies.Refusal(TOO_MANY_FIELDS)
+            raise Refusal(TOO_MANY_FIELDS)
         name = "callback" if endpoint is None else path.rpartition("/")[2]
         self._check_host(request, name)
         if endpoint is None:
             return await self._callback(request, token)
         if is_cross_site(request, self._guard.allowed_origins):
             self._tell_refusal(request, name, "another site's page")
-            raise bodies.Refusal(
+            raise Refusal(
                 error_response(403, "cross_site", "Requests from other sites are refused.")
             )
-        return await endpoint(request)
+        try:
+            await self._throttle.admit(self._client_of(request))
+            return await endpoint(request)
+        except Limited as limited:
+            self._tell_refusal(request, name, f"too many {limited.name}")
+            return bodies.limited_answer(limited.name, limited.wait)
 
     def _check_host(self, request: WebRequest, endpoint: str) -> None:
         callback_url = self._payments.config.callback_url
         if self._guard.is_foreign_host(request, callback_url=callback_url):
             self._tell_refusal(request, endpoint, "the Host is not ours")
-            raise bodies.Refusal(
+            raise Refusal(
                 error_response(403, "foreign_host", "The Host is none of this server's names.")
             )
 
     def _tell_refusal(self, request: WebRequest, endpoint: str, reason: str) -> None:
         """Report only the client and the reason of a refusal to the log and hooks."""
-        client = self._guard.client_of(request) or address_of(request.remote_addr or "")
+        client = self._client_of(request)
         self._payments.notify(
             Event(
                 kind="refusal",
@@ -100,17 +124,38 @@ class EndpointsFlow:
             )
         )
 
+    def _client_of(self, request: WebRequest) -> Address | None:
+        """Return who sent a request. If a proxy does not say for certain, that is the proxy."""
+        return self._guard.client_of(request) or address_of(request.remote_addr or "")
+
+    async def _authorize(
+        self, request: WebRequest, action: Action, transaction: Transaction | None
+    ) -> None:
+        if await self._host.allows(request, action, transaction):
+            return
+        self._tell_refusal(request, action, "authorize said no")
+        raise Refusal(error_response(403, "not_allowed", "You may not do this."))
+
     # --- checkout ------------------------------------------------------------------------------
 
     async def _checkout(self, request: WebRequest) -> WebResponse:
-        transaction = await self._payments.checkout.run(**bodies.order_of(request))
-        return bodies.checkout_answer(transaction)
+        checkout = bodies.checkout_of(request, is_quoted=self._host.quote is not None)
+        await self._authorize(request, "checkout", None)
+        client = self._client_of(request)
+        return bodies.checkout_answer(await self._web_checkout.run(request, checkout, client))
 
     # --- query ---------------------------------------------------------------------------------
 
     async def _query(self, request: WebRequest) -> WebResponse:
         payload = bodies.json_object(request)
-        local = await self._asked_about(payload)
+        client = self._client_of(request)
+        by_number = payload.get("transaction_no") is not None
+        local = await self._asked_about(payload, client)
+        try:
+            await self._authorize(request, "query", local)
+        except Refusal:
+            await self._throttle.missed(client)  # a guess that hit
+            raise
         remote: QueryResult | None = None
         failure: MpesaError | None = None
         if local.checkout_request_id is not None and not local.state.settled:
@@ -118,21 +163,28 @@ class EndpointsFlow:
                 local.checkout_request_id, token=None, idempotency_key=None
             )
             remote, failure = status.remote, status.remote_error
-            local = status.local_transaction or local
-        return bodies.query_answer(local, remote=remote, failure=failure)
+            before, local = local, status.local_transaction or local
+            await self._throttle.settled(local, just_now=local.settled and not before.settled)
+        else:
+            await self._throttle.settled(local, just_now=False)
+        masked = not (by_number or self._shows_all)
+        return bodies.query_answer(local, remote=remote, failure=failure, is_masked=masked)
 
-    async def _asked_about(self, payload: Mapping[str, Any]) -> Transaction:
-        """Return the payment of our account that a query names by either id."""
+    async def _asked_about(self, payload: Mapping[str, Any], client: Client) -> Transaction:
+        """Return the payment of our account that a query names by either id.
+
+        Only a CheckoutRequestID can be guessed, so a client that missed too often can still ask by number.
+        """
         payments = self._payments
         if payload.get("transaction_no") is not None:
             local = await payments.get(bodies.text_of(payload, "transaction_no"))
         else:
             name = bodies.text_of(payload, "checkout_request_id")
+            await self._throttle.admit_guess(client)
             local = await payments.find(checkout_request_id=name)
         if local is None:
-            raise bodies.Refusal(
-                error_response(404, "unknown_payment", "There is no such payment here.")
-            )
+            await self._throttle.missed(client)
+            raise Refusal(error_response(404, "unknown_payment", "There is no such payment here."))
         return local
 
     # --- callback ------------------------------------------------------------------------------
@@ -142,8 +194,11 @@ class EndpointsFlow:
             signed = bool(self._payments.config.callback_secrets)
             self._guard.check_callback(request, signed=signed)
             bodies.check_size(request)
-            await self._payments.handle_callback(request.body, token=token)
+            receipt = await self._payments.handle_callback(request.body, token=token)
         except CallbackRefused as error:
             self._tell_refusal(request, "callback", error.reason)
             raise
+        if receipt.transaction is not None:
+            just_now = receipt.outcome is CallbackOutcome.SETTLED
+            await self._throttle.settled(receipt.transaction, just_now=just_now)
         return json_response(200, _ACCEPTED)

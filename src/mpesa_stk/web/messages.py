@@ -70,14 +70,29 @@ def json_response(status: int, payload: Mapping[str, object], /, **headers: str)
 
 
 def error_response(
-    status: int, code: str, message: str, field: str | None = None, /, **headers: str
+    status: int,
+    code: str,
+    message: str,
+    field: str | None = None,
+    facts: Mapping[str, object] | None = None,
+    /,
+    **headers: str,
 ) -> WebResponse:
     """Make the answer to a failed request.
 
-    `status` and `headers` are as for `json_response`.
+    `status` and `headers` are as for `json_response`. `facts` are further fields of the error, on which a
+    page can act.
     """
-    body = {"error": {"code": code, "message": message, "field": field}}
-    return json_response(status, body, **headers)
+    error = {"code": code, "message": message, "field": field} | dict(facts or {})
+    return json_response(status, {"error": error}, **headers)
+
+
+class Refusal(Exception):
+    """End a request with this answer."""
+
+    def __init__(self, response: WebResponse) -> None:
+        self.response = response
+        super().__init__(response.status)
 
 
 TOO_BUSY = error_response(
