@@ -15,6 +15,7 @@ from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.daraja.models import MAX_DESCRIPTION, MAX_REFERENCE, QueryResult, check_words
 from mpesa_stk.errors import (
+    AlreadyPaid,
     AuthenticationFailed,
     CallbackRefused,
     DarajaError,
@@ -24,6 +25,9 @@ from mpesa_stk.errors import (
     InvalidRequest,
     MpesaError,
     NotSent,
+    OrderRefused,
+    PaymentInProgress,
+    PaymentUnresolved,
     RateLimited,
     StoreError,
     SubscriberBusy,
@@ -47,6 +51,11 @@ _ENDED = {
     TransactionState.SUCCEEDED: "The payment is paid",
     TransactionState.FAILED: "The payment failed",
     **_NO_RESULT,
+}
+_ORDERS: Mapping[type[OrderRefused], str] = {
+    AlreadyPaid: "The order is paid.",
+    PaymentInProgress: "Another attempt at the order may still be paid; wait for its outcome.",
+    PaymentUnresolved: "Nobody knows whether an earlier attempt at the order was paid.",
 }
 _IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -146,6 +155,7 @@ def checkout_of(request: WebRequest, /, *, is_quoted: bool) -> dict[str, Any]:
         "amount": amount,
         "reference": reference,
         "description": description,
+        "order": None if payload.get("order") is None else text_of(payload, "order"),
         "prompt_reference": _reference_for_the_prompt(reference),
         "prompt_description": _safe(description)[:MAX_DESCRIPTION].rstrip(),
         "idempotency_key": request.headers.get(_IDEMPOTENCY_KEY.lower()),
@@ -278,6 +288,24 @@ def nothing_to_pay_answer(field: str, /) -> WebResponse:
         field: ``order`` or ``reference``.
     """
     return error_response(404, "nothing_to_pay", "There is nothing to pay for this.", field)
+
+
+def order_answer(
+    refused: OrderRefused, attempt: Transaction | None, /, *, shows_number: bool
+) -> WebResponse:
+    """Answer a checkout of an order that another attempt is in the way of.
+
+    Args:
+        refused: Why it was refused.
+        attempt: The attempt in the way, as stored.
+        shows_number: Whether the client may know its `transaction_no`.
+    """
+    facts = {
+        "transaction_no": refused.transaction_no if shows_number else None,
+        "state": attempt.state.value if attempt is not None else None,
+    }
+    kind = type(refused)
+    return error_response(409, kind.__name__, _ORDERS[kind], "order", facts)
 
 
 def failure_answer(error: Exception, /) -> WebResponse:

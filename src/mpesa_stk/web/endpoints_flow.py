@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mpesa_stk.daraja.models import QueryResult
-from mpesa_stk.errors import CallbackRefused, MpesaError
+from mpesa_stk.errors import CallbackRefused, MpesaError, OrderRefused
 from mpesa_stk.hooks import Event
 from mpesa_stk.payments.callback import CallbackOutcome
 from mpesa_stk.payments.payments_flow import PaymentsFlow
@@ -142,7 +142,10 @@ class EndpointsFlow:
         checkout = bodies.checkout_of(request, is_quoted=self._host.quote is not None)
         await self._authorize(request, "checkout", None)
         client = self._client_of(request)
-        return bodies.checkout_answer(await self._web_checkout.run(request, checkout, client))
+        try:
+            return bodies.checkout_answer(await self._web_checkout.run(request, checkout, client))
+        except OrderRefused as refused:
+            return await self._web_checkout.obstacle(refused, checkout)
 
     # --- query ---------------------------------------------------------------------------------
 
