@@ -18,6 +18,7 @@ from mpesa_stk import (
     HttpRequest,
     HttpResponse,
     MemoryTransactionStore,
+    NoLimits,
     OutcomeUnknown,
     PaymentEndpoints,
     Payments,
@@ -53,7 +54,7 @@ def on_threads() -> FastAPI:
     """Synchronous payments, as the FastAPI example had them before it was asynchronous."""
     payments = Payments(StkClient(_config()), MemoryTransactionStore())
     app = FastAPI()
-    app.mount("/payments", PaymentEndpoints(payments).asgi)
+    app.mount("/payments", PaymentEndpoints(payments, limits=NoLimits()).asgi)
     return _with_page(app)
 
 
@@ -61,7 +62,9 @@ def on_the_loop() -> FastAPI:
     """The FastAPI example."""
     client = AsyncStkClient(_config(), transport=StreamsTransport())
     payments = AsyncPayments(client, AsyncMemoryTransactionStore())
-    app: FastAPI = load(ADAPTERS["fastapi"]).create_app(payments)
+    app: FastAPI = load(ADAPTERS["fastapi"]).create_app(
+        PaymentEndpoints(payments, limits=NoLimits())
+    )
     return _with_page(app)
 
 

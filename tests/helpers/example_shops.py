@@ -20,7 +20,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.test import Client, override_settings
 
-from mpesa_stk import AsyncPayments, PaymentEndpoints, WebRequest, WebResponse
+from mpesa_stk import PaymentEndpoints, WebRequest, WebResponse
 from support import ROOT
 from web_cases import HOST, Send
 
@@ -112,9 +112,9 @@ async def call_asgi(
     return WebResponse(start["status"], headers, b"".join(m.get("body", b"") for m in rest))
 
 
-def through_fastapi(payments: AsyncPayments) -> Send:
+def through_fastapi(endpoints: PaymentEndpoints) -> Send:
     """Requests go through the FastAPI shop, each on an event loop of its own."""
-    app = load(ADAPTERS["fastapi"]).create_app(payments)
+    app = load(ADAPTERS["fastapi"]).create_app(endpoints)
     return lambda request: asyncio.run(call_asgi(app, request))
 
 

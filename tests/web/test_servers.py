@@ -568,7 +568,7 @@ MOUNTED = {
     "wsgi": Mount(Shop, waitress_serving),
     "fastapi": Mount(
         AsyncShop,
-        lambda shop: uvicorn_serving(shop, load(ADAPTERS["fastapi"]).create_app(shop.payments)),
+        lambda shop: uvicorn_serving(shop, load(ADAPTERS["fastapi"]).create_app(shop.endpoints)),
         places=STRANGERS,
     ),
     "flask": Mount(

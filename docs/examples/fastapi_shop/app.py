@@ -8,6 +8,8 @@ from fastapi import FastAPI
 
 import mpesa_stk as stk
 
+ORDERS = {"INV-001": 1500}  # what your database says that each order costs
+
 
 async def work(payments: stk.AsyncPayments, every: float = 10.0) -> None:
     """Report settled payments to `print` and ask about open ones, again and again."""
@@ -17,12 +19,14 @@ async def work(payments: stk.AsyncPayments, every: float = 10.0) -> None:
         await asyncio.sleep(every)
 
 
-def create_app(payments: stk.AsyncPayments | None = None) -> FastAPI:
-    """The application; with other payments in tests."""
-    if payments is None:
+def create_app(endpoints: stk.PaymentEndpoints | None = None) -> FastAPI:
+    """The application; with other endpoints in tests."""
+    if endpoints is None:
         client = stk.AsyncStkClient(stk.StkConfig.from_env())
         payments = stk.AsyncPayments(client, stk.AsyncMemoryTransactionStore())
-    endpoints = stk.PaymentEndpoints(payments)
+        # The price is the server's: a page that posts its own amount sells a laptop for one shilling.
+        endpoints = stk.PaymentEndpoints(payments, quote=ORDERS.get)
+    payments = endpoints.payments
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:

@@ -4,13 +4,16 @@ from flask import Flask, Response, request
 
 import mpesa_stk as stk
 
+ORDERS = {"INV-001": 1500}  # what your database says that each order costs
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def from_env() -> stk.PaymentEndpoints:
     """The shop's payments, from the environment variables."""
     client = stk.StkClient(stk.StkConfig.from_env())
-    return stk.PaymentEndpoints(stk.Payments(client, stk.MemoryTransactionStore()))
+    payments = stk.Payments(client, stk.MemoryTransactionStore())
+    # The price is the server's: a page that posts its own amount sells a laptop for one shilling.
+    return stk.PaymentEndpoints(payments, quote=ORDERS.get)
 
 
 def create_app(endpoints: stk.PaymentEndpoints | None = None) -> Flask:

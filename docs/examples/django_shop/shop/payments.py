@@ -7,6 +7,7 @@ from ledger.store import DjangoTransactionStore
 
 from mpesa_stk import PaymentEndpoints, Payments, StkClient, StkConfig, Transaction
 
+ORDERS = {"INV-001": 1500}  # what your tables say that each order costs
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -18,8 +19,11 @@ def payments() -> Payments:
 
 @functools.cache
 def endpoints() -> PaymentEndpoints:
-    """The payment endpoints."""
-    return PaymentEndpoints(payments())
+    """The payment endpoints.
+
+    The price is the server's: a page that posts its own amount sells a laptop for one shilling.
+    """
+    return PaymentEndpoints(payments(), quote=ORDERS.get)
 
 
 def deliver(transaction: Transaction) -> None:
