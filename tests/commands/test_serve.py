@@ -358,6 +358,34 @@ def test_payments_in_a_database_outlive_the_command(
     assert (kept.state, kept.reported) == (TransactionState.FAILED, False)
 
 
+def test_a_live_server_shows_no_payer_to_who_guesses_an_id(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Only a simulated one shows all. The live one stops the guesses, too."""
+    url = DatabaseUrl(text=f"sqlite:///{tmp_path / 'p.db'}", source="mpesa_database")
+    engine = create_engine(url.text)
+    store = SqlTransactionStore(engine)
+    store.create_tables()
+    paid = make_transaction(
+        state=TransactionState.SUCCEEDED,
+        checkout_request_id="ws_CO_1",
+        receipt_number="NLJ7RT61SV",
+        due_at=None,
+    )
+    store.add(paid)
+    engine.dispose()
+
+    def guess() -> None:
+        query = f"{origin_in(capsys.readouterr().out.splitlines())}/payments/query/"
+        found = post(query, b'{"checkout_request_id": "ws_CO_1"}')[1]["local_transaction"]
+        assert (found["transaction_no"], found["receipt_no"]) == (None, "***1SV")
+        statuses = [post(query, b'{"checkout_request_id": "x"}')[0] for _ in range(21)]
+        assert statuses == [404] * 20 + [429]
+
+    config = make_config(callback_secrets=(CALLBACK_SECRET,))
+    assert serve(CONTEXT, config, host=LOCAL, port=0, wait=guess, url=url) == 0
+
+
 def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[str]) -> None:
     """A checkout that waits for Daraja is answered, though the server is closed to others by then."""
     pushed = threading.Event()

@@ -12,6 +12,7 @@ from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
     AioHttpTransport,
+    AsyncLimits,
     AsyncMemoryTokenStore,
     AsyncMemoryTransactionStore,
     AsyncPayments,
@@ -39,10 +40,12 @@ from mpesa_stk import (
     InvalidCallback,
     InvalidRequest,
     KeptCallback,
+    MemoryLimits,
     MemoryQueryBudget,
     MemoryTokenStore,
     MemoryTransactionStore,
     MpesaError,
+    NoLimits,
     NotSent,
     OutcomeUnknown,
     PayBill,
@@ -58,6 +61,8 @@ from mpesa_stk import (
     QueryPace,
     QueryResult,
     QueryStatus,
+    Rate,
+    Rates,
     RequestsTransport,
     Result,
     RetryAdvice,
@@ -86,6 +91,7 @@ from mpesa_stk import (
     stk_password,
     stk_timestamp,
 )
+from mpesa_stk.web.shared_limits import AsyncSharedLimits
 
 
 def settings(variables: Mapping[str, str]) -> StkConfig:
@@ -347,6 +353,13 @@ def serve(payments: Payments, request: WebRequest) -> None:
     """Endpoints of synchronous payments."""
     endpoints = PaymentEndpoints(payments, at_once=8)
     assert_type(endpoints.handle(request), WebResponse)
+    PaymentEndpoints(
+        payments,
+        quote={"INV-1": 100}.get,
+        authorize=lambda _request, action, payment: action == "query" and payment is not None,
+        key_scope=lambda request: request.headers.get("cookie"),
+        limits=MemoryLimits(rates=Rates(prompts=Rate(times=3, seconds=600))),
+    )
     print(endpoints.wsgi, endpoints.asgi)  # noqa: T201 - never run
 
 
@@ -357,6 +370,13 @@ async def serve_awaited(
     endpoints = PaymentEndpoints(payments, guard=CallbackGuard.from_config(client.config))
     assert_type(await endpoints.handle_async(request), WebResponse)
     await endpoints.drain()
+
+    async def quote(order: str) -> int | None:
+        return len(order) or None
+
+    limits: AsyncLimits = AsyncSharedLimits("async+redis://127.0.0.1/0")
+    PaymentEndpoints(payments, quote=quote, limits=limits)
+    PaymentEndpoints(payments, limits=NoLimits())
 
 
 def plain_functions(moment: datetime) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
@@ -17,7 +17,7 @@ import attrs
 from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.forks import PerProcess
 
-_MOST_MOMENTS = 100_000
+_MOST_MOMENTS = 50_000
 
 RateName: TypeAlias = Literal["requests", "misses", "open_prompts", "prompts", "prompts_of_client"]
 """What is counted: the name of a field of `Rates`."""
@@ -135,7 +135,7 @@ class AsyncLimits(Protocol):
 class MemoryLimits:
     """`Limits` in this process: thread-safe, bounded, not shared with other processes.
 
-    At most 100,000 moments of each name are kept. If there are more, the keys that were used longest ago
+    At most 50,000 moments of each name are kept. If there are more, the keys that were used longest ago
     are forgotten.
     """
 
@@ -196,17 +196,17 @@ class _Table:
     """The moments of one rate by key. The key that was used longest ago comes first."""
 
     def __init__(self) -> None:
-        self._keys: OrderedDict[str, deque[float]] = OrderedDict()
+        self._keys: OrderedDict[str, tuple[float, ...]] = OrderedDict()
         self._kept = 0
 
     def moments_of(self, key: str) -> Sequence[float]:
         return self._keys.get(key, ())
 
     def add(self, key: str, rate: Rate, now: float) -> None:
-        moments = self._keys.setdefault(key, deque(maxlen=rate.times))
-        self._kept += len(moments) < rate.times
-        moments.append(now)
-        self._keys.move_to_end(key)
+        before = self._keys.pop(key, ())
+        after = (*before, now)[-rate.times :]
+        self._keys[key] = after
+        self._kept += len(after) - len(before)
         self._purge(now - rate.seconds)
 
     def drop(self, key: str) -> None:
