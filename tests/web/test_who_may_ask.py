@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import attrs
@@ -102,6 +102,17 @@ async def refuses(*_args: object) -> bool:
     return False
 
 
+class Refuses:
+    """Says no, later, and is no coroutine."""
+
+    def __init__(self, *_args: object) -> None:
+        """Take the request."""
+
+    def __await__(self) -> Generator[None, None, bool]:
+        """Say no."""
+        return refuses().__await__()
+
+
 @pytest.mark.parametrize(
     ("authorize", "status", "code"),
     [
@@ -123,9 +134,10 @@ def test_a_doubtful_yes_is_a_no(
     assert shop.daraja.pushes == []
 
 
-def test_an_awaited_no_is_never_taken_for_a_yes() -> None:
+@pytest.mark.parametrize("authorize", [refuses, Refuses])
+def test_an_awaited_no_is_never_taken_for_a_yes(authorize: object) -> None:
     """The synchronous face cannot wait for it: a coroutine is true, so it refuses to guess."""
-    shop = Shop(rules={"authorize": refuses})
+    shop = Shop(rules={"authorize": authorize})
     response = shop.handle(shop.checkout())
     expected = (403, "not_allowed") if Face.asyncio else (500, "internal_error")
     assert (response.status, error_of(response, response.status)[0]) == expected

@@ -213,8 +213,8 @@ class _Table:
         self._kept -= len(self._keys.pop(key, ()))
 
     def _purge(self, before: float) -> None:
-        """Drop the keys whose moments are all too old, and more of them if there are too many."""
-        while self._keys:
+        """Drop the keys whose moments are all too old, and others too if there are too many."""
+        while len(self._keys) > 1:
             oldest = next(iter(self._keys))
             if self._kept <= _MOST_MOMENTS and self._keys[oldest][-1] > before:
                 return
