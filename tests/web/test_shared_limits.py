@@ -151,6 +151,17 @@ def test_limits_may_be_awaited_by_the_endpoints(redis_url: str) -> None:
     assert run(use()) == [200, 429, 429, 429, 429]
 
 
+def test_synchronous_payments_have_synchronous_limits(redis_url: str) -> None:
+    """They could not wait for others: that shows when the endpoints are made, not at a request."""
+    limits = AsyncSharedLimits(f"async+{redis_url}")
+    payments = Shop().payments
+    if Face.asyncio:
+        PaymentEndpoints(payments, limits=limits)
+        return
+    with pytest.raises(TypeError, match="synchronous"):
+        PaymentEndpoints(payments, limits=limits)
+
+
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who imports it without limits is told what to install."""
     monkeypatch.setitem(sys.modules, "limits", None)

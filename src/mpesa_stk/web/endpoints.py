@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ class PaymentEndpoints:
                 If it returns False, the answer is 403, and nothing is sent or shown.
             key_scope: Returns who the client is, such as the id of its session, or None. An
                 ``Idempotency-Key`` then counts for that client only.
-            limits: What clients may do how often. Default: `MemoryLimits`. `NoLimits` turns them off.
+            limits: What clients may do how often. Default: `MemoryLimits`. `NoLimits` turns them off. With
+                `AsyncPayments`, limits that ask a database must be `AsyncLimits`.
             show_all: Whether a query by CheckoutRequestID shows the payment whole, though such an id can
                 be guessed. If there is an `authorize`, every query that it allows does.
             at_once: Largest number of checkouts and queries that are answered at the same time. One
@@ -82,8 +84,11 @@ class PaymentEndpoints:
 
         Raises:
             ValueError: `at_once` is below 1.
+            TypeError: The payments are synchronous, and the limits are not.
         """
         is_async = isinstance(payments, AsyncPayments)
+        if limits is not None and inspect.iscoroutinefunction(limits.take) and not is_async:
+            raise TypeError("the payments are synchronous: give them limits that are, too")
         if at_once is None:
             at_once = _TASKS_AT_ONCE if is_async else _THREADS_AT_ONCE
         self.payments = payments
