@@ -64,10 +64,17 @@ from mpesa_stk.payments.budget import (
     QueryPace,
 )
 from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
+from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.orders import OrderState, OrderStatus
 from mpesa_stk.payments.payments import AsyncPayments, Payments
 from mpesa_stk.payments.query import PaymentStatus
+from mpesa_stk.payments.search import (
+    AsyncSearchableStore,
+    PaymentPage,
+    PaymentSearch,
+    SearchableStore,
+)
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import AsyncTransactionStore, KeptCallback, TransactionStore
 from mpesa_stk.phone import PhoneNumber, normalize_phone
@@ -103,6 +110,7 @@ __all__ = [
     "AsyncMemoryTransactionStore",
     "AsyncPayments",
     "AsyncQueryBudget",
+    "AsyncSearchableStore",
     "AsyncStkClient",
     "AsyncSystemClock",
     "AsyncTokenStore",
@@ -118,6 +126,7 @@ __all__ = [
     "Clock",
     "ConfigurationError",
     "DarajaError",
+    "Desk",
     "DueReport",
     "DuplicateTransaction",
     "Environment",
@@ -150,6 +159,8 @@ __all__ = [
     "PaymentEndpoints",
     "PaymentFailed",
     "PaymentInProgress",
+    "PaymentPage",
+    "PaymentSearch",
     "PaymentStatus",
     "PaymentUnproven",
     "PaymentUnresolved",
@@ -168,6 +179,7 @@ __all__ = [
     "Result",
     "RetryAdvice",
     "RetryPolicy",
+    "SearchableStore",
     "StkClient",
     "StkConfig",
     "StoreError",

@@ -169,8 +169,23 @@ class CallbackHandler:
                 result = parse_callback(kept.body)
             except InvalidCallback:
                 continue  # evidence for a person
+            if self._is_decided(transaction, result, kept):
+                continue  # a person has looked at it: it stays as evidence
             transaction = (await self._apply_one(transaction, result, kept)).after
         return transaction
+
+    def _is_decided(
+        self, transaction: Transaction, result: CallbackResult, kept: KeptCallback
+    ) -> bool:
+        """Return whether a person decided about the payment after this doubtful callback was noted."""
+        meaning = meaning_of(transaction, CallbackSeen(result=result), self._recorder.clock.now())
+        decided = max((one.at for one in transaction.history if one.by), default=kept.received)
+        noted = (meaning.value, result.result.code)
+        return (
+            meaning in _DOUBTFUL
+            and kept.received < decided
+            and any((one.event, one.code) == noted for one in transaction.history)
+        )
 
     async def _apply_one(
         self, transaction: Transaction, result: CallbackResult, kept: KeptCallback

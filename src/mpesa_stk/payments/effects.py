@@ -24,11 +24,12 @@ from mpesa_stk.payments.events import (
     QuerySeen,
     Reported,
     ReportFailed,
+    Resolved,
 )
 from mpesa_stk.payments.evidence import contradiction
 from mpesa_stk.payments.orders import slot_after
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
-from mpesa_stk.payments.state import Transaction, TransactionState
+from mpesa_stk.payments.state import FORGOTTEN_PHONE, Transaction, TransactionState
 
 _UNPROVEN = "callback reports success without proof"
 _NEVER_LEARNT = "the push's outcome was never learnt"
@@ -36,6 +37,8 @@ _NEVER_SAID = "Daraja never said how it ended"
 _PAID_TWICE = "order paid twice"
 _DOUBTS = frozenset({_UNPROVEN, _NEVER_LEARNT, _NEVER_SAID})
 """Reasons for a review that a success removes."""
+_BY_HAND = "A person found that it was paid."
+_NO_RESULT: Mapping[str, None] = MappingProxyType({"result_code": None, "result_desc": None})
 BEING_REPORTED = "while it is reported"
 """The code in the history of a payment that was opened again while its outcome was being reported."""
 _SEPARATOR = "; "
@@ -68,8 +71,10 @@ def effects_of(
         facts |= _doubt(before, event.reason, now)
     elif isinstance(event, (Reported, ReportFailed)):
         facts |= _after_report(before, event, now)
-    elif moved:
-        facts |= _from_the_flow(before, event)
+    elif isinstance(event, Resolved):
+        facts |= _decided(attrs.evolve(before, **facts), event, moved=moved)
+    else:
+        facts |= _from_the_flow(before, event, meaning, moved=moved)
     return facts
 
 
@@ -100,8 +105,14 @@ def order_facts(
     return {"order_slot": slot, "needs_review": _with_review(reasons, _PAID_TWICE)}
 
 
-def _from_the_flow(before: Transaction, event: PaymentEvent) -> dict[str, Any]:
-    """Return the fields that a refusal, an expiry or a new attempt sets."""
+def _from_the_flow(
+    before: Transaction, event: PaymentEvent, meaning: Meaning, *, moved: bool
+) -> dict[str, Any]:
+    """Return the fields that a refusal, an expiry, a new attempt or the end of the payer's data sets."""
+    if meaning is Meaning.FORGOTTEN:
+        return _anonymous(before)
+    if not moved:
+        return {}
     if isinstance(event, PushRefused):
         return {"result_code": event.code, "result_desc": event.reason}
     if isinstance(event, Expired):
@@ -174,6 +185,8 @@ _SETTLERS: Mapping[Meaning, str] = MappingProxyType(
         Meaning.QUERY_PAID: "query",
         Meaning.QUERY_NOT_PAID: "query",
         Meaning.TIME_UP: "time",
+        Meaning.PERSON_PAID: "person",
+        Meaning.PERSON_NOT_PAID: "person",
     }
 )
 
@@ -241,6 +254,37 @@ def _doubt(before: Transaction, reason: str, now: datetime) -> dict[str, Any]:
     if reviewed == before.needs_review:
         return {}
     return {"needs_review": reviewed} | ({} if before.state.settled else {"due_at": now})
+
+
+def _decided(settled: Transaction, event: Resolved, *, moved: bool) -> dict[str, Any]:
+    """Return the fields of a person's decision.
+
+    The code of Daraja's result goes if the person decided otherwise. Reasons for a review that the person
+    had not seen stay.
+    """
+    seen = frozenset((event.seen or "").split(_SEPARATOR))
+    facts: dict[str, Any] = {
+        "needs_review": _without_reviews(settled.needs_review, seen),
+        "receipt_number": settled.receipt_number or event.receipt_number,
+    }
+    if moved:
+        paid = settled.state is _S.SUCCEEDED
+        facts |= {"result_code": "0", "result_desc": _BY_HAND} if paid else _NO_RESULT
+    return facts
+
+
+def _anonymous(before: Transaction) -> dict[str, Any]:
+    """Return the fields of a payment whose payer is forgotten.
+
+    The CheckoutRequestID ends in the payer's number. Descriptions and notes may name a person.
+    """
+    return {
+        "phone_number": FORGOTTEN_PHONE,
+        "checkout_request_id": None,
+        "merchant_request_id": None,
+        "description": "",
+        "history": tuple(attrs.evolve(entry, note=None) for entry in before.history),
+    }
 
 
 def _review_of_expiry(before: Transaction, *, answered: bool) -> str | None:

@@ -34,6 +34,10 @@ class Meaning(str, Enum):
     TIME_UP = "time is up"
     REPORTED = "reported"
     REPORT_FAILED = "report failed"
+    REVIEWED = "person: reviewed"
+    PERSON_PAID = "person: paid"
+    PERSON_NOT_PAID = "person: not paid"
+    FORGOTTEN = "forgotten"
 
 
 class _Event:
@@ -293,6 +297,30 @@ class ReportFailed(_Event):
         return self.news.state.value
 
 
+@attrs.frozen(kw_only=True)
+class Resolved(_Event):
+    """A person decided about the payment.
+
+    Attributes:
+        by: Who decided.
+        note: Why.
+        outcome: SUCCEEDED if it was paid, FAILED if it was not. None only closes the review.
+        receipt_number: The receipt that the person read in the M-Pesa statement.
+        seen: The reasons for a review when the person decided. Reasons that came later stay.
+    """
+
+    by: str
+    note: str
+    outcome: TransactionState | None = None
+    receipt_number: str | None = None
+    seen: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Forgotten(_Event):
+    """It is time to forget who paid. Amounts, receipts, references, states and times stay."""
+
+
 PaymentEvent = (
     PushTaken
     | IdLearnt
@@ -309,4 +337,6 @@ PaymentEvent = (
     | Expired
     | Reported
     | ReportFailed
+    | Resolved
+    | Forgotten
 )

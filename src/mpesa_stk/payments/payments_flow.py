@@ -15,6 +15,7 @@ from mpesa_stk.hooks import Hook, Notifier
 from mpesa_stk.payments.budget import AsyncQueryBudget
 from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
 from mpesa_stk.payments.checkout import Checkout, checked_key, checked_order
+from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.due import DueWork
 from mpesa_stk.payments.orders import OrderStatus, status_of
 from mpesa_stk.payments.query import PaymentQuery, PaymentStatus
@@ -33,6 +34,7 @@ class PaymentsFlow:
         notify: Hands an `Event` to the hooks and the log.
         checkout: Asks customers to pay.
         due: Does the work that is due.
+        desk: Does what a person does with the payments.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class PaymentsFlow:
         recorder = Recorder(store=store, clock=clock, notify=self.notify, jitter=jitter)
         self._callbacks = CallbackHandler(recorder, client.config.callback_secrets)
         self.checkout = Checkout(recorder=recorder, callbacks=self._callbacks, client=client)
+        self.desk = Desk(store, clock=clock, notify=self.notify, accounts=frozenset({self.account}))
         self._query = PaymentQuery(
             recorder=recorder, callbacks=self._callbacks, client=client, budget=budget
         )
@@ -70,18 +73,15 @@ class PaymentsFlow:
 
     async def get(self, transaction_no: str, /) -> Transaction | None:
         """Return the payment of this account with that number as stored, or None."""
-        return self._ours(await self._store.get(transaction_no))
+        return await self.desk.get(transaction_no)
 
     async def find(self, *, checkout_request_id: str) -> Transaction | None:
         """Return the payment of this account whose prompt has that id as stored, or None."""
-        return self._ours(await self._store.find(checkout_request_id=checkout_request_id))
+        return await self._store.find(checkout_request_id=checkout_request_id, account=self.account)
 
     async def of_key(self, idempotency_key: str, /) -> Transaction | None:
         """Return the payment of this account with that idempotency key as stored, or None."""
         return await self._store.find(idempotency_key=idempotency_key, account=self.account)
-
-    def _ours(self, transaction: Transaction | None) -> Transaction | None:
-        return transaction if transaction and transaction.account == self.account else None
 
     async def order(self, order: str, /) -> OrderStatus:
         """Return what is known about an order, as `Payments.order` documents."""

@@ -9,6 +9,9 @@ import attrs
 
 from mpesa_stk.privacy import masked_id_repr, masked_phone_repr
 
+FORGOTTEN_PHONE = "+254000000000"
+"""The phone number of a payment that was anonymised. No real phone has it."""
+
 
 class TransactionState(str, Enum):
     """The state of a payment."""
@@ -39,7 +42,7 @@ _OPEN = frozenset({TransactionState.CREATED, TransactionState.UNCERTAIN, Transac
 
 @attrs.frozen(kw_only=True)
 class HistoryEntry:
-    """One dated line of a payment's history, without personal data.
+    """One dated line of a payment's history. Only `by` and `note` may name a person.
 
     Attributes:
         at: When it happened.
@@ -49,7 +52,7 @@ class HistoryEntry:
             ``while it is reported``.
         state: The state after the event.
         by: Who decided it, if a person did.
-        note: That person's reason.
+        note: That person's reason. The repr does not show it.
     """
 
     at: datetime
@@ -57,7 +60,7 @@ class HistoryEntry:
     code: str | None = None
     state: TransactionState
     by: str | None = None
-    note: str | None = None
+    note: str | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +93,8 @@ class Transaction:
         result_desc: Daraja's words on it.
         receipt_number: M-Pesa's receipt, or None until a callback brings it.
         paid_at: When the customer paid, if a callback named the time.
-        settled_by: ``push``, ``callback``, ``query`` or ``time``. None while the payment is open.
+        settled_by: ``push``, ``callback``, ``query``, ``time`` or ``person``. None while the payment is
+            open.
         needs_review: Why a person must look at it, or None. Several reasons are separated by "; ".
         reported: Whether the host's handler got the outcome as it is now.
         history: The events, oldest first. Their number is bounded.

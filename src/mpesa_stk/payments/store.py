@@ -12,6 +12,7 @@ from typing import Protocol
 import attrs
 
 from mpesa_stk.faces import Call, call_here
+from mpesa_stk.payments.search import PaymentPage, PaymentSearch, searchable
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.privacy import hides_locals, masked_id_repr
 
@@ -265,3 +266,14 @@ class AwaitedTransactionStore:
     async def purge_callbacks(self, before: datetime, limit: int, /) -> int:
         """Delete up to `limit` kept callbacks received before a moment, and count them."""
         return await self._call(self._store.purge_callbacks, before, limit)
+
+    @hides_locals
+    async def search(
+        self, search: PaymentSearch, /, *, cursor: str | None, limit: int
+    ) -> PaymentPage:
+        """Return one page of the payments that are wanted, the last created first.
+
+        Raises:
+            ConfigurationError: The store cannot search.
+        """
+        return await self._call(searchable(self._store).search, search, cursor=cursor, limit=limit)

@@ -7,6 +7,7 @@
 - A failure settles only an open payment. A query settles only on the closed list of final codes.
 - A query never overrides a callback.
 - A callback that contradicts us (amount, id, receipt, payer or date) does not settle: `needs_review`.
+- A person may call a payment paid. He may call it unpaid if it is not paid and no prompt can be open.
 - If a fact changes after it was reported, the payment is due for a report again.
 - An event that comes twice has no second effect.
 - An attempt takes the places of its order. A second success takes none, and needs a review.
@@ -25,6 +26,7 @@ from mpesa_stk.daraja.models import (
     PaymentUnproven,
     QueryStatus,
 )
+from mpesa_stk.payments.decisions import meaning_for_the_desk
 from mpesa_stk.payments.effects import (
     BEING_REPORTED,
     NEWS,
@@ -36,12 +38,14 @@ from mpesa_stk.payments.effects import (
 from mpesa_stk.payments.events import (
     CallbackSeen,
     Expired,
+    Forgotten,
     IdLearnt,
     Meaning,
     PaymentEvent,
     PushRefused,
     QueryBegun,
     QuerySeen,
+    Resolved,
 )
 from mpesa_stk.payments.evidence import contradiction
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
@@ -81,6 +85,11 @@ TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = Map
         Meaning.TIME_UP: {_S.UNCERTAIN: _S.EXPIRED, _S.PENDING: _S.EXPIRED},
         Meaning.REPORTED: {},
         Meaning.REPORT_FAILED: {},
+        Meaning.REVIEWED: {},
+        Meaning.PERSON_PAID: _TO_PAID,
+        # `meaning_for_the_desk` refuses it for an open payment that has not expired.
+        Meaning.PERSON_NOT_PAID: _TO_FAILED | {_S.EXPIRED: _S.FAILED},
+        Meaning.FORGOTTEN: {},
     }
 )
 """Meaning -> state -> next state. If a state is missing, the payment keeps its state."""
@@ -89,7 +98,11 @@ _ASKED = {Meaning.ASKING.value, Meaning.NOTHING_NEW.value}
 
 
 def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) -> Meaning:
-    """Return the meaning of an event for this transaction."""
+    """Return the meaning of an event for this transaction.
+
+    Raises:
+        InvalidRequest: A person's decision breaks a rule.
+    """
     if isinstance(event, CallbackSeen):
         if contradiction(transaction, event.result, now):
             return Meaning.CONTRADICTED
@@ -102,6 +115,8 @@ def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) 
             return Meaning.CONTRADICTED if overrides else Meaning.QUERY_PAID
         failed = event.result.status is QueryStatus.FAILED
         return Meaning.QUERY_NOT_PAID if failed else Meaning.NOTHING_NEW
+    if isinstance(event, (Resolved, Forgotten)):
+        return meaning_for_the_desk(transaction, event, now)
     if _is_of_an_earlier_try(transaction, event, now) or _is_of_another_prompt(transaction, event):
         return Meaning.NOTHING_NEW
     return event.meaning
@@ -133,6 +148,9 @@ def apply(
 
     Returns:
         The transaction after the event. It is the same object if the event has no effect.
+
+    Raises:
+        InvalidRequest: A person's decision breaks a rule.
     """
     meaning = meaning_of(transaction, event, now)
     state = TRANSITIONS[meaning].get(transaction.state, transaction.state)
@@ -144,10 +162,10 @@ def apply(
     code = event.history_code
     if transaction.state.settled and not state.settled and report_until(transaction, now) > now:
         code = BEING_REPORTED
-    entry = HistoryEntry(at=now, event=meaning.value, code=code, state=state)
+    entry = HistoryEntry(at=now, event=meaning.value, code=code, state=state, **_authorship(event))
     if not facts and not _is_noted_always(transaction, event, entry):
         return transaction
-    history = transaction.history
+    history = facts.pop("history", transaction.history)
     if event.repeats:
         history = _without_repetition(history, entry)
     return attrs.evolve(transaction, **facts, updated=now, history=_bounded((*history, entry)))
@@ -169,11 +187,18 @@ def _is_noted_always(before: Transaction, event: PaymentEvent, entry: HistoryEnt
     """Return whether an event without other effect gets an entry in the history.
 
     A callback does if no entry has its meaning and code yet (invariant I4). A page's query does, since it
-    keeps other pages from asking too.
+    keeps other pages from asking too. A person's decision does, unless it was the last thing that happened.
     """
+    if isinstance(event, Resolved):
+        return not before.history or attrs.evolve(before.history[-1], at=entry.at) != entry
     said = {(past.event, past.code) for past in before.history}
     new = isinstance(event, CallbackSeen) and (entry.event, entry.code) not in said
     return new or isinstance(event, QueryBegun)
+
+
+def _authorship(event: PaymentEvent) -> dict[str, str]:
+    """Return who made a decision, and why, if the event is one."""
+    return {"by": event.by, "note": event.note} if isinstance(event, Resolved) else {}
 
 
 def _without_repetition(
@@ -192,7 +217,12 @@ def _without_repetition(
 
 
 def _bounded(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
-    """Return the first four and the last entries, at most `MAX_HISTORY` in all."""
-    if len(history) <= MAX_HISTORY:
-        return history
-    return history[:_FIRST_KEPT] + history[_FIRST_KEPT - MAX_HISTORY :]
+    """Return the first four and the last entries, at most `MAX_HISTORY` in all.
+
+    Decisions of persons go last: nobody can ask Daraja about them again.
+    """
+    kept = list(history)
+    while len(kept) > MAX_HISTORY:
+        later = range(_FIRST_KEPT, len(kept))
+        del kept[next((place for place in later if kept[place].by is None), _FIRST_KEPT)]
+    return tuple(kept)

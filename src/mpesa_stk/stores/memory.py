@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import heapq
 import threading
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import attrs
 
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.forks import PerProcess
+from mpesa_stk.payments.search import (
+    PaymentPage,
+    PaymentSearch,
+    matches,
+    page_of,
+    place_after,
+    place_of,
+)
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import AwaitedTransactionStore, KeptCallback
 from mpesa_stk.privacy import hides_locals
@@ -22,7 +31,7 @@ _Due = list[tuple[datetime, str]]
 
 
 class MemoryTransactionStore:
-    """Keep transactions in this process. Thread-safe, with look-ups in O(1).
+    """Keep transactions in this process. Thread-safe, with look-ups in O(1), but `search` looks at many.
 
     Each account has a heap of due times, so the cost of `claim_due` depends on the number of due
     transactions, not of all. An entry is never removed in place. If its time is no longer the
@@ -106,6 +115,21 @@ class MemoryTransactionStore:
             return sorted(self._with("order", order, account), key=lambda one: one.created)
 
     @hides_locals
+    def search(self, search: PaymentSearch, /, *, cursor: str | None, limit: int) -> PaymentPage:
+        """Return one page of the payments that are wanted, the last created first.
+
+        Without a reference, order, receipt or checkout id, it looks at every payment.
+        """
+        after = place_after(cursor)
+        with self._lock():
+            found = [
+                one
+                for one in self._candidates(search)
+                if matches(search, one) and (after is None or place_of(one) < after)
+            ]
+        return page_of(heapq.nlargest(max(limit, 0) + 1, found, key=place_of), limit)
+
+    @hides_locals
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
@@ -187,6 +211,14 @@ class MemoryTransactionStore:
             "transaction_no": kept.transaction_no,
         }
         return [(name, value) for name, value in names.items() if value is not None]
+
+    def _candidates(self, search: PaymentSearch) -> Iterable[Transaction]:
+        """Return payments, among which are all that are wanted."""
+        for field in self._numbers:
+            value = getattr(search, field, None)
+            if value is not None:
+                return self._with(field, value, None)
+        return self._transactions.values()
 
     def _with(self, field: str, value: str, account: str | None) -> list[Transaction]:
         """Return the transactions with a value, of one account or of all."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from mpesa_stk.daraja.models import Token
 from mpesa_stk.daraja.tokens import AsyncTokenStore
+from mpesa_stk.payments.search import PaymentPage, PaymentSearch, async_searchable
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import AsyncTransactionStore, KeptCallback
 
@@ -136,6 +137,11 @@ class BlockingTransactionStore:
     def purge_callbacks(self, before: datetime, limit: int, /) -> int:
         """Delete up to `limit` kept callbacks received before a moment, and count them."""
         return self._loop.run(self._store.purge_callbacks(before, limit))
+
+    def search(self, search: PaymentSearch, /, *, cursor: str | None, limit: int) -> PaymentPage:
+        """Return one page of the payments that are wanted, the last created first."""
+        store = async_searchable(self._store)
+        return self._loop.run(store.search(search, cursor=cursor, limit=limit))
 
 
 class BlockingTokenStore:

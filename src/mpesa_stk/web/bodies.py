@@ -42,15 +42,12 @@ from mpesa_stk.web.messages import Refusal, WebRequest, WebResponse, error_respo
 
 _QUERY_ACCEPTED = "The service request has been accepted successfully"
 _STILL_OPEN = "The payment is still being processed"
-_NO_RESULT = {
-    TransactionState.REJECTED: "The payment was refused before it reached the phone",
-    TransactionState.EXPIRED: "The result of the payment is not known",
-}
-# Texts of the answer to a checkout whose payment has ended, so that no prompt is open.
+# Texts for payments that have ended, so that no prompt is open.
 _ENDED = {
     TransactionState.SUCCEEDED: "The payment is paid",
     TransactionState.FAILED: "The payment failed",
-    **_NO_RESULT,
+    TransactionState.REJECTED: "The payment was refused before it reached the phone",
+    TransactionState.EXPIRED: "The result of the payment is not known",
 }
 _ORDERS: Mapping[type[OrderRefused], str] = {
     AlreadyPaid: "The order is paid.",
@@ -240,7 +237,7 @@ def _outcome(local: Transaction) -> tuple[str | None, str | None]:
     """Return the stored code, or None if unknown or refused, and its words."""
     if local.result_code is not None and local.state is not TransactionState.REJECTED:
         return local.result_code, local.result_desc
-    return None, _NO_RESULT.get(local.state, _STILL_OPEN)
+    return None, _ENDED.get(local.state, _STILL_OPEN)
 
 
 def _local_fields(local: Transaction) -> dict[str, object]:
