@@ -23,6 +23,7 @@ from mpesa_stk.testing import (
     BlockingTokenStore,
     BlockingTransactionStore,
     EventLoopThread,
+    SearchContract,
     StoreContract,
     TokenStoreContract,
 )
@@ -40,7 +41,7 @@ def _loop() -> Iterator[EventLoopThread]:
 # --- payments ------------------------------------------------------------------------------------------
 
 
-class TestAsyncMemoryStore(StoreContract):
+class TestAsyncMemoryStore(SearchContract, StoreContract):
     """It forgets with its process; all handles are one."""
 
     durable = False
@@ -53,7 +54,7 @@ class TestAsyncMemoryStore(StoreContract):
         return lambda: store
 
 
-class TestThreadedMemoryStore(StoreContract):
+class TestThreadedMemoryStore(SearchContract, StoreContract):
     """The tasks share a few threads."""
 
     durable = False
@@ -123,7 +124,7 @@ def _handles(
     handles.close()
 
 
-class AsyncSqlContract(StoreContract):
+class AsyncSqlContract(SearchContract, StoreContract):
     """Each driver has one database with its tables, which is emptied after each test."""
 
     many = 300
@@ -164,7 +165,7 @@ class TestAiomysqlStore(AsyncSqlContract):
 
 
 @pytest.mark.slow
-class TestThreadedSqliteStore(StoreContract):
+class TestThreadedSqliteStore(SearchContract, StoreContract):
     """A store without an asynchronous driver, in threads."""
 
     many = 300

@@ -21,7 +21,7 @@ from databases import Servers
 from example_shops import django_database, django_module
 from mpesa_stk import MemoryTransactionStore, TransactionStore
 from mpesa_stk.stores.sql import SqlTransactionStore
-from mpesa_stk.testing import StoreContract, TokenStoreContract, contract_values
+from mpesa_stk.testing import SearchContract, StoreContract, TokenStoreContract, contract_values
 from mpesa_stk.testing.contract_values import MakeStore
 from mpesa_stk.testing.store_callbacks import StoreCallbacks
 from mpesa_stk.testing.store_claims import StoreClaims
@@ -31,7 +31,7 @@ from support import HELPERS, ROOT
 FAULTY = HELPERS / "faulty_stores.py"
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(SearchContract, StoreContract):
     """It forgets with its process; all handles are one."""
 
     durable = False
@@ -91,7 +91,7 @@ def _handles(
     handles.close()
 
 
-class SqlContract(StoreContract):
+class SqlContract(SearchContract, StoreContract):
     """Each kind has one database with its tables, which is emptied after each test."""
 
     many = 600
@@ -130,7 +130,7 @@ class TestMariadbStore(SqlContract):
         return servers.mariadb_url()
 
 
-class TestDjangoStore(StoreContract):
+class TestDjangoStore(SearchContract, StoreContract):
     """The example of the documentation; Django keeps a connection for each thread."""
 
     many = 500
@@ -293,6 +293,7 @@ class TestStoreWithoutThreads:
     [
         contract_values.__name__,
         *(part.__module__ for part in (StoreCallbacks, StoreClaims, StoreContract, StoreRaces)),
+        SearchContract.__module__,
         TokenStoreContract.__module__,
     ],
 )

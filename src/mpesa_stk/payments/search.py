@@ -181,14 +181,16 @@ def page_of(found: Sequence[Transaction], limit: int, /) -> PaymentPage:
     """
     payments = tuple(found[: max(limit, 0)])
     more = payments and len(found) > len(payments)
-    return PaymentPage(payments=payments, next_cursor=cursor_at(payments[-1]) if more else None)
+    return PaymentPage(
+        payments=payments, next_cursor=cursor_at(place_of(payments[-1])) if more else None
+    )
 
 
-def cursor_at(payment: Transaction, /) -> str:
-    """Return the cursor that continues a search after a payment."""
-    created, number = place_of(payment)
-    place = json.dumps([(created - _EPOCH) // _MICROSECOND, number], separators=(",", ":"))
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+def cursor_at(place: Place, /) -> str:
+    """Return the cursor that continues a search after a place."""
+    created, number = place
+    text = json.dumps([(created - _EPOCH) // _MICROSECOND, number], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def place_after(cursor: str | None, /) -> Place | None:

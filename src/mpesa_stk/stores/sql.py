@@ -19,6 +19,7 @@ except ImportError as missing:
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.errors import DuplicateTransaction, StoreError
 from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.search import PaymentPage, PaymentSearch, cursor_at, place_after
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.privacy import hides_locals
@@ -33,6 +34,7 @@ from mpesa_stk.stores.rows import (
 from mpesa_stk.stores.sql_apps import SqlQueryBudget, SqlTokenStore
 from mpesa_stk.stores.sql_database import Database
 from mpesa_stk.stores.sql_schema import Schema
+from mpesa_stk.stores.sql_search import search_rows
 from mpesa_stk.stores.sql_single import Prepared
 from mpesa_stk.stores.sql_steps import payment_steps
 from mpesa_stk.stores.sql_tables import (
@@ -177,6 +179,24 @@ class SqlTransactionStore:
         return [transaction_of(row) for row in self._database.read(self._attempts, values)]
 
     @hides_locals
+    def search(self, search: PaymentSearch, /, *, cursor: str | None, limit: int) -> PaymentPage:
+        """Return one page of the payments that are wanted, the last created first.
+
+        If the history or state of a row cannot be read, the store logs the row and leaves it out.
+        """
+        after = place_after(cursor)
+        if limit < 1:
+            return PaymentPage(payments=(), next_cursor=None)
+        rows = search_rows(self._database, self._payments, search, after, limit + 1)
+        rows, more = rows[:limit], len(rows) > limit
+        return PaymentPage(
+            payments=tuple(_readable(rows)),
+            next_cursor=cursor_at((rows[-1]["created"], rows[-1]["transaction_no"]))
+            if more
+            else None,
+        )
+
+    @hides_locals
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
@@ -191,13 +211,7 @@ class SqlTransactionStore:
         rows = self._database.run(
             lambda connection: self._claim(connection, now, limit, lease, mine), isolated=True
         )
-        claimed = []
-        for row in rows:
-            try:
-                claimed.append(transaction_of(row))
-            except StoreError:
-                log_trouble("payment_unreadable", transaction_no=row["transaction_no"])
-        return claimed
+        return _readable(rows)
 
     # --- kept callbacks ----------------------------------------------------------------------------
 
@@ -312,3 +326,14 @@ class SqlTransactionStore:
                 .values(due_at=until, version=columns.version + 1)
             )
         return [{**row, "due_at": until, "version": row["version"] + 1} for row in rows]
+
+
+def _readable(rows: list[dict[str, Any]]) -> list[Transaction]:
+    """Return the payments of the rows. A row that cannot be read is logged and left out."""
+    readable = []
+    for row in rows:
+        try:
+            readable.append(transaction_of(row))
+        except StoreError:
+            log_trouble("payment_unreadable", transaction_no=row["transaction_no"])
+    return readable

@@ -22,6 +22,7 @@ __all__ = [
     "one_kept",
     "payments_table",
     "replacement",
+    "review_index",
     "searches",
 ]
 
@@ -31,6 +32,11 @@ _CONSTRAINTS = ("idempotency_key", "checkout_request_id", "receipt_number")
 
 def _due_index(table: str) -> str:
     return f"{table}_account_due_at"
+
+
+def review_index(table: str, /) -> str:
+    """Return the name of the index of the payments that need a review."""
+    return f"{table}_review"
 
 
 def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
@@ -110,12 +116,12 @@ def _search_indexes(table: sa.Table) -> None:
     sa.Index(f"{table.name}_phone", columns.phone_number, columns.created)
     reviewed = columns.needs_review.is_not(None)
     sa.Index(
-        f"{table.name}_review", columns.created, postgresql_where=reviewed, sqlite_where=reviewed
+        review_index(table.name), columns.created, postgresql_where=reviewed, sqlite_where=reviewed
     ).ddl_if(callable_=_only_on("postgresql", "sqlite"))
     # MySQL and MariaDB have no partial indexes. NULL is a value of an index like any other.
     length = {"needs_review": 1}
     sa.Index(
-        f"{table.name}_review", columns.needs_review, mysql_length=length, mariadb_length=length
+        review_index(table.name), columns.needs_review, mysql_length=length, mariadb_length=length
     ).ddl_if(callable_=_only_on("mysql", "mariadb"))
 
 

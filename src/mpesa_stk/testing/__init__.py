@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         BlockingTransactionStore,
         EventLoopThread,
     )
+    from mpesa_stk.testing.search_contract import SearchContract
     from mpesa_stk.testing.store_contract import StoreContract
     from mpesa_stk.testing.token_contract import TokenStoreContract
 
@@ -58,6 +59,7 @@ __all__ = [
     "Payload",
     "Pending",
     "Scenario",
+    "SearchContract",
     "Shape",
     "SimulatedDaraja",
     "StoreContract",
@@ -77,6 +79,7 @@ _LATER = {
     "BlockingTokenStore": "event_loop",
     "BlockingTransactionStore": "event_loop",
     "EventLoopThread": "event_loop",
+    "SearchContract": "search_contract",
     "StoreContract": "store_contract",
     "TokenStoreContract": "token_contract",
 }

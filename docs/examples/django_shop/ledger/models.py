@@ -37,12 +37,14 @@ class Payment(models.Model):
     version = models.PositiveIntegerField()
 
     class Meta:
-        """Finding by reference takes the payment created last; a claim reads one account's due."""
+        """A search takes the payments created last; a claim reads one account's due."""
 
         indexes = (
             models.Index(fields=["reference", "created"], name="payment_by_reference"),
             models.Index(fields=["account", "due_at"], name="payment_by_due_at"),
             models.Index(fields=["account", "order"], name="payment_by_order"),
+            models.Index(fields=["account", "created"], name="payment_by_account"),
+            models.Index(fields=["phone_number", "created"], name="payment_by_phone"),
         )
         constraints = (
             models.UniqueConstraint(

@@ -21,10 +21,14 @@ from mpesa_stk import (
     DuplicateTransaction,
     HistoryEntry,
     KeptCallback,
+    PaymentPage,
+    PaymentSearch,
     StoreError,
     Transaction,
     TransactionState,
 )
+from mpesa_stk.payments.search import page_of, place_after
+from mpesa_stk.payments.state import FORGOTTEN_PHONE
 
 UNIQUE = {
     "transaction_no": ("transaction_no",),
@@ -33,6 +37,9 @@ UNIQUE = {
     "receipt_number": ("receipt_number",),
     "order_slot": ("order_slot", "account"),
 }
+
+
+EXACT = ("phone_number", "receipt_number", "reference", "order", "checkout_request_id", "state")
 
 
 class DjangoTransactionStore:
@@ -147,6 +154,31 @@ class DjangoTransactionStore:
             numbers = list(old.values_list("callback_id", flat=True)[:limit])
             return Callback.objects.filter(callback_id__in=numbers).delete()[0]
 
+    def search(self, search: PaymentSearch, /, *, cursor: str | None, limit: int) -> PaymentPage:
+        """One page of the payments that are wanted, the last created first (optional protocol)."""
+        after = place_after(cursor)
+        wanted = _wanted(search)
+        if any("\0" in value or not _is_unicode(value) for value in wanted.values()):
+            return PaymentPage(payments=(), next_cursor=None)
+        found = Payment.objects.filter(**wanted)
+        if search.accounts is not None:
+            found = found.filter(account__in=search.accounts)
+        if search.created_from is not None:
+            found = found.filter(created__gte=search.created_from)
+        if search.created_before is not None:
+            found = found.filter(created__lt=search.created_before)
+        if search.needs_review:
+            found = found.filter(needs_review__isnull=False)
+        if search.not_forgotten:
+            found = found.exclude(phone_number=FORGOTTEN_PHONE)
+        if after is not None:
+            created, number = after
+            earlier = db.models.Q(created__lt=created) | db.models.Q(transaction_no__lt=number)
+            found = found.filter(earlier, created__lte=created)
+        with _store_errors():
+            rows = found.order_by("-created", "-transaction_no").values()[: max(limit, 0) + 1]
+            return page_of([_transaction(row) for row in rows], limit)
+
 
 @contextmanager
 def _store_errors() -> Iterator[None]:
@@ -163,6 +195,19 @@ def _first(**wanted: str) -> Transaction | None:
     with _store_errors():
         row = Payment.objects.filter(**wanted).order_by("-created").values().first()
         return None if row is None else _transaction(row)
+
+
+def _wanted(search: PaymentSearch) -> dict[str, str]:
+    """The values that must be equal."""
+    values = {field: getattr(search, field) for field in EXACT}
+    if search.state is not None:
+        values["state"] = search.state.value
+    return {field: value for field, value in values.items() if value is not None}
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair."""
+    return text.isascii() or text == text.encode(errors="replace").decode()
 
 
 def _update(before: Transaction, **values: object) -> bool:
