@@ -13,6 +13,7 @@ from mpesa_stk.commands import (
     doctor,
     explain,
     payment,
+    payments_command,
     replay,
     serve,
     simulate,
@@ -25,7 +26,19 @@ from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, NOT_DONE, UNKNOWN
 from mpesa_stk.errors import ConfigurationError, InvalidRequest, StoreError
 from mpesa_stk.privacy import hides_locals
 
-_COMMANDS = (demo, simulate, serve, worker, trigger, replay, payment, explain, upgrade, doctor)
+_COMMANDS = (
+    demo,
+    simulate,
+    serve,
+    worker,
+    payments_command,
+    trigger,
+    replay,
+    payment,
+    explain,
+    upgrade,
+    doctor,
+)
 
 
 @hides_locals

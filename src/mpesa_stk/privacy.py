@@ -170,3 +170,12 @@ def visible(value: object, /) -> str:
     Daraja's ids and codes may hold any characters, even line breaks and terminal escapes.
     """
     return _NOT_VISIBLE.sub("_", str(value))[:_LONGEST_WORD]
+
+
+def printable(text: str, /) -> str:
+    """Return a stored text as one line in which nothing steers a terminal.
+
+    Letters of all languages and emoji stay. Control characters, line breaks, marks that turn the direction
+    of the text, and characters that no font shows become spaces.
+    """
+    return "".join(character if character.isprintable() else " " for character in text)

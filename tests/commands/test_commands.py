@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
-from sqlalchemy import create_engine
 
 from daraja_double import Answer, ScriptedDaraja, answer, refusal, result
-from mpesa_stk import NotSent, OutcomeUnknown, Transaction, TransactionState, cli
-from mpesa_stk.commands import explain
+from mpesa_stk import NotSent, OutcomeUnknown, cli
 from mpesa_stk.commands.context import Context
-from mpesa_stk.commands.explain import explain_transaction
 from mpesa_stk.daraja.results import CATALOGUE
-from mpesa_stk.payments.events import Meaning
-from mpesa_stk.payments.state import HistoryEntry
 from mpesa_stk.simulator import Scenario, SimulatorServer
-from mpesa_stk.stores.sql import SqlTransactionStore
 from support import (
     CALLBACK_URL,
     CANARIES,
@@ -30,10 +21,8 @@ from support import (
     CONSUMER_KEY,
     CONSUMER_SECRET,
     PASSKEY,
-    START,
     ManualClock,
     make_config,
-    make_transaction,
 )
 
 ORDER = ["push", "--phone", "0718 643 064", "--amount", "100", "--reference", "INV-1"]
@@ -541,245 +530,6 @@ def test_a_code_that_cannot_be_one(capsys: pytest.CaptureFixture[str], code: str
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == "mpesa-stk codes: CODE: must be 1 to 40 visible characters\n"
-
-
-# --- explain a stored payment -----------------------------------------------------------------------------
-
-
-def past(event: Meaning, state: TransactionState, code: str | None = None) -> HistoryEntry:
-    """A line of a history."""
-    return HistoryEntry(at=START, event=event.value, code=code, state=state)
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """The URL of a database with the tables of the SQL stores."""
-    url = f"sqlite:///{tmp_path / 'payments.db'}"
-    with store_at(url) as store:
-        store.create_tables()
-    return url
-
-
-@contextlib.contextmanager
-def store_at(url: str) -> Iterator[SqlTransactionStore]:
-    """The store of a shop in that database."""
-    engine = create_engine(url)
-    try:
-        yield SqlTransactionStore(engine)
-    finally:
-        engine.dispose()
-
-
-def keep(url: str, transaction: Transaction) -> Transaction:
-    """Store a payment as a shop does."""
-    with store_at(url) as store:
-        store.add(transaction)
-    return transaction
-
-
-DECLINED = make_transaction(
-    state=TransactionState.FAILED,
-    checkout_request_id=CHECKOUT_ID,
-    result_code="1037",
-    needs_review="query says paid after a callback's failure",
-    history=(
-        past(Meaning.ACCEPTED, TransactionState.PENDING),
-        past(Meaning.NOTHING_NEW, TransactionState.PENDING, "NotSent"),
-        past(Meaning.NOT_PAID, TransactionState.FAILED, "1037"),
-    ),
-)
-
-
-def test_a_payment_is_explained_line_by_line(capsys: pytest.CaptureFixture[str], url: str) -> None:
-    """The history in words and East Africa Time, the meaning of the state, and the next step."""
-    keep(url, DECLINED)
-
-    argv = ["explain", "--transaction", DECLINED.transaction_no, "--database", url]
-    assert cli.main(argv) == 0
-
-    unreached = CATALOGUE["1037"]
-    assert capsys.readouterr().out.splitlines() == [
-        "payment       6f9619ff-8b86-4011-b42d-00c04fc964ff",
-        "asked         100 shillings from +254718***064 for INV-1",
-        "",
-        "2026-11-23 09:00:00 EAT  the intent was stored",
-        "2026-11-23 09:00:00 EAT  Daraja took the push and asks the customer -> PENDING",
-        "2026-11-23 09:00:00 EAT  nothing new could be learnt (NotSent) -> PENDING",
-        (
-            "2026-11-23 09:00:00 EAT  the callback says that it was not paid "
-            f"(1037: {unreached.meaning}) -> FAILED"
-        ),
-        "",
-        "state         FAILED: not paid, for good",
-        f"result        1037: {unreached.meaning}",
-        "push again    only once it is certain that this attempt did not go through, after 1 minute",
-        f"customer      {unreached.message()}",
-        "what to do    nothing; a new payment may be offered as said above",
-        "              your code was not told of it yet: run process_due",
-        (
-            "needs review  query says paid after a callback's failure: a person must compare it with "
-            "the M-Pesa statement"
-        ),
-    ]
-
-
-@pytest.mark.parametrize("name", [DECLINED.transaction_no, CHECKOUT_ID, "nlj7rt61sv"])
-@pytest.mark.parametrize("variable", ["mpesa_database", "MPESA_DATABASE"])
-def test_a_payment_is_found_by_its_ids(
-    capsys: pytest.CaptureFixture[str], url: str, name: str, variable: str
-) -> None:
-    """Its number, Daraja's id or the receipt of the customer; no other setting is needed."""
-    keep(url, attrs.evolve(DECLINED, receipt_number="NLJ7RT61SV"))
-
-    assert run("explain", "--transaction", name, environ={variable: url}) == 0
-    assert DECLINED.transaction_no in capsys.readouterr().out
-
-
-def test_the_option_goes_before_the_variable(url: str) -> None:
-    """A person who names a database means that one."""
-    keep(url, DECLINED)
-    argv = ["explain", "--transaction", DECLINED.transaction_no, "--database", url]
-    assert run(*argv, environ={"mpesa_database": "nosuchdb://host/other"}) == 0
-
-
-def test_a_payment_that_is_not_there(capsys: pytest.CaptureFixture[str], url: str) -> None:
-    """Exit code 1 and one line."""
-    assert run("explain", "--transaction", "ws_CO_other", environ={"mpesa_database": url}) == 1
-    told = capsys.readouterr()
-    assert told == ("", "mpesa-stk explain: --transaction: is not in this database\n")
-
-
-@pytest.mark.parametrize(
-    ("argv", "environ", "line"),
-    [
-        (
-            ["--transaction", "x"],
-            {},
-            "mpesa_database: is not set, and --database is not given",
-        ),
-        (
-            ["--transaction", "two words"],
-            {"mpesa_database": "sqlite:///p.db"},
-            "--transaction: must be 1 to 128 visible characters",
-        ),
-        (
-            ["--transaction", "x"],
-            {"mpesa_database": "postgres://u:CANARY@host/db"},
-            "mpesa_database: not a usable URL (NoSuchModuleError): write postgresql+psycopg://...",
-        ),
-        (
-            ["--transaction", "x", "--database", "no url CANARY"],
-            {},
-            "--database: not a usable URL (ArgumentError): write it as postgresql+psycopg://user@host",
-        ),
-    ],
-)
-def test_a_database_that_cannot_be_opened(
-    capsys: pytest.CaptureFixture[str], argv: list[str], environ: dict[str, str], line: str
-) -> None:
-    """Exit code 2 and a line that names the option or the variable, without the password."""
-    assert run("explain", *argv, environ=environ) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"mpesa-stk explain: {line}")
-    assert "CANARY" not in said
-
-
-def test_a_database_without_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """It is read and not changed, so missing tables are an error of the store: exit code 1."""
-    url = f"sqlite:///{tmp_path / 'empty.db'}"
-    assert run("explain", "--transaction", "x", "--database", url) == 1
-    first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("mpesa-stk explain: the store failed: ")
-    assert "a table is missing" in first
-    assert second.endswith("see that the database runs, and that its user may use the tables")
-
-
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({}, "what to do    do not push again; process_due finds out if its worker died"),
-        (
-            {"state": TransactionState.UNCERTAIN},
-            "what to do    do not push again: wait for the callback",
-        ),
-        ({"state": TransactionState.FAILED}, "state         FAILED: not paid, for good"),
-        (
-            {"state": TransactionState.EXPIRED},
-            "what to do    look into the M-Pesa statement before you ask for the money again",
-        ),
-        (
-            {
-                "state": TransactionState.SUCCEEDED,
-                "receipt_number": "NLJ7RT61SV",
-                "reported": True,
-            },
-            "receipt       NLJ7RT61SV",
-        ),
-        (
-            {
-                "state": TransactionState.SUCCEEDED,
-                "receipt_number": "NLJ7RT61SV",
-                "paid_at": START,
-            },
-            "receipt       NLJ7RT61SV, paid at 2026-11-23 09:00:00 EAT",
-        ),
-        (
-            {"state": TransactionState.SUCCEEDED},
-            (
-                "receipt       none yet: only the status query told of it, the callback may still "
-                "bring one"
-            ),
-        ),
-        (
-            {
-                "state": TransactionState.REJECTED,
-                "result_code": "500.001.1001",
-                "result_desc": "no such shop",
-            },
-            "refusal       500.001.1001: no such shop",
-        ),
-        ({"state": TransactionState.REJECTED}, "refusal       no code: no reason"),
-        (
-            {"history": (past(Meaning.REFUSED, TransactionState.REJECTED, "500.001.1001"),)},
-            (
-                "2026-11-23 09:00:00 EAT  the push was refused and reached no phone (500.001.1001) "
-                "-> REJECTED"
-            ),
-        ),
-        (
-            {
-                "history": (
-                    HistoryEntry(at=START, event="new\x1b[2J", state=TransactionState.CREATED),
-                )
-            },
-            "2026-11-23 09:00:00 EAT  new [2J -> CREATED",
-        ),
-        (
-            {"reference": "Caf\xe9\x1b[2J"},
-            "asked         100 shillings from +254718***064 for Caf [2J",
-        ),
-    ],
-)
-def test_the_explanation_of_a_payment(changes: dict[str, Any], line: str) -> None:
-    """Each state has its meaning and its next step, and no text can steer the terminal."""
-    lines = explain_transaction(make_transaction(**changes), language="en")
-    assert line in lines
-    assert all(text.isascii() and (text.isprintable() or not text) for text in lines)
-
-
-def test_every_event_has_words() -> None:
-    """No line of a history has to be read as a constant."""
-    assert explain._EVENTS.keys() == {signal.value for signal in Meaning}
-    assert explain._MEANINGS.keys() == explain._NEXT_STEPS.keys() == set(TransactionState)
-
-
-@pytest.mark.parametrize("argv", [[], [CHECKOUT_ID, "--transaction", "x"]])
-def test_explain_takes_one_subject(argv: list[str]) -> None:
-    """An id for Daraja or one for the database: neither and both are usage errors."""
-    with pytest.raises(SystemExit) as ended:
-        run("explain", *argv)
-
-    assert ended.value.code == 2
 
 
 # --- errors that every command handles in the same way ----------------------------------------------------

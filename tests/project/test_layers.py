@@ -42,6 +42,7 @@ ONLY_IN = {
     "greenlet": {"stores/sql_async"},
     "redis": {"stores/redis"},
     "limits": {"web/shared_limits"},
+    "rich": {"commands/screen"},
     "pytest": {
         "testing/plugin",
         "testing/store_callbacks",
@@ -53,7 +54,16 @@ ONLY_IN = {
     },
 }
 RUNTIME = {"attrs", "cattrs", "certifi", "requests", "tenacity", "urllib3"}
-EXTRAS = {"aiohttp", "aiohappyeyeballs", "greenlet", "limits", "sqlalchemy", "redis", "pytest"}
+EXTRAS = {
+    "aiohttp",
+    "aiohappyeyeballs",
+    "greenlet",
+    "limits",
+    "pytest",
+    "redis",
+    "rich",
+    "sqlalchemy",
+}
 
 # What pure files may not touch: no time, no chance, no network, no process, no log.
 IMPURE = {
@@ -95,9 +105,11 @@ PURE = [
     "web/addresses",
     "web/answers",
     "web/request_body",
+    "commands/days",
     "commands/doctor_settings",
     "commands/exit_codes",
     "commands/options",
+    "commands/review_words",
     "payments/schedule",
     "payments/state",
     "payments/search",

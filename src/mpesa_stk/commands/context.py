@@ -6,6 +6,7 @@ replace each of them.
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
 import socket
@@ -28,6 +29,7 @@ Resolve = Callable[[str], Iterable[str]]
 """Returns the addresses of a host name. Raises OSError if there are none."""
 
 _NOT_PRINTABLE = re.compile(r"[^ -~]")
+_LONGEST_ANSWER = 100
 # Stand for the settings that a command does not use, so that the rest can be checked. The addresses are on
 # this machine, where callback secrets that are printed in the documentation are allowed.
 _UNUSED = {
@@ -110,6 +112,19 @@ class Context:
         texts = (self.environ.get(spelling, "").strip() for spelling in (name, name.upper()))
         return next(filter(None, texts), "")
 
+    def login_name(self) -> str:
+        """Return the name of the person at this machine, or ``""`` if the system has none.
+
+        Behind sudo it is the person who called sudo.
+        """
+        for name in ("SUDO_USER", "LOGNAME", "USER", "USERNAME"):
+            if self.environ.get(name):
+                return self.environ[name]
+        try:
+            return getpass.getuser()
+        except (ImportError, KeyError, OSError):
+            return ""
+
     def callback_secrets(self) -> tuple[str, ...]:
         """Read ``callback_secret`` and no other setting.
 
@@ -136,6 +151,10 @@ class Context:
         """Return stdin as bytes."""
         return self.stdin or sys.stdin.buffer
 
+    def output(self) -> TextIO:
+        """Return stdout."""
+        return self.stdout or sys.stdout
+
     def show(self, *lines: str) -> None:
         """Print results to stdout."""
         print(*lines, sep="\n", file=self.stdout, flush=True)
@@ -143,6 +162,14 @@ class Context:
     def say(self, *lines: str) -> None:
         """Print progress or advice to stderr."""
         print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+    def ask(self, question: str, /) -> str | None:
+        """Ask a person at a terminal, and return the answer. None if stdin is no terminal."""
+        source = self.open_input()
+        if not source.isatty():
+            return None
+        print(question, end=" ", file=sys.stderr, flush=True)
+        return source.readline(_LONGEST_ANSWER).decode(errors="replace").strip()
 
     def complain(self, *lines: str) -> None:
         """Print errors or warnings to stderr, each behind the name of the command."""
@@ -153,7 +180,7 @@ class Context:
 
         Otherwise the interpreter would try to write it when it ends, and print a traceback.
         """
-        for stream in (self.stdout or sys.stdout, sys.stderr):
+        for stream in (self.output(), sys.stderr):
             try:
                 stream.flush()
             except BrokenPipeError:
