@@ -57,6 +57,7 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
+from mpesa_stk.payments.alarm import CallbackNews
 from mpesa_stk.payments.budget import (
     AsyncQueryBudget,
     MemoryQueryBudget,
@@ -118,6 +119,7 @@ __all__ = [
     "AsyncTransport",
     "AuthenticationFailed",
     "CallbackGuard",
+    "CallbackNews",
     "CallbackOutcome",
     "CallbackReceipt",
     "CallbackRefused",

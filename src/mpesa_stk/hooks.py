@@ -18,8 +18,10 @@ from mpesa_stk.privacy import visible
 
 _LOGGER = logging.getLogger("mpesa_stk")
 
-EventKind = Literal["token", "push", "query", "callback", "settled", "refusal"]
-_TROUBLE = frozenset({"error", "unknown", "refused", "not_sent", "rate_limited", "kept"})
+EventKind = Literal["token", "push", "query", "callback", "settled", "refusal", "alarm"]
+_TROUBLE = frozenset(
+    {"error", "unknown", "refused", "not_sent", "rate_limited", "kept", "callbacks_stopped"}
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +29,7 @@ class Event:
     """An event, for metrics, traces and logs. A field that does not apply is None.
 
     Attributes:
-        kind: ``token``, ``push``, ``query``, ``callback``, ``settled`` or ``refusal``.
+        kind: ``token``, ``push``, ``query``, ``callback``, ``settled``, ``refusal`` or ``alarm``.
         outcome: A constant word: ``ok``, ``refused``, ``unknown``, ``error``, ``paid`` ...
         duration: Seconds that the step took, if it waited for an answer.
         code: Daraja's result or error code.

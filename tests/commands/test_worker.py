@@ -27,6 +27,7 @@ from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from hosts import BrokenStore, Host, pending
 from mpesa_stk import (
     DueReport,
+    MemoryTransactionStore,
     Payments,
     QueryStatus,
     StkClient,
@@ -43,7 +44,7 @@ from mpesa_stk.commands.worker import work
 from mpesa_stk.simulator import Scenario, SimulatorServer
 from mpesa_stk.stores.sql import SqlTransactionStore
 from processes import VARIABLES, command
-from support import ACCOUNTS, ManualClock, callback, make_config, make_transaction
+from support import ACCOUNTS, START, ManualClock, callback, make_config, make_transaction
 
 PATIENCE = 60.0
 CONTEXT = Context(command="worker")
@@ -161,6 +162,62 @@ def test_it_tells_the_handler_and_what_it_did(capsys: pytest.CaptureFixture[str]
     assert [paid.state for paid in told] == [TransactionState.SUCCEEDED]
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("claimed 1, reported 1\n", "")
+
+
+def test_stopped_callbacks_are_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The loop looks once a minute, says in words what is new, and works on."""
+    host = Host()
+    made = {"state": TransactionState.SUCCEEDED, "settled_by": "query", "due_at": None}
+    for number in range(5):
+        host.store.add(make_transaction(transaction_no=f"no-{number}", **made))
+    stop = StopFlag(host.clock)
+
+    def source() -> Payments:
+        host.clock.advance(61.0)
+        if host.clock.now() > START + timedelta(minutes=30):
+            stop.set()
+        elif host.clock.now() > START + timedelta(minutes=20):
+            made.update(settled_by="callback")
+            if host.store.get("no-5") is None:
+                host.store.add(make_transaction(transaction_no="no-5", **made))
+        return host.payments
+
+    context = attrs.evolve(CONTEXT, clock=host.clock)
+    assert work(context, source, lambda _: None, stop=stop, every=1.0) == 0
+
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        (
+            "mpesa-stk worker: callbacks have stopped: Daraja says how the last payments ended, and "
+            "posted nothing about them"
+        ),
+        "mpesa-stk worker: see that your callback URL answers: `mpesa-stk doctor`",
+        "mpesa-stk worker: callbacks come again",
+    ]
+
+
+class CannotSearch(MemoryTransactionStore):
+    """A host's own store, which may leave search out."""
+
+    search = None  # type: ignore[assignment]
+
+
+def test_a_store_that_cannot_search_is_not_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    """There is no alarm then, and the work is done all the same."""
+    host = Host(CannotSearch())
+    host.store.add(make_transaction(state=TransactionState.FAILED, due_at=host.clock.now()))
+    stop = StopFlag(host.clock)
+    told: list[Transaction] = []
+
+    def source() -> Payments:
+        if told:
+            stop.set()
+        host.clock.advance(61.0)
+        return host.payments
+
+    context = attrs.evolve(CONTEXT, clock=host.clock)
+    assert work(context, source, told.append, stop=stop, every=1.0) == 0
+    assert len(told) == 1
+    assert "search" not in capsys.readouterr().err
 
 
 def test_once_goes_on_while_there_is_more(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,7 @@ PURE = [
     "payments/evidence",
     "payments/transaction",
     "payments/signing",
+    "payments/alarm",
     "stores/rows",
     "stores/sql_errors",
     "simulator/access",

@@ -7,8 +7,9 @@ import contextlib
 import importlib
 import inspect
 import logging
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from mpesa_stk.commands.exit_codes import DONE
 from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
 from mpesa_stk.commands.options import Subparsers, seconds, whole_number
 from mpesa_stk.errors import ConfigurationError, StoreError
+from mpesa_stk.payments.alarm import CallbackNews
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.state import Transaction
@@ -28,6 +30,7 @@ _LONGEST_PAUSE = 86_400.0
 _LIMIT = 100
 _MOST = 1_000_000
 _DEADLINE = 10.0
+_CHECK_EVERY = 60.0
 
 Handler = Callable[[Transaction], object]
 
@@ -124,12 +127,16 @@ def work(
     Raises:
         StoreError: The store failed, and `once` is set.
     """
+    check = _CallbackCheck(context)
 
     def batch() -> DueReport:
-        report = source().process_due(
+        payments = source()
+        report = payments.process_due(
             on_settled=_without_exit(handler), limit=limit, deadline=_DEADLINE, stop=stop.is_set
         )
         _print_batch(context, report)
+        if not once:
+            check(payments)
         return report
 
     def failed(error: StoreError, wait: float) -> None:
@@ -146,6 +153,40 @@ def work(
     context.say("Doing what is due; SIGTERM or Ctrl-C ends it after the payment in hand.")
     do_batches(batch, pause=stop.wait, every=every, failed=failed)
     return DONE
+
+
+class _CallbackCheck:
+    """Looks once a minute whether callbacks still come, and says what is new."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._next = context.clock.monotonic()
+
+    def __call__(self, payments: Payments) -> None:
+        """Look if it is time to.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        if self._context.clock.monotonic() < self._next:
+            return
+        self._next = self._context.clock.monotonic() + _CHECK_EVERY
+        try:
+            news = payments.check_callbacks()
+        except ConfigurationError:
+            self._next = math.inf  # a host's own store need not be able to search
+            return
+        if news is not None:
+            self._context.complain(*_NEWS[news])
+
+
+_NEWS: Mapping[CallbackNews, tuple[str, ...]] = {
+    CallbackNews.STOPPED: (
+        "callbacks have stopped: Daraja says how the last payments ended, and posted nothing about them",
+        "see that your callback URL answers: `mpesa-stk doctor`",
+    ),
+    CallbackNews.RETURNED: ("callbacks come again",),
+}
 
 
 def _without_exit(handler: Handler) -> Handler:

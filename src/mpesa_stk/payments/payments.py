@@ -17,6 +17,7 @@ from mpesa_stk.client import AsyncStkClient, StkClient
 from mpesa_stk.clock import AsyncClock, AsyncSystemClock, AwaitedClock, Clock, SystemClock
 from mpesa_stk.faces import finish
 from mpesa_stk.hooks import Hook
+from mpesa_stk.payments.alarm import CallbackNews
 from mpesa_stk.payments.budget import (
     AsyncQueryBudget,
     AwaitedQueryBudget,
@@ -420,6 +421,23 @@ class Payments:
             )
         )
 
+    @hides_locals
+    def check_callbacks(self) -> CallbackNews | None:
+        """Look whether callbacks still come while payments are made.
+
+        Call it every minute or so, as `mpesa-stk worker` does. It reads the last payments of this account
+        from the store, and asks Daraja nothing. What is new goes to the hooks and the log too, as an
+        `Event` of the kind ``alarm``.
+
+        Returns:
+            What is new, once: callbacks stopped, or they returned. None if nothing is new.
+
+        Raises:
+            ConfigurationError: The store cannot search.
+            StoreError: The store failed.
+        """
+        return finish(self.flow.check_callbacks())
+
 
 class AsyncPayments:
     """`Payments` for asyncio: the same methods, awaited.
@@ -623,6 +641,11 @@ class AsyncPayments:
             deadline=deadline,
             stop=stop or _never,
         )
+
+    @hides_locals
+    async def check_callbacks(self) -> CallbackNews | None:
+        """Look whether callbacks still come, as `Payments.check_callbacks` does."""
+        return await self.flow.check_callbacks()
 
 
 def _never() -> bool:
