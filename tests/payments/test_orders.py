@@ -225,6 +225,19 @@ def test_a_failure_that_daraja_contradicts_is_unresolved() -> None:
     refused(host, PaymentUnresolved)
 
 
+def test_a_person_ends_the_doubt() -> None:
+    """Called unpaid, the order may be paid. Called paid, it is paid."""
+    for outcome, state in (
+        (TransactionState.FAILED, OrderState.UNPAID),
+        (TransactionState.SUCCEEDED, OrderState.PAID),
+    ):
+        host = asked()
+        expired(host)
+        number = host.stored().transaction_no
+        host.payments.resolve(number, note="the statement says so", by="Amina", outcome=outcome)
+        assert host.payments.order(ORDER).state is state
+
+
 # --- a second success ------------------------------------------------------------------------------------
 
 
@@ -264,6 +277,23 @@ def test_a_success_during_the_next_attempt_takes_the_place_of_the_paid_one() -> 
     host.payments.handle_callback(callback(checkout_request_id=OTHER_ID, receipt="NLJ7RT61SW"))
     first, other = host.store.attempts("paybill 600000", ORDER)
     assert (first.needs_review, other.needs_review) == (None, "order paid twice")
+
+
+def test_a_person_who_calls_a_second_attempt_paid_is_flagged_too() -> None:
+    """The receipt was found in the statement, and the customer gets money back."""
+    host = asked()
+    expired(host)
+    second(host, unresolved_ok=True)
+    host.payments.handle_callback(paid_late(OTHER_ID, "NLJ7RT61SW"))
+    after = host.payments.resolve(
+        host.stored().transaction_no,
+        note="both are in the statement",
+        by="Amina",
+        outcome=TransactionState.SUCCEEDED,
+        receipt_number="NLJ7RT61SV",
+    )
+    assert after.needs_review == "order paid twice"
+    assert host.payments.order(ORDER).receipts == ("NLJ7RT61SV", "NLJ7RT61SW")
 
 
 def test_the_same_success_again_flags_nothing() -> None:

@@ -166,7 +166,7 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     (_ORDERS, "if meaning is Meaning.QUERY_NOT_PAID and not", "if meaning is not None and not"),
     (
         _ORDERS,
-        "if state.settled and meaning in (Meaning.REFUSED, Meaning.NOT_PAID, Meaning.RELEASED):",
+        "if state.settled and meaning in _FINAL:",
         "if state.settled:",
     ),
     (_ORDERS, "        return live_slot(before.order)\n", "        return None\n"),

@@ -21,6 +21,8 @@ from mpesa_stk.payments.state import Transaction, TransactionState
 
 _S = TransactionState
 _PROMPTED = frozenset({Meaning.ACCEPTED.value, Meaning.LINKED.value})
+_FINAL = frozenset({Meaning.REFUSED, Meaning.NOT_PAID, Meaning.PERSON_NOT_PAID, Meaning.RELEASED})
+"""What gives back the place of an attempt that has ended without a success."""
 PAYLOAD = ("phone_number", "amount", "reference", "description", "order")
 """The fields that tell one request for money from another."""
 
@@ -61,7 +63,7 @@ def slot_after(
         return None if paid_before else paid_slot(before.order)
     if meaning is Meaning.AGAIN:
         return live_slot(before.order)
-    if state.settled and meaning in (Meaning.REFUSED, Meaning.NOT_PAID, Meaning.RELEASED):
+    if state.settled and meaning in _FINAL:
         return None
     if meaning is Meaning.QUERY_NOT_PAID and not prompt_may_live(before, now):
         return None

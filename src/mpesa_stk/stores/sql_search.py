@@ -43,16 +43,23 @@ def search_rows(
     narrow = search.needs_review or any(getattr(search, field) for field in _OF_ANY_ACCOUNT)
     accounts = None if search.accounts is None else sorted(filter(storable, search.accounts))
     if narrow:
-        return database.read(_narrow(payments, search, after, limit, accounts))
+        return _read(database, _narrow(payments, search, after, limit, accounts))
     if accounts is None:
-        accounts = [row["account"] for row in database.read(_accounts(payments))]
+        accounts = [row["account"] for row in _read(database, _accounts(payments))]
     rows: list[dict[str, Any]] = []
     for start in range(0, len(accounts), _ACCOUNTS):
         some = accounts[start : start + _ACCOUNTS]
-        rows += database.read(_of_accounts(payments, search, after, limit, some))
+        rows += _read(database, _of_accounts(payments, search, after, limit, some))
     if len(accounts) > _ACCOUNTS:
         rows.sort(key=lambda row: (row["created"], row["transaction_no"]), reverse=True)
     return rows[:limit]
+
+
+def _read(database: Database, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+    def work(connection: sa.Connection) -> list[dict[str, Any]]:
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+    return database.run(work, writes=False, single=True)
 
 
 def _narrow(
