@@ -21,6 +21,7 @@ pytest.register_assert_rewrite(
     "mpesa_stk.testing.contract_values",
     "mpesa_stk.testing.store_callbacks",
     "mpesa_stk.testing.store_claims",
+    "mpesa_stk.testing.search_contract",
     "mpesa_stk.testing.store_orders",
     "mpesa_stk.testing.store_contract",
     "mpesa_stk.testing.store_races",

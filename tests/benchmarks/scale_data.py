@@ -18,6 +18,10 @@ from support import ACCOUNTS
 TABLE = "mpesa_stk_transactions"
 LONG_AGO = datetime(2001, 1, 1, tzinfo=timezone.utc)
 """When the payments were due that are claimed: what the benchmarks add themselves is due much later."""
+WANTED = "WANTED"
+"""Reference and order of the settled payments that searches look for."""
+WANTED_PHONE = "+254718643064"
+"""Their payer."""
 
 Values = Mapping[str, sa.ColumnElement[Any]]
 """Expressions by the names of columns."""
@@ -27,10 +31,12 @@ _UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
 # --- filling -------------------------------------------------------------------------------------------
 
 
-def fill(url: str, *, settled: int, due: int) -> None:
+def fill(url: str, *, settled: int, due: int, wanted: int = 0) -> None:
     """Make a database's tables, with that many settled payments, and that many that were due long ago.
 
-    Nothing waits for the disk meanwhile.
+    Nothing waits for the disk meanwhile. Each settled payment was created a second after the one before.
+    If some are wanted, they are spread evenly over the settled ones: FAILED, with a review, and with the
+    reference, order and payer that searches look for. Each of the others has its own.
     """
     engine = sa.create_engine(url)
     if engine.dialect.name == "sqlite":
@@ -40,7 +46,8 @@ def fill(url: str, *, settled: int, due: int) -> None:
     payments = store.metadata.tables[TABLE]
     store.add(settled_payment())
     if settled:
-        multiply(engine, payments, range(1, settled), {})
+        every = settled // wanted if wanted else None
+        multiply(engine, payments, range(1, settled), {}, every)
     open_ones: Values = {
         "state": sa.literal("PENDING"),
         "reported": sa.false(),
@@ -76,7 +83,13 @@ def hurry(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {setting}").close()
 
 
-def multiply(engine: sa.Engine, payments: sa.Table, copies: range, changes: Values) -> None:
+def multiply(
+    engine: sa.Engine,
+    payments: sa.Table,
+    copies: range,
+    changes: Values,
+    every: int | None = None,
+) -> None:
     """Copy a payment, each copy with its own ids; with random ones where the library's are random."""
     count = sa.select(sa.literal(copies.start).label("number")).cte("numbers", recursive=True)
     following = sa.select(count.c.number + 1).where(count.c.number < copies.stop - 1)
@@ -93,10 +106,35 @@ def multiply(engine: sa.Engine, payments: sa.Table, copies: range, changes: Valu
     }
     names = [column.name for column in payments.c]
     pattern = sa.select(payments).limit(1).subquery()
+    values = {"created": _later(engine, pattern.c.created, count.c.number), **values}
+    if every is not None:
+        values = {**values, **_to_be_found(count.c.number % every == 0, text, nine)}
     columns = [values.get(name, pattern.c[name]).label(name) for name in names]
     rows = sa.select(*columns).select_from(count.join(pattern, sa.true()))
     with engine.begin() as connection:
         connection.execute(sa.insert(payments).from_select(names, rows))
+
+
+def _later(
+    engine: sa.Engine, moment: sa.ColumnElement[Any], seconds: sa.ColumnElement[int]
+) -> sa.ColumnElement[Any]:
+    if engine.dialect.name == "postgresql":
+        return moment + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    pause = "+" + sa.cast(seconds, sa.String) + " seconds"
+    return sa.func.strftime("%Y-%m-%d %H:%M:%S.000000", moment, pause)
+
+
+def _to_be_found(
+    wanted: sa.ColumnElement[bool], text: sa.ColumnElement[str], nine: sa.ColumnElement[str]
+) -> Values:
+    """What the wanted payments have, and what others have in its place."""
+    return {
+        "phone_number": sa.case((wanted, WANTED_PHONE), else_="+25470" + sa.func.substr(nine, 3)),
+        "reference": sa.case((wanted, WANTED), else_="INV-" + text),
+        "order": sa.case((wanted, WANTED), else_="order-" + text),
+        "state": sa.case((wanted, "FAILED"), else_="SUCCEEDED"),
+        "needs_review": sa.case((wanted, "callback has another amount"), else_=sa.null()),
+    }
 
 
 def _random_uuid(engine: sa.Engine) -> sa.ColumnElement[Any]:

@@ -276,6 +276,7 @@ def test_a_success_that_comes_meanwhile_is_not_undone() -> None:
 def expired_with(body: bytes) -> tuple[Host, str]:
     """A host with a payment that expired after a callback that proves nothing."""
     host = pending(**SIGNED)
+    host.store.add(reported(State.SUCCEEDED, reference="INV-2", receipt_number="TAKEN12345"))
     number = host.stored().transaction_no
     token = token_of(host)
     host.payments.handle_callback(body, token=token)
@@ -288,7 +289,14 @@ def expired_with(body: bytes) -> tuple[Host, str]:
 
 
 @pytest.mark.parametrize(
-    "body", [callback(amount=99), callback(CallbackMetadata=None), b"<html>"], ids=len
+    "body",
+    [
+        callback(amount=99),
+        callback(CallbackMetadata=None),
+        callback(receipt="TAKEN12345"),
+        b"<html>",
+    ],
+    ids=["contradiction", "unproven", "receipt of another", "unreadable"],
 )
 def test_a_kept_callback_does_not_reopen_a_decision(body: bytes) -> None:
     """It stays as evidence. A new doubt asks for a review again."""

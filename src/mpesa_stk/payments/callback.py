@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from enum import Enum
 
 import attrs
@@ -169,28 +170,13 @@ class CallbackHandler:
                 result = parse_callback(kept.body)
             except InvalidCallback:
                 continue  # evidence for a person
-            if self._is_decided(transaction, result, kept):
-                continue  # a person has looked at it: it stays as evidence
             transaction = (await self._apply_one(transaction, result, kept)).after
         return transaction
-
-    def _is_decided(
-        self, transaction: Transaction, result: CallbackResult, kept: KeptCallback
-    ) -> bool:
-        """Return whether a person decided about the payment after this doubtful callback was noted."""
-        meaning = meaning_of(transaction, CallbackSeen(result=result), self._recorder.clock.now())
-        decided = max((one.at for one in transaction.history if one.by), default=kept.received)
-        noted = (meaning.value, result.result.code)
-        return (
-            meaning in _DOUBTFUL
-            and kept.received < decided
-            and any((one.event, one.code) == noted for one in transaction.history)
-        )
 
     async def _apply_one(
         self, transaction: Transaction, result: CallbackResult, kept: KeptCallback
     ) -> _Judgement:
-        judgement = await self._judge(transaction, result, None)
+        judgement = await self._judge(transaction, result, None, kept.received)
         if not judgement.doubtful:
             await self._drop(kept)
         return judgement
@@ -233,11 +219,15 @@ class CallbackHandler:
         return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
 
     async def _judge(
-        self, known: Transaction, result: CallbackResult, body: bytes | None
+        self,
+        known: Transaction,
+        result: CallbackResult,
+        body: bytes | None,
+        received: datetime | None = None,
     ) -> _Judgement:
         """Apply a callback to its payment, and keep it first if it is no proof.
 
-        `body` is None if the callback is kept already.
+        If the callback is kept already, `body` is None, and it was `received` at that moment.
         """
         event: CallbackSeen | Doubted = CallbackSeen(result=result)
         now = self._recorder.clock.now()
@@ -259,6 +249,8 @@ class CallbackHandler:
                 return _Judgement(before=before, after=after, doubtful=doubtful)
         if body is not None:
             await self._keep(body, result.checkout_request_id, known.transaction_no, reason)
+        if received is not None and _is_decided(known, event, received, now):
+            return _Judgement(before=known, after=known, doubtful=True)
         try:
             before, after = await self._recorder.change(known, event)
         except DuplicateTransaction as error:  # it is no proof, so it teaches no id
@@ -298,6 +290,18 @@ class CallbackHandler:
                 raise CallbackRefused("too many callbacks are kept for this payment")
             await self._store.keep_callback(kept)
         return kept
+
+
+def _is_decided(
+    known: Transaction, event: CallbackSeen | Doubted, received: datetime, now: datetime
+) -> bool:
+    """Return whether a person decided about the payment after this doubt was noted.
+
+    Then the callback stays as evidence, and does not ask for the review again.
+    """
+    noted = (meaning_of(known, event, now).value, event.history_code)
+    decided = max((entry.at for entry in known.history if entry.by), default=received)
+    return received < decided and any((entry.event, entry.code) == noted for entry in known.history)
 
 
 def _of_another(error: DuplicateTransaction) -> str:

@@ -98,6 +98,7 @@ class Desk:
         store: AsyncSearchableStore = async_searchable(self._store)
         return await store.search(self._ours(search), cursor=cursor, limit=limit)
 
+    @hides_locals
     async def reviews(self, *, cursor: str | None = None, limit: int = 50) -> PaymentPage:
         """Return one page of the payments that a person must look at, the last created first.
 
@@ -131,6 +132,7 @@ class Desk:
         found = await self._callbacks.apply_kept(found)
         return await self._recorder.record(found, event)
 
+    @hides_locals
     async def forget(self, older_than: datetime, limit: int = 1000, /) -> int:
         """Forget who paid old payments, and drop the old kept callbacks.
 

@@ -40,9 +40,8 @@ def search_rows(
     texts = [value for field in _EXACT if isinstance(value := getattr(search, field), str)]
     if not all(map(storable, texts)):
         return []  # PostgreSQL can neither store such a text nor search for it
-    narrow = search.needs_review or any(getattr(search, field) for field in _OF_ANY_ACCOUNT)
     accounts = None if search.accounts is None else sorted(filter(storable, search.accounts))
-    if narrow:
+    if any(getattr(search, field) for field in _OF_ANY_ACCOUNT):
         return _read(database, _narrow(payments, search, after, limit, accounts))
     if accounts is None:
         accounts = [row["account"] for row in _read(database, _accounts(payments))]
@@ -73,11 +72,6 @@ def _narrow(
     statement = sa.select(payments).where(*_conditions(payments, search, after))
     if accounts is not None:
         statement = statement.where(payments.c.account.in_(accounts))
-    if search.needs_review and not any(getattr(search, field) for field in _OF_ANY_ACCOUNT):
-        # The optimizer would read an index that is in order, up to its end if there are few reviews.
-        for dialect in ("mysql", "mariadb"):
-            hint = f"FORCE INDEX (`{review_index(payments.name)}`)"
-            statement = statement.with_hint(payments, hint, dialect)
     return _in_order(statement, payments.c).limit(limit)
 
 
@@ -91,6 +85,11 @@ def _of_accounts(
         of_account = sa.select(*read).where(
             columns.account == account, *_conditions(payments, search, after)
         )
+        if search.needs_review:
+            # The optimizer would read an index that is in order, up to its end if there are few reviews.
+            for dialect in ("mysql", "mariadb"):
+                hint = f"FORCE INDEX (`{review_index(payments.name)}`)"
+                of_account = of_account.with_hint(payments, hint, dialect)
         return _in_order(of_account, columns).limit(limit)
 
     if len(accounts) == 1:

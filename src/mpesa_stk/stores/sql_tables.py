@@ -114,14 +114,14 @@ def _search_indexes(table: sa.Table) -> None:
     sa.Index(f"{table.name}_account", columns.account, columns.created)
     sa.Index(f"{table.name}_state", columns.account, columns.state, columns.created)
     sa.Index(f"{table.name}_phone", columns.phone_number, columns.created)
-    reviewed = columns.needs_review.is_not(None)
+    name, reviewed = review_index(table.name), columns.needs_review.is_not(None)
     sa.Index(
-        review_index(table.name), columns.created, postgresql_where=reviewed, sqlite_where=reviewed
+        name, columns.account, columns.created, postgresql_where=reviewed, sqlite_where=reviewed
     ).ddl_if(callable_=_only_on("postgresql", "sqlite"))
     # MySQL and MariaDB have no partial indexes. NULL is a value of an index like any other.
     length = {"needs_review": 1}
     sa.Index(
-        review_index(table.name), columns.needs_review, mysql_length=length, mariadb_length=length
+        name, columns.account, columns.needs_review, mysql_length=length, mariadb_length=length
     ).ddl_if(callable_=_only_on("mysql", "mariadb"))
 
 
