@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
-import gc
 import sys
 from collections.abc import Callable
 from datetime import timedelta
