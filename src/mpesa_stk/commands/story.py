@@ -144,6 +144,7 @@ _EVENTS: Mapping[str, str] = {
     Meaning.LOST.value: "the push was sent, and its answer was lost",
     Meaning.ORPHANED.value: "the worker that was to push it died",
     Meaning.AGAIN.value: "the same payment was asked for again",
+    Meaning.RELEASED.value: "another attempt at its order began",
     Meaning.LINKED.value: "the caller proved which prompt is its own",
     Meaning.ASKING.value: "a page wanted to know, so Daraja was asked",
     Meaning.PAID.value: "the callback brought the receipt",
