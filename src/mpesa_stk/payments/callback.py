@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import Enum
 
 import attrs
 
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.models import CallbackResult
 from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallback, StoreError
@@ -25,6 +27,9 @@ MOST_KEPT = 20
 """The most callbacks that are kept for one payment, and for one CheckoutRequestID."""
 _DOUBTFUL = (Meaning.CONTRADICTED, Meaning.UNPROVEN)
 _UNREADABLE = "callback cannot be read"
+
+IsSigned = Callable[[str], Awaitable[bool]]
+"""Returns whether the callbacks of an account, given by its full name, are signed."""
 
 
 class CallbackOutcome(str, Enum):
@@ -81,10 +86,19 @@ class _Judgement:
 class CallbackHandler:
     """Proves which payment a callback is for, keeps evidence, settles the payment."""
 
-    def __init__(self, recorder: Recorder, secrets: tuple[str, ...]) -> None:
+    def __init__(self, recorder: Recorder, config: StkConfig, *, is_signed: IsSigned) -> None:
+        """Make a handler for the callback URLs of one account.
+
+        Args:
+            recorder: Changes the stored payments.
+            config: The settings of the account.
+            is_signed: Returns whether the callbacks of another account are signed.
+        """
         self._recorder = recorder
         self._store = recorder.store
-        self._secrets = secrets
+        self._secrets = config.callback_secrets
+        self._account = str(config.account)
+        self._is_signed = is_signed
 
     async def handle(self, body: bytes, token: str | None) -> CallbackReceipt:
         """Handle one callback, as `Payments.handle_callback` documents."""
@@ -154,7 +168,9 @@ class CallbackHandler:
     async def apply_kept(self, transaction: Transaction, /) -> Transaction:
         """Apply the kept callbacks of a payment, and delete those that are used up.
 
-        Callbacks that are no proof stay, as evidence. Applying one twice has no further effect.
+        Callbacks that are no proof stay, as evidence. Applying one twice has no further effect. If our
+        callbacks are signed, one that came without a token is no proof: an account that shares the store
+        may have kept it.
 
         Returns:
             The payment after the callbacks.
@@ -166,6 +182,8 @@ class CallbackHandler:
         for kept in kept_callbacks:
             if kept.transaction_no not in (None, transaction.transaction_no):
                 continue  # its URL proves that it belongs to another payment
+            if self._secrets and kept.transaction_no is None:
+                continue
             try:
                 result = parse_callback(kept.body)
             except InvalidCallback:
@@ -204,7 +222,7 @@ class CallbackHandler:
     async def _place(
         self, body: bytes, result: CallbackResult, claimed: Transaction | None
     ) -> CallbackReceipt:
-        known = claimed or await self._store.find(checkout_request_id=result.checkout_request_id)
+        known = claimed or await self._find(result)
         if known is not None:
             judgement = await self._judge(known, result, body)
             return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
@@ -212,11 +230,21 @@ class CallbackHandler:
         kept = await self._keep(
             body, result.checkout_request_id, None, "no payment has this checkout_request_id yet"
         )
-        known = await self._store.find(checkout_request_id=result.checkout_request_id)
+        known = await self._find(result)
         if known is None:
             return CallbackReceipt(outcome=CallbackOutcome.KEPT, transaction=None)
         judgement = await self._apply_one(known, result, kept)
         return CallbackReceipt(outcome=judgement.outcome, transaction=judgement.after)
+
+    async def _find(self, result: CallbackResult) -> Transaction | None:
+        """Return the payment that a callback without a token names, or None.
+
+        The store may hold payments of other accounts. If their callbacks are signed, this one is no proof.
+        """
+        known = await self._store.find(checkout_request_id=result.checkout_request_id)
+        if known is None or known.account == self._account:
+            return known
+        return None if await self._is_signed(known.account) else known
 
     async def _judge(
         self,
@@ -302,6 +330,11 @@ def _is_decided(
     noted = (meaning_of(known, event, now).value, event.history_code)
     decided = max((entry.at for entry in known.history if entry.by), default=received)
     return received < decided and any((entry.event, entry.code) == noted for entry in known.history)
+
+
+async def unknown_whether_signed(_account: str, /) -> bool:
+    """Return False for each account: `Payments` of one account do not know the others' settings."""
+    return False
 
 
 def _of_another(error: DuplicateTransaction) -> str:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from enum import Enum
 
 import attrs
 
-from mpesa_stk.daraja.client_flow import ClientFlow
 from mpesa_stk.errors import (
     AuthenticationFailed,
     DarajaError,
@@ -27,8 +26,6 @@ from mpesa_stk.errors import (
     StoreError,
 )
 from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.budget import AsyncQueryBudget
-from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.effects import news_of
 from mpesa_stk.payments.events import (
     Deferred,
@@ -50,6 +47,7 @@ from mpesa_stk.payments.schedule import (
     SLOWEST_QUERY,
     pause_before_report,
 )
+from mpesa_stk.payments.served import AccountParts, ServedAccounts
 from mpesa_stk.payments.state import Transaction, TransactionState
 
 _PURGED_AT_ONCE = 100
@@ -86,6 +84,8 @@ class DueReport:
         failed: Payments for which the store or Daraja failed. They are due again later.
         left: Payments that were claimed but not handled, because of the deadline, a stop, or another
             worker that took them.
+        foreign: Payments that were left alone, because the settings of their account are not found. Only
+            `Accounts` that load settings when they are needed can claim such payments.
         purged: Kept callbacks that were deleted because of their age.
         more: Whether the batch was full and not all of it was unreported. Then more may be due now.
     """
@@ -101,8 +101,24 @@ class DueReport:
     unreported: int = 0
     failed: int = 0
     left: int = 0
+    foreign: int = 0
     purged: int = 0
     more: bool = False
+
+
+@attrs.define(kw_only=True)
+class _Queries:
+    """The queries of one app in a running batch. Each app has a budget of its own.
+
+    Attributes:
+        asked: How many were sent.
+        deferred: How many payments were deferred.
+        closed_until: When the budget allows the next query, if it was used up.
+    """
+
+    asked: int = 0
+    deferred: int = 0
+    closed_until: datetime | None = None
 
 
 @attrs.define(kw_only=True)
@@ -114,34 +130,24 @@ class _Batch:
         ends: Monotonic second after which the batch begins no further payment.
         tally: The counts of the `DueReport`.
         untold: Settled payments that cannot be reported, because there is no handler.
-        closed_until: When the budget allows the next query, if it was used up.
+        queries: The queries, by app.
     """
 
     on_settled: Handler | None
     ends: float
     tally: Counter[str] = attrs.Factory(Counter)
     untold: list[Transaction] = attrs.Factory(list)
-    closed_until: datetime | None = None
+    queries: defaultdict[str, _Queries] = attrs.Factory(lambda: defaultdict(_Queries))
 
 
 class DueWork:
     """Runs batches of due payments."""
 
     def __init__(
-        self,
-        *,
-        recorder: Recorder,
-        callbacks: CallbackHandler,
-        client: ClientFlow,
-        budget: AsyncQueryBudget,
-        callback_retention: timedelta,
+        self, *, recorder: Recorder, accounts: ServedAccounts, callback_retention: timedelta
     ) -> None:
         self._recorder = recorder
-        self._callbacks = callbacks
-        self._client = client
-        self._budget = budget
-        self._app = client.app
-        self._accounts = frozenset({str(client.config.account)})
+        self._accounts = accounts
         self._callback_retention = callback_retention
         self._purge_at = -math.inf
 
@@ -156,11 +162,12 @@ class DueWork:
         """Do one batch, as `Payments.process_due` documents."""
         clock = self._recorder.clock
         # The lease outlasts the batch, so that other workers take none of its payments.
-        lease = timedelta(seconds=deadline + self._client.config.total_timeout + LEASE_MARGIN)
+        lease = timedelta(seconds=deadline + self._accounts.longest_exchange + LEASE_MARGIN)
         batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally
         store = self._recorder.store
-        rest = _in_order(await store.claim_due(clock.now(), limit, lease, self._accounts))
+        names = await self._accounts.names()
+        rest = _in_order(await store.claim_due(clock.now(), limit, lease, names))
         tally["claimed"] = len(rest)
         try:
             while rest and not stop():
@@ -212,7 +219,11 @@ class DueWork:
         A failure is counted and logged, and the batch goes on.
         """
         try:
-            after = await self._follow(transaction, batch)
+            account = await self._accounts.parts_of(transaction.account)
+            if account is None:  # it is due again when its lease ends
+                batch.tally["foreign"] += 1
+                return
+            after = await self._follow(transaction, account, batch)
             if after.state.settled and not after.reported:
                 await self._deliver(after, batch, ours=transaction.state.settled)
         except MpesaError as error:
@@ -225,7 +236,9 @@ class DueWork:
 
     # --- open payments --------------------------------------------------------------------------
 
-    async def _follow(self, transaction: Transaction, batch: _Batch) -> Transaction:
+    async def _follow(
+        self, transaction: Transaction, account: AccountParts, batch: _Batch
+    ) -> Transaction:
         """Apply a payment's kept callbacks and, if it is still open, ask Daraja about it.
 
         An orphaned CREATED payment becomes UNCERTAIN first. An open payment whose time is over expires,
@@ -235,15 +248,15 @@ class DueWork:
             The payment as now stored.
         """
         if transaction.state.settled:
-            return await self._callbacks.apply_kept(transaction)
+            return await account.callbacks.apply_kept(transaction)
         recorder = self._recorder
         if transaction.state is TransactionState.CREATED:
             died = WorkerDied(next_due=recorder.next_query(transaction))
             transaction = await recorder.record(transaction, died)
-        transaction = await self._callbacks.apply_kept(transaction)
+        transaction = await account.callbacks.apply_kept(transaction)
         if not transaction.state.settled:
             overdue = recorder.clock.now() >= transaction.expires_at
-            transaction, heard = await self._look(transaction, batch)
+            transaction, heard = await self._look(transaction, account, batch)
             if overdue and heard is not _Heard.NOTHING and not transaction.state.settled:
                 over = Expired(answered=heard is _Heard.ANSWER)
                 transaction = await recorder.record(transaction, over)
@@ -251,7 +264,9 @@ class DueWork:
         batch.tally["settled"] += transaction.state.settled
         return transaction
 
-    async def _look(self, transaction: Transaction, batch: _Batch) -> tuple[Transaction, _Heard]:
+    async def _look(
+        self, transaction: Transaction, account: AccountParts, batch: _Batch
+    ) -> tuple[Transaction, _Heard]:
         """Ask Daraja if possible, and store the next due time.
 
         Daraja is asked if the payment has an id and the budget allows it.
@@ -263,40 +278,49 @@ class DueWork:
         if transaction.checkout_request_id is None:
             nothing = Deferred(reason="no id to ask by", next_due=recorder.next_query(transaction))
             return await recorder.record(transaction, nothing), _Heard.ANSWER
-        wait = await self._wait_for_budget(batch)
+        queries = batch.queries[account.client.app]
+        wait = await self._wait_for_budget(account, queries, batch)
         if wait > 0:
             # Spread deferred payments, or all would return for one query: the n-th (from 0) returns
             # after wait * (1 + n/2). Half a slot is enough, since some settle by callback.
-            place = 1 + batch.tally["deferred"] / 2
+            place = 1 + queries.deferred / 2
+            queries.deferred += 1
             batch.tally["deferred"] += 1
             seconds = min(wait * place, max(wait, SLOWEST_QUERY))
             await recorder.release(transaction, recorder.clock.now() + timedelta(seconds=seconds))
             return transaction, _Heard.NOTHING
-        return await self._ask(transaction, transaction.checkout_request_id, batch)
+        queries.asked += 1
+        return await self._ask(transaction, transaction.checkout_request_id, account, batch)
 
-    async def _wait_for_budget(self, batch: _Batch) -> float:
-        """Take the slot of one query, and sleep a little for it if needed.
+    async def _wait_for_budget(
+        self, account: AccountParts, queries: _Queries, batch: _Batch
+    ) -> float:
+        """Take the slot of one query of the account's app, and sleep a little for it if needed.
 
-        The first query of a batch never waits, since another worker may hold an older payment. Later ones
-        sleep up to two seconds, or a batch could ask only once. They sleep only while enough time is left
-        to defer the rest.
+        An app's first query of a batch never waits, since another worker may hold an older payment. Later
+        ones sleep up to two seconds, or a batch could ask only once. They sleep only while enough time is
+        left to defer the rest.
 
         Returns:
             0.0 if the batch may ask now. Otherwise the seconds until it may.
         """
-        clock = self._recorder.clock
-        if batch.closed_until is not None and clock.now() < batch.closed_until:
-            return (batch.closed_until - clock.now()).total_seconds()
-        wait = await self._budget.take(self._app, clock.now())
-        patience = LONGEST_PAUSE if batch.tally["queried"] else 0.0
+        clock, app = self._recorder.clock, account.client.app
+        if queries.closed_until is not None and clock.now() < queries.closed_until:
+            return (queries.closed_until - clock.now()).total_seconds()
+        wait = await account.budget.take(app, clock.now())
+        patience = LONGEST_PAUSE if queries.asked else 0.0
         while 0 < wait <= patience and clock.monotonic() + wait + LONGEST_PAUSE <= batch.ends:
             await clock.sleep(wait)
-            wait = await self._budget.take(self._app, clock.now())
-        batch.closed_until = clock.now() + timedelta(seconds=wait)
+            wait = await account.budget.take(app, clock.now())
+        queries.closed_until = clock.now() + timedelta(seconds=wait)
         return wait
 
     async def _ask(
-        self, transaction: Transaction, checkout_request_id: str, batch: _Batch
+        self,
+        transaction: Transaction,
+        checkout_request_id: str,
+        account: AccountParts,
+        batch: _Batch,
     ) -> tuple[Transaction, _Heard]:
         """Ask Daraja about one payment, and store the answer. Returns the same as `_look`."""
         recorder = self._recorder
@@ -304,12 +328,12 @@ class DueWork:
         left = batch.ends - recorder.clock.monotonic()
         try:
             # One attempt: the budget counts each query that is sent, and the schedule asks again.
-            result = await self._client.query(
+            result = await account.client.query(
                 checkout_request_id, timeout=max(left, LEAST_QUERY), attempts=1
             )
         except MpesaError as error:
             batch.tally["failed"] += 1
-            asked = timedelta(seconds=await self._pause_after(error, batch))
+            asked = timedelta(seconds=await self._pause_after(error, account, batch))
             next_due = max(recorder.next_query(transaction), recorder.clock.now() + asked)
             deferred = Deferred(reason=type(error).__name__, next_due=next_due)
             transaction = await recorder.record(transaction, deferred)
@@ -320,7 +344,7 @@ class DueWork:
         heard = _Heard.ANSWER if result.not_found else _Heard.WORDS
         return await recorder.record(transaction, seen), heard
 
-    async def _pause_after(self, error: MpesaError, batch: _Batch) -> float:
+    async def _pause_after(self, error: MpesaError, account: AccountParts, batch: _Batch) -> float:
         """Return the seconds that Daraja asks to wait, at most an hour.
 
         A rate limit slows all workers down.
@@ -328,7 +352,8 @@ class DueWork:
         seconds: float = getattr(error, "retry_after", None) or 0.0
         if isinstance(error, RateLimited):
             batch.tally["throttled"] += 1
-            await self._budget.throttled(self._app, self._recorder.clock.now(), seconds)
+            now = self._recorder.clock.now()
+            await account.budget.throttled(account.client.app, now, seconds)
         return min(seconds, LONGEST_RETRY_AFTER)
 
     # --- settled payments -----------------------------------------------------------------------
@@ -386,12 +411,25 @@ def _in_order(claimed: list[Transaction]) -> list[Transaction]:
     """Sort claimed payments: settled ones first, then open ones.
 
     Settled payments keep their order, the longest due first. Open ones follow by age, the oldest first,
-    and by amount if they are of the same age, the largest first.
+    and by amount if they are of the same age, the largest first. Several accounts take turns.
     """
     settled = [transaction for transaction in claimed if transaction.state.settled]
     still_open = [transaction for transaction in claimed if not transaction.state.settled]
     still_open.sort(key=lambda transaction: (transaction.expires_at, -transaction.amount))
-    return settled + still_open
+    return [*_in_turn(settled), *_in_turn(still_open)]
+
+
+def _in_turn(transactions: list[Transaction]) -> list[Transaction]:
+    """Sort the first payment of each account before the second of any, and keep the order otherwise.
+
+    So the payments of one account, or slow answers about them, do not keep the others waiting.
+    """
+    seen: Counter[str] = Counter()
+    turns = []
+    for transaction in transactions:
+        turns.append((seen[transaction.account], transaction))
+        seen[transaction.account] += 1
+    return [transaction for _, transaction in sorted(turns, key=lambda turn: turn[0])]
 
 
 def _is_about_the_payment(error: MpesaError) -> bool:

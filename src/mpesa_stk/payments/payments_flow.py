@@ -14,7 +14,12 @@ from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.hooks import Event, Hook, Notifier
 from mpesa_stk.payments.alarm import LOOKED_AT, CallbackAlarm, CallbackNews, recent_payments
 from mpesa_stk.payments.budget import AsyncQueryBudget
-from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
+from mpesa_stk.payments.callback import (
+    CallbackHandler,
+    CallbackReceipt,
+    IsSigned,
+    unknown_whether_signed,
+)
 from mpesa_stk.payments.checkout import Checkout, checked_key, checked_order
 from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.due import DueWork
@@ -22,6 +27,7 @@ from mpesa_stk.payments.orders import OrderStatus, status_of
 from mpesa_stk.payments.query import PaymentQuery, PaymentStatus
 from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import KEEP_ASKING, pause_before_look
+from mpesa_stk.payments.served import AccountParts, OneAccount
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import AsyncTransactionStore
 
@@ -34,11 +40,12 @@ class PaymentsFlow:
         account: Who is paid, such as ``"paybill 600000"``.
         notify: Hands an `Event` to the hooks and the log.
         checkout: Asks customers to pay.
+        parts: The parts with which payments are followed, for `AccountsFlow`.
         due: Does the work that is due.
         desk: Does what a person does with the payments.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of both faces, most of them by name
         self,
         client: ClientFlow,
         store: AsyncTransactionStore,
@@ -49,6 +56,7 @@ class PaymentsFlow:
         jitter: Callable[[], float],
         budget: AsyncQueryBudget,
         callback_retention: timedelta,
+        is_signed: IsSigned = unknown_whether_signed,
     ) -> None:
         if callback_retention < 2 * KEEP_ASKING:
             raise ConfigurationError((("callback_retention", "must be at least two days"),))
@@ -58,18 +66,17 @@ class PaymentsFlow:
         self._store = store
         self._clock = clock
         recorder = Recorder(store=store, clock=clock, notify=self.notify, jitter=jitter)
-        self._callbacks = CallbackHandler(recorder, client.config.callback_secrets)
+        self._callbacks = CallbackHandler(recorder, client.config, is_signed=is_signed)
         self.checkout = Checkout(recorder=recorder, callbacks=self._callbacks, client=client)
         self.desk = Desk(store, clock=clock, notify=self.notify, accounts=frozenset({self.account}))
         self._alarm = CallbackAlarm()
         self._query = PaymentQuery(
             recorder=recorder, callbacks=self._callbacks, client=client, budget=budget
         )
+        self.parts = AccountParts(client=client, budget=budget, callbacks=self._callbacks)
         self.due = DueWork(
             recorder=recorder,
-            callbacks=self._callbacks,
-            client=client,
-            budget=budget,
+            accounts=OneAccount(name=self.account, parts=self.parts),
             callback_retention=callback_retention,
         )
 

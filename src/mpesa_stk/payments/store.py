@@ -97,6 +97,10 @@ class TransactionStore(Protocol):
         Only transactions whose `account` is in `accounts` are taken. All others stay as they are, and do
         not count towards the limit. An empty set takes none.
 
+        Several accounts take turns, so that one with many due transactions does not keep the others
+        waiting: first the longest due of each account, then the second of each, and so on. Within a turn,
+        the longest due comes first.
+
         The same atomic step moves the `due_at` of each to ``now + lease`` and raises its version. So two
         workers never get the same transaction while its lease lasts.
 

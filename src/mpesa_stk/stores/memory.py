@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 from datetime import datetime, timedelta
 
 import attrs
@@ -133,25 +133,34 @@ class MemoryTransactionStore:
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
-        """Claim up to `limit` due transactions of `accounts`, longest due first.
+        """Claim up to `limit` due transactions of `accounts`, longest due first, accounts in turn.
 
         A claim sets `due_at` to ``now + lease``.
         """
         with self._lock():
             taken: dict[str, Transaction] = {}
             while len(taken) < limit:
-                heads = [
-                    (self._due[account][0], account)
-                    for account in accounts
-                    if self._due.get(account)
-                ]
-                if not heads or min(heads)[0][0] > now:
-                    break
-                (due_at, number), account = min(heads)
-                heapq.heappop(self._due[account])
-                if self._is_due(account, due_at, number):
+                turn = sorted(self._pop_heads(now, accounts, taken))
+                room = limit - len(taken)
+                for _, number, _ in turn[:room]:
                     taken[number] = self._transactions[number]
+                for due_at, number, account in turn[room:]:
+                    heapq.heappush(self._due[account], (due_at, number))
+                if not turn:
+                    break
             return [self._write_lease(before, now + lease) for before in taken.values()]
+
+    def _pop_heads(
+        self, now: datetime, accounts: Iterable[str], taken: Container[str]
+    ) -> Iterator[tuple[datetime, str, str]]:
+        """Take the longest due entry of each account out of its heap."""
+        for account in accounts:
+            heap = self._due.get(account, [])
+            while heap and heap[0][0] <= now:
+                due_at, number = heapq.heappop(heap)
+                if number not in taken and self._is_due(account, due_at, number):
+                    yield due_at, number, account
+                    break
 
     @hides_locals
     def keep_callback(self, kept: KeptCallback, /) -> None:

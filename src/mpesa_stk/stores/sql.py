@@ -200,7 +200,7 @@ class SqlTransactionStore:
     def claim_due(
         self, now: datetime, limit: int, lease: timedelta, accounts: frozenset[str], /
     ) -> list[Transaction]:
-        """Claim up to `limit` due transactions of `accounts`, longest due first.
+        """Claim up to `limit` due transactions of `accounts`, longest due first, accounts in turn.
 
         A claim sets `due_at` to ``now + lease``. If the history or state of a row cannot be read, the
         store logs the row and leaves it out, so that it harms no other payment.
@@ -311,13 +311,13 @@ class SqlTransactionStore:
     ) -> list[dict[str, Any]]:
         """Lock due rows that no worker has locked, longest due first, and move them."""
         columns, until = self._payments.c, now + lease
-        locked: list[Any] = []
+        locked: list[dict[str, Any]] = []
         for start in range(0, len(accounts), _ACCOUNTS):
             some = accounts[start : start + _ACCOUNTS]
             statement = due_statement(self._payments, now, limit, some)
-            locked += connection.execute(statement).mappings().all()
+            locked += map(dict, connection.execute(statement).mappings())
         # PostgreSQL sorts before it locks, but returns each row as it is once locked.
-        rows = sorted(locked, key=lambda row: row["due_at"])[:limit]
+        rows = sorted(locked, key=lambda row: (row.pop("turn", 1), row["due_at"]))[:limit]
         numbers = [row["transaction_no"] for row in rows]
         for start in range(0, len(numbers), _CHUNK):
             connection.execute(

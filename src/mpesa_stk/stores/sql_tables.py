@@ -169,7 +169,8 @@ def due_statement(
     SQLite has no row locks: there, no other transaction writes at the same time.
 
     The index is in order of due time within one account. So for several accounts, the statement reads
-    each account's first `limit` rows from the index, and sorts only these.
+    each account's first `limit` rows from the index, and sorts only these: by their ``turn``, which counts
+    the rows of their account, and then by due time.
     """
     columns = payments.c
 
@@ -185,10 +186,15 @@ def due_statement(
     if len(accounts) == 1:
         return first(payments, account=accounts[0]).with_for_update(skip_locked=True)
     read = (columns.account, columns.transaction_no, columns.due_at)
-    shares = [sa.select(first(*read, account=account).subquery()) for account in accounts]
-    found = sa.union_all(*shares).subquery("found")
+    shares = [first(*read, account=account).subquery() for account in accounts]
+    found = sa.union_all(
+        *(
+            sa.select(share, sa.func.row_number().over(order_by=share.c.due_at).label("turn"))
+            for share in shares
+        )
+    ).subquery("found")
     statement = (
-        sa.select(payments)
+        sa.select(payments, found.c.turn)
         .select_from(found)
         .join(
             payments,
@@ -197,7 +203,7 @@ def due_statement(
             ),
         )
         .where(columns.due_at <= now)  # another worker may have moved it since
-        .order_by(found.c.due_at)
+        .order_by(found.c.turn, found.c.due_at)
         .limit(limit)
     )
     for dialect in ("mysql", "mariadb"):

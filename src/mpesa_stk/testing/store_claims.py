@@ -118,18 +118,33 @@ class StoreClaims:
         same(store.get(number_of(1)), payment(1, due_at=START))
 
     def test_claim_for_several_accounts_keeps_the_order(self, store: TransactionStore) -> None:
-        """The longest due payments of all the given accounts come first, batch after batch."""
+        """Accounts with equally many payments give their longest due ones, batch after batch."""
         names = ["paybill 600000", OTHER, "paybill 600002", "paybill 600003"]
         accounts = frozenset({*names[:3], "paybill 600009"})
         stored = [payment(n, account=names[n * 7 % 4], due_at=START - n * TICK) for n in range(40)]
         for one in stored:
             store.add(one)
         wanted = [one.transaction_no for one in reversed(stored) if one.account in accounts]
-        batches = [store.claim_due(START + TICK, 7, LEASE, accounts) for _ in range(6)]
+        batches = [store.claim_due(START + TICK, 6, LEASE, accounts) for _ in range(6)]
         claimed = [[one.transaction_no for one in batch] for batch in batches]
-        assert claimed == [wanted[start : start + 7] for start in range(0, 42, 7)], (
+        assert claimed == [wanted[start : start + 6] for start in range(0, 36, 6)], (
             "each payment of the given accounts once, the longest due first, `limit` at a time"
         )
+
+    def test_accounts_take_turns(self, store: TransactionStore) -> None:
+        """An account with many payments that are long due does not keep the others waiting."""
+        names = ["paybill 600000", OTHER, "paybill 600002"]
+        for n in range(20):
+            store.add(payment(n, account=names[0], due_at=START - (100 - n) * TICK))
+        for n in range(20, 23):
+            store.add(payment(n, account=names[1], due_at=START - (50 - n) * TICK))
+        store.add(payment(23, account=names[2], due_at=START))
+        claims = [store.claim_due(START, limit, LEASE, frozenset(names)) for limit in (5, 5, 30)]
+        assert [[one.transaction_no for one in claim] for claim in claims] == [
+            [number_of(n) for n in (0, 20, 23, 1, 21)],
+            [number_of(n) for n in (2, 22, 3, 4, 5)],
+            [number_of(n) for n in range(6, 20)],
+        ], "first the longest due of each account, then the second of each, up to the limit"
 
     def test_claim_for_hundreds_of_accounts(self, store: TransactionStore) -> None:
         """The set of accounts may be too large for one statement."""

@@ -109,9 +109,13 @@ class DjangoTransactionStore:
         with _store_errors():
             # One look an account: the index is in order of due time within one account.
             due = Payment.objects.filter(due_at__lte=now).order_by("due_at")
-            rows = [row for one in accounts for row in due.filter(account=one).values()[:limit]]
-            rows.sort(key=lambda row: row["due_at"])
-            found = [_transaction(row) for row in rows[:limit]]
+            shares = [due.filter(account=one).values()[:limit] for one in accounts]
+            # The accounts take turns: the first payment of each, then the second of each, and so on.
+            turns = [
+                (turn, row["due_at"], row) for share in shares for turn, row in enumerate(share)
+            ]
+            turns.sort(key=lambda place: place[:2])
+            found = [_transaction(row) for _, _, row in turns[:limit]]
             leased = {"due_at": now + lease}
             return [
                 attrs.evolve(before, **leased, version=before.version + 1)
