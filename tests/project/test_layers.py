@@ -125,6 +125,7 @@ PURE = [
     "stores/sql_errors",
     "simulator/access",
     "simulator/api",
+    "simulator/apps",
     "simulator/control",
     "simulator/delivery",
     "simulator/engine",

@@ -160,6 +160,7 @@ def test_the_state_shows_a_prompt_from_its_opening_to_its_callback() -> None:
         "checkout_request_id": checkout_request_id,
         "merchant_request_id": before["merchant_request_id"],
         "phone_number": "254718643064",
+        "business": "paybill 600000",
         "amount": 100,
         "reference": "INV-001",
         "opened": "2026-11-23T06:00:00.000Z",

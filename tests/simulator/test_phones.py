@@ -406,15 +406,19 @@ def test_tokens_can_be_revoked() -> None:
 def test_expired_tokens_are_forgotten() -> None:
     """A token is good up to its last second; what is over is dropped when another is issued."""
     tokens = TokenRegistry(lifetime=10, one_at_a_time=False)
-    tokens.issue("a", 0.0, 1)
-    tokens.issue("b", 9.0, 2)
-    assert tokens.entry_of("a", 9.9) == 1
-    assert tokens.entry_of("a", 10.0) is None
+    tokens.issue("a", 0.0, app="shop", entry=1)
+    tokens.issue("b", 9.0, app="shop", entry=2)
+    found = tokens.find("a", 9.9)
+    assert found is not None
+    assert found.entry == 1
+    assert tokens.find("a", 10.0) is None
 
-    tokens.issue("c", 12.0, 3)
+    tokens.issue("c", 12.0, app="shop", entry=3)
 
-    assert tokens.entry_of("b", 12.0) == 2
-    assert tokens.entry_of("a", 9.9) is None
+    found = tokens.find("b", 12.0)
+    assert found is not None
+    assert found.entry == 2
+    assert tokens.find("a", 9.9) is None
 
 
 # --- the journal -------------------------------------------------------------------------------------

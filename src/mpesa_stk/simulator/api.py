@@ -5,7 +5,6 @@ Codes, texts and statuses are Daraja's own (docs/daraja.md, sections 1 to 4).
 
 from __future__ import annotations
 
-import hmac
 import random
 import string
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator import validation
 from mpesa_stk.simulator.advice import advice_on
+from mpesa_stk.simulator.apps import Merchants
 from mpesa_stk.simulator.faults import (
     LOCKED,
     LOCKED_CODE,
@@ -48,10 +48,26 @@ _HEX = "0123456789abcdef"
 _RECEIPT_LETTERS = string.ascii_uppercase + string.digits
 
 
-class TokenRegistry:
-    """Keep the issued tokens.
+@attrs.frozen(kw_only=True)
+class IssuedToken:
+    """The facts about a token.
 
-    A new token makes the older ones invalid, as Daraja's own pages say (docs/daraja.md, section 1).
+    Attributes:
+        ends: Monotonic second from which it is not valid.
+        app: Consumer key of its app.
+        entry: Number of its entry in the journal.
+    """
+
+    ends: float
+    app: str = attrs.field(repr=False)
+    entry: int
+
+
+class TokenRegistry:
+    """Keep the issued tokens of all apps.
+
+    A new token makes the older ones of its app invalid, as Daraja's own pages say (docs/daraja.md,
+    section 1).
     """
 
     def __init__(self, *, lifetime: int, one_at_a_time: bool) -> None:
@@ -59,28 +75,32 @@ class TokenRegistry:
 
         Args:
             lifetime: Seconds for which a token is valid.
-            one_at_a_time: Whether a new token makes the older ones invalid.
+            one_at_a_time: Whether a new token makes the older ones of its app invalid.
         """
         self.lifetime = lifetime
         self._one_at_a_time = one_at_a_time
-        self._tokens: dict[str, tuple[float, int]] = {}
+        self._tokens: dict[str, IssuedToken] = {}
 
-    def issue(self, token: str, now: float, entry: int, /) -> None:
+    def issue(self, token: str, now: float, /, *, app: str, entry: int) -> None:
         """Make a token valid.
 
         Args:
             token: The token.
             now: The monotonic second.
+            app: Consumer key of its app.
             entry: Number of its entry in the journal.
         """
-        kept = {} if self._one_at_a_time else self._tokens
-        self._tokens = {known: fact for known, fact in kept.items() if fact[0] > now}
-        self._tokens[token] = (now + self.lifetime, entry)
+        self._tokens = {
+            known: fact
+            for known, fact in self._tokens.items()
+            if fact.ends > now and not (self._one_at_a_time and fact.app == app)
+        }
+        self._tokens[token] = IssuedToken(ends=now + self.lifetime, app=app, entry=entry)
 
-    def entry_of(self, token: str, now: float, /) -> int | None:
-        """The journal's number of a valid token, or None."""
-        ends, entry = self._tokens.get(token, (now, 0))
-        return entry if ends > now else None
+    def find(self, token: str, now: float, /) -> IssuedToken | None:
+        """The facts about a valid token, or None."""
+        found = self._tokens.get(token)
+        return found if found is not None and found.ends > now else None
 
     def revoke_all(self) -> None:
         """Make all tokens invalid."""
@@ -125,11 +145,11 @@ class Request:
 
 
 class Endpoints:
-    """Token, push and status query, for one app and one merchant."""
+    """Token, push and status query, for merchants and their apps."""
 
     def __init__(
         self,
-        config: StkConfig,
+        merchants: Merchants,
         /,
         *,
         clock: Clock,
@@ -139,14 +159,14 @@ class Endpoints:
         prompts: PromptSchedule,
         scenario_of: Callable[[str], Scenario],
     ) -> None:
-        self._config = config
+        self._merchants = merchants
         self._clock = clock
         self._shop_clock = shop_clock
         self._random = randomness
         self._tokens = tokens
         self._prompts = prompts
         self._scenario_of = scenario_of
-        self._last_query: float | None = None
+        self._last_query: dict[str, float] = {}  # by app
 
     def execute(self, step: Step | None, request: Request, /) -> HttpResponse:
         """Carry out a request, and answer it."""
@@ -161,14 +181,14 @@ class Endpoints:
         given = validation.basic_credentials(request.headers.get("authorization", ""))
         if given is None:
             return self._refuse(400, "400.008.01", "Invalid authentication type passed")
-        expected = f"{self._config.consumer_key}:{self._config.consumer_secret}".encode()
-        if not hmac.compare_digest(given, expected):
+        app = self._merchants.app_of(given)
+        if app is None:
             return self._refuse(400, "400.008.01", "Invalid Authentication passed")
         # Daraja does not strip white space here.
         if parse_qs(request.query).get("grant_type") != ["client_credentials"]:
             return self._refuse(400, "400.008.02", "Invalid grant type passed")
         token = self._letters(_TOKEN_LETTERS, 28)
-        self._tokens.issue(token, self._clock.monotonic(), request.number)
+        self._tokens.issue(token, self._clock.monotonic(), app=app, entry=request.number)
         return daraja_answer(200, {"access_token": token, "expires_in": str(self._tokens.lifetime)})
 
     def _api_call(self, step: Step, request: Request) -> HttpResponse:
@@ -178,9 +198,10 @@ class Endpoints:
         token = validation.bearer_token(request.headers.get("authorization", ""))
         if token is None or request.method == "GET":
             return self._refuse(404, "404.001.04", "Invalid Authentication Header")
-        request.token_entry = self._tokens.entry_of(token, self._clock.monotonic())
-        if request.token_entry is None:
+        issued = self._tokens.find(token, self._clock.monotonic())
+        if issued is None:
             return self._refuse(404, "404.001.03", "Invalid Access Token")
+        request.token_entry = issued.entry
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             # Daraja's answer to form-encoded bodies: it does not find the first field.
@@ -189,36 +210,42 @@ class Endpoints:
             return self._refuse(400, "400.002.05", "Invalid Request Payload")
         rules = validation.PUSH_FIELDS if step == "push" else validation.QUERY_FIELDS
         now = self._shop_clock.now()
-        request.advice = advice_on(request.payload, rules, config=self._config, now=now)
-        refused = self._check(request.payload, rules)
+        merchant = self._merchants.meant_by(request.payload, app=issued.app)
+        request.advice = advice_on(request.payload, rules, config=merchant, now=now)
+        refused = self._check(request.payload, rules, merchant)
         if refused is not None:
             return refused
         if step == "push":
-            return self._push(request, request.payload)
-        return self._query(request, request.payload)
+            return self._push(request, request.payload, merchant)
+        return self._query(request, request.payload, merchant)
 
     def _check(
-        self, payload: Mapping[str, object], rules: Mapping[str, validation.Rule]
+        self,
+        payload: Mapping[str, object],
+        rules: Mapping[str, validation.Rule],
+        merchant: StkConfig,
     ) -> HttpResponse | None:
-        """The refusal of a body that breaks a rule or names another merchant."""
+        """The refusal of a body that breaks a rule or names a merchant of another app."""
         field = validation.invalid_field(payload, rules)
         if field is not None:
             return self._invalid(field)
         if not validation.is_plausible(payload["Timestamp"], self._shop_clock.now()):
             return self._invalid("Timestamp")
         shortcode = validation.digits_of(payload["BusinessShortCode"])
-        if shortcode != self._config.account.shortcode:
+        if shortcode != merchant.account.shortcode:
             return self._refuse(500, LOCKED_CODE, "Merchant does not exist")
-        if not validation.has_password(payload, self._config):
+        if not validation.has_password(payload, merchant):
             return self._refuse(500, LOCKED_CODE, "Wrong credentials")
         return None
 
-    def _push(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
+    def _push(
+        self, request: Request, payload: Mapping[str, object], merchant: StkConfig
+    ) -> HttpResponse:
         """The push endpoint, for a valid body."""
         phone_number = _text(payload, "PhoneNumber")
         if self._prompts.is_busy(phone_number):
             return self._refuse(500, LOCKED_CODE, LOCKED)
-        fits = validation.fits_account(payload, self._config)
+        fits = validation.fits_account(payload, merchant)
         scenario = self._scenario_of(phone_number) if fits else _MISDIRECTED
         opened = self._clock.now()
         prompt = Prompt(
@@ -235,6 +262,7 @@ class Endpoints:
             answer=scenario.answer,
             receipt_number=self._letters(_RECEIPT_LETTERS, 10),
             requester=request.client,
+            business=str(merchant.account),
         )
         request.checkout_request_id = prompt.checkout_request_id
         request.callbacks_first = tuple(self._prompts.ring(prompt))
@@ -249,13 +277,15 @@ class Endpoints:
             },
         )
 
-    def _query(self, request: Request, payload: Mapping[str, object]) -> HttpResponse:
-        """The status query, for a valid body."""
+    def _query(
+        self, request: Request, payload: Mapping[str, object], merchant: StkConfig
+    ) -> HttpResponse:
+        """The status query, for a valid body. Another merchant's prompt is not known."""
         prompt = self._prompts.get(_text(payload, "CheckoutRequestID"))
-        if prompt is None:
+        if prompt is None or not self._merchants.is_of(prompt.business, merchant):
             return self._refuse(500, LOCKED_CODE, NO_SUCH_ID)
         request.checkout_request_id = prompt.checkout_request_id
-        if self._is_too_soon(prompt.scenario):
+        if self._is_too_soon(prompt.scenario, merchant.consumer_key):
             return TOO_MANY
         if not self._prompts.is_open(prompt):
             ended = OUTCOMES[prompt.scenario.query_outcome or prompt.answer]
@@ -271,14 +301,14 @@ class Endpoints:
             return refusal(prompt.checkout_request_id, 500, LOCKED_CODE, _BEING_PROCESSED)
         return self._refuse(200 if pending is Pending.NO_TEXT_200 else 500, LOCKED_CODE, "")
 
-    def _is_too_soon(self, scenario: Scenario) -> bool:
+    def _is_too_soon(self, scenario: Scenario, app: str) -> bool:
         """Whether a query exceeds the limit. Two in quick succession do (docs/daraja.md, section 4)."""
         now = self._clock.monotonic()
         limit = scenario.queries_a_minute
-        last = self._last_query
+        last = self._last_query.get(app)
         if limit is not None and last is not None and now - last < 60.0 / limit:
             return True
-        self._last_query = now
+        self._last_query[app] = now
         return False
 
     @staticmethod

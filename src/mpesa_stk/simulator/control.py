@@ -148,7 +148,7 @@ class Control:
         return _json(
             {
                 "now": time_view(self._now()),
-                "business": str(daraja.config.account),
+                "business": daraja.business,
                 "pin": PIN,
                 "scenario": scenario_view(daraja.scenario),
                 "scenarios": list(SCENARIOS),

@@ -17,6 +17,7 @@ from mpesa_stk.clock import Clock
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator.api import Endpoints, Request, Step, TokenRegistry, request_id
+from mpesa_stk.simulator.apps import Merchants
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
 from mpesa_stk.simulator.journal import Journal
 from mpesa_stk.simulator.prompt_schedule import PromptSchedule
@@ -53,7 +54,7 @@ class Reply:
 
 
 class DarajaEngine:
-    """Answer as Daraja does, for one app and one merchant. Not safe to share between threads.
+    """Answer as Daraja does, for its merchants and their apps. Not safe to share between threads.
 
     `Simulation` is the class that is: it holds the lock, and has the methods for tests and for the page.
 
@@ -68,7 +69,7 @@ class DarajaEngine:
         self,
         config: StkConfig,
         /,
-        *,
+        *others: StkConfig,
         clock: Clock,
         shop_clock: Clock | None = None,
         randomness: random.Random,
@@ -83,6 +84,7 @@ class DarajaEngine:
 
         Args:
             config: The app's key and secret, the passkey and the account.
+            others: The same of further merchants. Several may share an app.
             clock: The time. The engine never sleeps on it.
             shop_clock: The time of the clients, which decides whether a Timestamp is fresh and dates
                 callbacks. Default: `clock`.
@@ -102,7 +104,7 @@ class DarajaEngine:
         self._clock = clock
         self._random = randomness
         self._endpoints = Endpoints(
-            config,
+            Merchants(config, *others),
             clock=clock,
             shop_clock=shop_clock or clock,
             randomness=randomness,

@@ -38,6 +38,7 @@ class Prompt:
         answer: The way in which it ends: a name of `OUTCOMES`.
         receipt_number: The receipt, if it is paid.
         requester: Address of the client that pushed, or empty without a network.
+        business: The account that is paid, such as ``paybill 174379``.
     """
 
     merchant_request_id: str
@@ -53,6 +54,7 @@ class Prompt:
     answer: str
     receipt_number: str
     requester: str = ""
+    business: str = ""
 
     @property
     def outcome(self) -> Outcome:

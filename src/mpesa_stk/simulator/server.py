@@ -40,14 +40,13 @@ class SimulatorServer(Simulation):
     Attributes:
         origin: Its address for this machine: ``http://127.0.0.1:<port>``. The page is there.
         environment: The `Environment` for the settings of a client.
-        business: The account that is paid, such as ``paybill 174379``.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a setting, all of them by name
         self,
         config: StkConfig,
         /,
-        *,
+        *others: StkConfig,
         scenario: Scenario | str | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -66,6 +65,7 @@ class SimulatorServer(Simulation):
 
         Args:
             config: The app's key and secret, the passkey and the account.
+            others: The same of further merchants. Several may share an app.
             scenario: The scenario of pushes. Default: paid after a second.
             host: Address to listen on. Every machine that can reach it can control the simulator.
             port: Port to listen on, or 0 for any free one.
@@ -87,6 +87,7 @@ class SimulatorServer(Simulation):
         self._clock = AdjustableClock(clock)
         super().__init__(
             config,
+            *others,
             clock=self._clock,
             shop_clock=clock,  # `advance` does not move the shop's clock
             randomness=randomness or random.SystemRandom(),
@@ -109,7 +110,6 @@ class SimulatorServer(Simulation):
         )
         self._http = HttpServer(self._answer, host=host, port=port)
         self._worker = Thread(target=self._work, name="mpesa-stk-callbacks", daemon=True)
-        self.business = str(config.account)
         self.origin = self._http.origin
         self.environment = Environment.at(self.origin, name="simulator")
 

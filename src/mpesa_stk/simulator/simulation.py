@@ -65,14 +65,16 @@ class Simulation(ABC):
     `SimulatorServer` serves it over HTTP. `mpesa_stk.testing.SimulatedDaraja` is one inside a test.
 
     Attributes:
-        config: The settings of its one merchant.
+        config: The settings of its first merchant.
+        merchants: Those of all its merchants, the first one included.
+        business: The accounts that are paid, such as ``paybill 174379``.
     """
 
     def __init__(  # noqa: PLR0913 - one argument a setting, all of them by name
         self,
         config: StkConfig,
         /,
-        *,
+        *others: StkConfig,
         clock: Clock,
         shop_clock: Clock | None = None,
         randomness: random.Random,
@@ -83,10 +85,12 @@ class Simulation(ABC):
         callback_tries: int = 1,
     ) -> None:
         self.config = config
+        self.merchants = (config, *others)
+        self.business = ", ".join(str(merchant.account) for merchant in self.merchants)
         self._changes = Changes()
         self._new_engine = partial(
             DarajaEngine,
-            config,
+            *self.merchants,
             clock=clock,
             shop_clock=shop_clock,
             randomness=randomness,

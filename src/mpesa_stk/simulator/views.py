@@ -64,6 +64,7 @@ def prompt_view(
         "checkout_request_id": prompt.checkout_request_id,
         "merchant_request_id": prompt.merchant_request_id,
         "phone_number": prompt.phone_number,
+        "business": prompt.business,
         "amount": prompt.amount,
         "reference": prompt.reference,
         "opened": time_view(prompt.opened),

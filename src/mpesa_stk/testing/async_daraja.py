@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from mpesa_stk.client import AsyncStkClient
 from mpesa_stk.clock import AwaitedClock
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import AsyncTokenStore
@@ -35,6 +36,7 @@ class AsyncSimulatedDaraja:
 
     def client(
         self,
+        config: StkConfig | None = None,
         *,
         token_store: AsyncTokenStore | None = None,
         retry: RetryPolicy | None = None,
@@ -42,7 +44,7 @@ class AsyncSimulatedDaraja:
     ) -> AsyncStkClient:
         """Make a client of this Daraja. The arguments are those of `SimulatedDaraja.client`."""
         return AsyncStkClient(
-            self.daraja.config,
+            self.daraja.config if config is None else config,
             transport=self,
             token_store=token_store,
             clock=self.clock,

@@ -71,7 +71,8 @@ class SimulatedDaraja(Simulation):
     thread that pushes if the callback comes before the answer.
 
     Attributes:
-        config: The settings of its one merchant.
+        config: The settings of its first merchant.
+        merchants: Those of all its merchants, the first one included.
         clock: Its time.
         callback_errors: Errors that receivers of callbacks raised. Such a callback counts as not
             accepted. See `raise_callback_errors`.
@@ -80,7 +81,7 @@ class SimulatedDaraja(Simulation):
     def __init__(
         self,
         config: StkConfig | None = None,
-        *,
+        *others: StkConfig,
         clock: ManualClock | None = None,
         seed: int = 0,
         scenario: Scenario | str | None = None,
@@ -90,6 +91,7 @@ class SimulatedDaraja(Simulation):
 
         Args:
             config: The settings of its merchant. Default: `simulated_config`.
+            others: The settings of further merchants. Several may share an app.
             clock: Its time, shared by the clients and payments that it makes.
             seed: The same seed makes the same ids, tokens and receipts.
             scenario: The scenario of pushes, or its name. Default: paid after a second.
@@ -104,6 +106,7 @@ class SimulatedDaraja(Simulation):
         self._pushes = 0
         super().__init__(
             simulated_config() if config is None else config,
+            *others,
             clock=self.clock,
             randomness=random.Random(seed),  # noqa: S311 - the same in each run, on purpose
             scenario=scenario,
@@ -114,6 +117,7 @@ class SimulatedDaraja(Simulation):
 
     def client(
         self,
+        config: StkConfig | None = None,
         *,
         token_store: TokenStore | None = None,
         retry: RetryPolicy | None = None,
@@ -122,12 +126,13 @@ class SimulatedDaraja(Simulation):
         """Make a client of this Daraja, with the same clock.
 
         Args:
+            config: The settings of one of its merchants. Default: the first.
             token_store: As for `StkClient`.
             retry: As for `StkClient`. Default: the usual policy, without randomness.
             hooks: As for `StkClient`.
         """
         return StkClient(
-            self.config,
+            self.config if config is None else config,
             transport=self,
             token_store=token_store,
             clock=self.clock,
