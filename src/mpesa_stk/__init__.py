@@ -57,6 +57,7 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
+from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
 from mpesa_stk.payments.alarm import CallbackNews
 from mpesa_stk.payments.budget import (
     AsyncQueryBudget,
@@ -103,8 +104,10 @@ __all__ = [
     "PRODUCTION",
     "SAFARICOM_NETWORKS",
     "SANDBOX",
+    "Accounts",
     "AioHttpTransport",
     "AlreadyPaid",
+    "AsyncAccounts",
     "AsyncClock",
     "AsyncLimits",
     "AsyncMemoryTokenStore",

@@ -66,7 +66,7 @@ class StkClient:
         """
         clock = clock if clock is not None else SystemClock()
         if transport is None:
-            transport = _requests_transport(config, clock)
+            transport = requests_transport(config, clock)
         self.flow = ClientFlow(
             config,
             transport=AwaitedTransport(transport),
@@ -268,7 +268,7 @@ class AsyncStkClient:
         clock = clock if clock is not None else AsyncSystemClock()
         self.flow = ClientFlow(
             config,
-            transport=transport if transport is not None else _aiohttp_transport(config, clock),
+            transport=transport if transport is not None else aiohttp_transport(config, clock),
             token_store=token_store if token_store is not None else AsyncMemoryTokenStore(),
             clock=clock,
             retry=retry,
@@ -365,7 +365,8 @@ class AsyncStkClient:
         )
 
 
-def _requests_transport(config: StkConfig, clock: Clock) -> RequestsTransport:
+def requests_transport(config: StkConfig, clock: Clock, /) -> RequestsTransport:
+    """Make the transport of a client that is given none."""
     # Imported here because requests would take most of the time of `import mpesa_stk`. A host that only
     # reads callbacks, or that brings its own transport, does not need it.
     from mpesa_stk.daraja.transport import RequestsTransport  # noqa: PLC0415
@@ -378,7 +379,8 @@ def _requests_transport(config: StkConfig, clock: Clock) -> RequestsTransport:
     )
 
 
-def _aiohttp_transport(config: StkConfig, clock: AsyncClock) -> AioHttpTransport:
+def aiohttp_transport(config: StkConfig, clock: AsyncClock, /) -> AioHttpTransport:
+    """Make the transport of an asynchronous client that is given none."""
     from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport  # noqa: PLC0415 - an extra
 
     return AioHttpTransport(

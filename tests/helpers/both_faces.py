@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +29,8 @@ from mpesa_stk.client import AsyncStkClient
 from mpesa_stk.clock import AwaitedClock, Clock
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.tokens import AwaitedTokenStore
+from mpesa_stk.payments.account_book import LoadConfig
+from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
 from mpesa_stk.payments.budget import AwaitedQueryBudget, QueryBudget
 from mpesa_stk.payments.payments import AsyncPayments
 from mpesa_stk.payments.store import AwaitedTransactionStore
@@ -113,6 +115,10 @@ class Blocking:
             return value
         return lambda *args, **kwargs: self._by(value(*args, **kwargs))
 
+    def __getitem__(self, name: str) -> Any:
+        found: Any = self.asynchronous
+        return Blocking(found[name], by=self._by)
+
     def __enter__(self) -> Blocking:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
 
@@ -185,3 +191,37 @@ def make_payments(
         **parts,
     )
     return Blocking(payments, client=client, store=store, clock=clock)
+
+
+def make_accounts(
+    store: TransactionStore,
+    configs: Iterable[StkConfig] | LoadConfig,
+    *,
+    clock: Clock,
+    transport: Transport,
+    token_store: TokenStore | None = None,
+    query_budget: QueryBudget | None = None,
+    **parts: Any,
+) -> Any:
+    """Accounts of the face that is tested."""
+    if not Face.asyncio:
+        return Accounts(
+            store,
+            configs,
+            clock=clock,
+            transport=transport,
+            token_store=token_store,
+            query_budget=query_budget,
+            **parts,
+        )
+    budget = None if query_budget is None else AwaitedQueryBudget(query_budget, suspending)
+    accounts = AsyncAccounts(
+        AwaitedTransactionStore(store, suspending),
+        configs,
+        clock=SuspendingClock(clock),
+        transport=SuspendingTransport(transport),
+        token_store=AwaitedTokenStore(token_store, suspending) if token_store else None,
+        query_budget=budget,
+        **parts,
+    )
+    return Blocking(accounts, store=store, clock=clock)

@@ -13,10 +13,11 @@ import pytest
 
 import mpesa_stk
 from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
 from mpesa_stk.payments.payments import AsyncPayments, Payments
 
 PACKAGE = Path(mpesa_stk.__file__).parent
-PAIRS = [(StkClient, AsyncStkClient), (Payments, AsyncPayments)]
+PAIRS = [(StkClient, AsyncStkClient), (Payments, AsyncPayments), (Accounts, AsyncAccounts)]
 _DECIDES = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.IfExp, ast.Match, ast.Raise)
 
 
@@ -61,7 +62,7 @@ def test_no_rule_is_defined_twice() -> None:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 names[node.name] += not _is_protocol(node)
     shared = {name: times for name, times in names.items() if times > 1 and name[0] == "_"}
-    assert set(shared) <= {"__init__", "_notify"}, shared
+    assert set(shared) <= {"__getitem__", "__init__", "_notify"}, shared
 
 
 def _is_protocol(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

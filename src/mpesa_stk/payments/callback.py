@@ -9,7 +9,6 @@ from enum import Enum
 
 import attrs
 
-from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.models import CallbackResult
 from mpesa_stk.errors import CallbackRefused, DuplicateTransaction, InvalidCallback, StoreError
@@ -86,18 +85,17 @@ class _Judgement:
 class CallbackHandler:
     """Proves which payment a callback is for, keeps evidence, settles the payment."""
 
-    def __init__(self, recorder: Recorder, config: StkConfig, *, is_signed: IsSigned) -> None:
-        """Make a handler for the callback URLs of one account.
-
-        Args:
-            recorder: Changes the stored payments.
-            config: The settings of the account.
-            is_signed: Returns whether the callbacks of another account are signed.
-        """
+    def __init__(
+        self, recorder: Recorder, *, secrets: tuple[str, ...] = (), account: str | None = None
+    ) -> None:
         self._recorder = recorder
         self._store = recorder.store
-        self._secrets = config.callback_secrets
-        self._account = str(config.account)
+        self._secrets = secrets
+        self._account = account
+        self._is_signed: IsSigned | None = None
+
+    def know_others(self, is_signed: IsSigned, /) -> None:
+        """Learn whether the callbacks of other accounts in the store are signed."""
         self._is_signed = is_signed
 
     async def handle(self, body: bytes, token: str | None) -> CallbackReceipt:
@@ -242,7 +240,7 @@ class CallbackHandler:
         The store may hold payments of other accounts. If their callbacks are signed, this one is no proof.
         """
         known = await self._store.find(checkout_request_id=result.checkout_request_id)
-        if known is None or known.account == self._account:
+        if known is None or known.account == self._account or self._is_signed is None:
             return known
         return None if await self._is_signed(known.account) else known
 
@@ -330,11 +328,6 @@ def _is_decided(
     noted = (meaning_of(known, event, now).value, event.history_code)
     decided = max((entry.at for entry in known.history if entry.by), default=received)
     return received < decided and any((entry.event, entry.code) == noted for entry in known.history)
-
-
-async def unknown_whether_signed(_account: str, /) -> bool:
-    """Return False for each account: `Payments` of one account do not know the others' settings."""
-    return False
 
 
 def _of_another(error: DuplicateTransaction) -> str:

@@ -62,7 +62,7 @@ class Desk:
         self._store = store
         self._clock = clock
         self._recorder = Recorder(store=store, clock=clock, notify=notify, jitter=_half)
-        self._callbacks = CallbackHandler(self._recorder, ())
+        self._callbacks = CallbackHandler(self._recorder)
         self._forgetting: tuple[datetime, str | None] | None = None
 
     @hides_locals

@@ -414,10 +414,10 @@ class Payments:
         """
         return finish(
             self.flow.due.process(
-                on_settled=_run_plain(on_settled) if on_settled is not None else None,
+                on_settled=plain_handler(on_settled) if on_settled is not None else None,
                 limit=limit,
                 deadline=deadline,
-                stop=stop or _never,
+                stop=stop or never,
             )
         )
 
@@ -636,10 +636,10 @@ class AsyncPayments:
         cancelled, the payment in hand is due again when its lease ends.
         """
         return await self.flow.due.process(
-            on_settled=_run_any(on_settled) if on_settled is not None else None,
+            on_settled=any_handler(on_settled) if on_settled is not None else None,
             limit=limit,
             deadline=deadline,
-            stop=stop or _never,
+            stop=stop or never,
         )
 
     @hides_locals
@@ -648,11 +648,12 @@ class AsyncPayments:
         return await self.flow.check_callbacks()
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Return False: nothing asks a batch to stop."""
     return False
 
 
-def _run_plain(
+def plain_handler(
     handler: Callable[[Transaction], object], /
 ) -> Callable[[Transaction], Awaitable[object]]:
     """Return a handler that runs a plain function.
@@ -669,7 +670,7 @@ def _run_plain(
     return run
 
 
-def _run_any(
+def any_handler(
     handler: Callable[[Transaction], object], /
 ) -> Callable[[Transaction], Awaitable[object]]:
     """Return a handler that runs a plain function or an ``async def``."""

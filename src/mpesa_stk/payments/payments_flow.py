@@ -14,12 +14,7 @@ from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.hooks import Event, Hook, Notifier
 from mpesa_stk.payments.alarm import LOOKED_AT, CallbackAlarm, CallbackNews, recent_payments
 from mpesa_stk.payments.budget import AsyncQueryBudget
-from mpesa_stk.payments.callback import (
-    CallbackHandler,
-    CallbackReceipt,
-    IsSigned,
-    unknown_whether_signed,
-)
+from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
 from mpesa_stk.payments.checkout import Checkout, checked_key, checked_order
 from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.due import DueWork
@@ -45,7 +40,7 @@ class PaymentsFlow:
         desk: Does what a person does with the payments.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of both faces, most of them by name
+    def __init__(
         self,
         client: ClientFlow,
         store: AsyncTransactionStore,
@@ -56,7 +51,6 @@ class PaymentsFlow:
         jitter: Callable[[], float],
         budget: AsyncQueryBudget,
         callback_retention: timedelta,
-        is_signed: IsSigned = unknown_whether_signed,
     ) -> None:
         if callback_retention < 2 * KEEP_ASKING:
             raise ConfigurationError((("callback_retention", "must be at least two days"),))
@@ -66,7 +60,9 @@ class PaymentsFlow:
         self._store = store
         self._clock = clock
         recorder = Recorder(store=store, clock=clock, notify=self.notify, jitter=jitter)
-        self._callbacks = CallbackHandler(recorder, client.config, is_signed=is_signed)
+        self._callbacks = CallbackHandler(
+            recorder, secrets=client.config.callback_secrets, account=self.account
+        )
         self.checkout = Checkout(recorder=recorder, callbacks=self._callbacks, client=client)
         self.desk = Desk(store, clock=clock, notify=self.notify, accounts=frozenset({self.account}))
         self._alarm = CallbackAlarm()

@@ -41,6 +41,7 @@ from mpesa_stk.stores.sql_tables import (
     attempts_statement,
     callbacks_table,
     conflicting,
+    due_accounts,
     due_statement,
     kept_statements,
     old_callbacks,
@@ -109,6 +110,7 @@ class SqlTransactionStore:
         self._kept = kept_statements(self._callbacks)
         self._find_kept, self._drop_kept = one_kept(self._callbacks)
         self._conflicting = conflicting(self._payments)
+        self._due_accounts = due_accounts(self._payments)
 
     def create_tables(self) -> None:
         """Create the missing tables and indexes. Existing ones stay as they are.
@@ -301,6 +303,18 @@ class SqlTransactionStore:
                 if not ours and all(other[name] == row[name] for name in names):
                     raise DuplicateTransaction(field)
 
+    def _with_due(self, connection: sa.Connection, now: datetime, accounts: list[str]) -> list[str]:
+        """Return those of many accounts that have something due.
+
+        The statement that locks rows has a part for each account, and hundreds of parts take the database
+        a tenth of a second, also if nothing is due.
+        """
+        found: list[str] = []
+        for start in range(0, len(accounts), _CHUNK):
+            values = {"now": now, "accounts": accounts[start : start + _CHUNK]}
+            found += connection.scalars(self._due_accounts, values).all()
+        return sorted(found)
+
     def _claim(
         self,
         connection: sa.Connection,
@@ -312,6 +326,8 @@ class SqlTransactionStore:
         """Lock due rows that no worker has locked, longest due first, and move them."""
         columns, until = self._payments.c, now + lease
         locked: list[dict[str, Any]] = []
+        if len(accounts) > 1:
+            accounts = self._with_due(connection, now, accounts)
         for start in range(0, len(accounts), _ACCOUNTS):
             some = accounts[start : start + _ACCOUNTS]
             statement = due_statement(self._payments, now, limit, some)

@@ -16,6 +16,7 @@ __all__ = [
     "attempts_statement",
     "callbacks_table",
     "conflicting",
+    "due_accounts",
     "due_statement",
     "kept_statements",
     "old_callbacks",
@@ -159,6 +160,17 @@ def _key(name: str, *, primary_key: bool = False, nullable: bool = False) -> sa.
 
 def _short(name: str, *, nullable: bool = False) -> sa.Column[str]:
     return sa.Column(name, sa.String(LENGTHS[name]), nullable=nullable)
+
+
+def due_accounts(payments: sa.Table, /) -> sa.Select[Any]:
+    """Select those of the ``accounts`` that have something due ``now``."""
+    columns = payments.c
+    return (
+        sa.select(columns.account)
+        .distinct()
+        .where(columns.account.in_(sa.bindparam("accounts", expanding=True)))
+        .where(columns.due_at <= sa.bindparam("now"))
+    )
 
 
 def due_statement(
