@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.faces import finish
+from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
 from mpesa_stk.payments.payments import AsyncPayments, Payments
+from mpesa_stk.payments.payments_flow import PaymentsFlow
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.web.accounts_endpoints import AccountsEndpoints
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.endpoints_flow import EndpointsFlow
 from mpesa_stk.web.guard import CallbackGuard
@@ -28,8 +33,11 @@ _TASKS_AT_ONCE = 256
 class PaymentEndpoints:
     """``<prefix>/checkout/``, ``<prefix>/query/`` and ``<prefix>/callback/``.
 
-    With `Payments`, it is safe to share between threads: use `handle`, `wsgi` or `asgi`. With
-    `AsyncPayments`, the tasks of one event loop may share it: use `handle_async` or `asgi`.
+    With `Accounts`, each account has them under ``<prefix>/<account>/``. A callback at
+    ``<prefix>/callback/`` finds its account by its signed token.
+
+    With `Payments` or `Accounts`, it is safe to share between threads: use `handle`, `wsgi` or `asgi`. With
+    their asynchronous forms, the tasks of one event loop may share it: use `handle_async` or `asgi`.
 
     Attributes:
         payments: The payments that the endpoints change and read.
@@ -37,10 +45,10 @@ class PaymentEndpoints:
 
     def __init__(  # noqa: PLR0913 - each has a default
         self,
-        payments: Payments | AsyncPayments,
+        payments: Payments | AsyncPayments | Accounts | AsyncAccounts,
         /,
         *,
-        guard: CallbackGuard | None = None,
+        guard: CallbackGuard | Callable[[StkConfig], CallbackGuard] | None = None,
         prefix: str = "/payments",
         quote: Quote | None = None,
         authorize: Authorize | None = None,
@@ -57,8 +65,8 @@ class PaymentEndpoints:
 
         Args:
             payments: The payments that the endpoints change and read.
-            guard: Rules about who may call. Default: `CallbackGuard.from_config` of the client's
-                settings.
+            guard: Rules about who may call, or a function that makes them of the settings of an account.
+                Default: `CallbackGuard.from_config`.
             prefix: The common start of the three paths.
             quote: Returns the price of an order, in shillings, or None if there is nothing to pay. It gets
                 the ``order`` of the request, or its ``reference`` if it names no order. The amount of a
@@ -86,7 +94,7 @@ class PaymentEndpoints:
             ValueError: `at_once` is below 1.
             TypeError: The payments are synchronous, and the limits are not.
         """
-        is_async = isinstance(payments, AsyncPayments)
+        is_async = isinstance(payments, (AsyncPayments, AsyncAccounts))
         if limits is not None and inspect.iscoroutinefunction(limits.take) and not is_async:
             raise TypeError("the payments are synchronous: give them limits that are, too")
         if at_once is None:
@@ -95,16 +103,25 @@ class PaymentEndpoints:
         self._is_async = is_async
         self._at_once = at_once
         self._capacity = Capacity(at_once)
-        self._flow = EndpointsFlow(
-            payments.flow,
-            guard=guard if guard is not None else CallbackGuard.from_config(payments.flow.config),
-            prefix=prefix,
-            host=HostRules(
-                quote=quote, authorize=authorize, key_scope=key_scope, may_await=is_async
-            ),
-            limits=limits or MemoryLimits(monotonic=payments.clock.monotonic),
-            show_all=show_all,
-        )
+        host = HostRules(quote=quote, authorize=authorize, key_scope=key_scope, may_await=is_async)
+        shared = limits or MemoryLimits(monotonic=payments.clock.monotonic)
+        make_guard = _guard_maker(guard)
+
+        def of_account(flow: PaymentsFlow, prefix: str) -> EndpointsFlow:
+            return EndpointsFlow(
+                flow,
+                guard=make_guard(flow.config),
+                prefix=prefix,
+                host=host,
+                limits=shared,
+                show_all=show_all,
+            )
+
+        self._flow: EndpointsFlow | AccountsEndpoints
+        if isinstance(payments, (Accounts, AsyncAccounts)):
+            self._flow = AccountsEndpoints(payments.flow, make=of_account, prefix=prefix)
+        else:
+            self._flow = of_account(payments.flow, prefix)
 
     # --- for Payments --------------------------------------------------------------------------
 
@@ -189,3 +206,12 @@ class PaymentEndpoints:
             return AsgiApp(self.handle_async, drain=self.drain)
         lanes = ThreadLanes(self.handle, is_callback=self._flow.is_callback, at_once=self._at_once)
         return AsgiApp(lanes.answer)
+
+
+def _guard_maker(
+    guard: CallbackGuard | Callable[[StkConfig], CallbackGuard] | None,
+) -> Callable[[StkConfig], CallbackGuard]:
+    """Return what makes the guard of an account."""
+    if guard is None:
+        return CallbackGuard.from_config
+    return guard if not isinstance(guard, CallbackGuard) else lambda _config: guard

@@ -35,6 +35,11 @@ from mpesa_stk.web.web_checkout import WebCheckout
 _ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
+def with_slash(prefix: str, /) -> str:
+    """Return a prefix with one slash before it and none behind it, or ``""`` if it is empty."""
+    return "/" + prefix.strip("/") if prefix.strip("/") else ""
+
+
 class EndpointsFlow:
     """Answers requests under one prefix."""
 
@@ -56,7 +61,7 @@ class EndpointsFlow:
         self._web_checkout = WebCheckout(payments, host=host, throttle=self._throttle)
         # Whoever `authorize` lets in may see a payment whole.
         self._shows_all = show_all or host.authorize is not None
-        self._prefix = "/" + prefix.strip("/") if prefix.strip("/") else ""
+        self._prefix = with_slash(prefix)
 
     def is_callback(self, path: str) -> bool:
         """Return whether Daraja calls this path. Its requests never wait for others."""
