@@ -14,6 +14,7 @@ from mpesa_stk.clock import AsyncClock, AsyncSystemClock, Clock, SystemClock
 from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.environment import PRODUCTION, SANDBOX, Environment
 from mpesa_stk.config.settings import CallbackUrlWarning, StkConfig
+from mpesa_stk.config.several import SecretsFileWarning, configs_from_env
 from mpesa_stk.daraja.callbacks import parse_callback
 from mpesa_stk.daraja.exchange import MAX_BODY, AsyncTransport, HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.models import (
@@ -185,6 +186,7 @@ __all__ = [
     "RetryAdvice",
     "RetryPolicy",
     "SearchableStore",
+    "SecretsFileWarning",
     "StkClient",
     "StkConfig",
     "StoreError",
@@ -204,6 +206,7 @@ __all__ = [
     "UnexpectedResponse",
     "WebRequest",
     "WebResponse",
+    "configs_from_env",
     "explain",
     "json_response",
     "normalize_phone",

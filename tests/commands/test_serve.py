@@ -264,7 +264,7 @@ def test_the_host_of_the_callback_url_is_served(capsys: pytest.CaptureFixture[st
         ):
             assert post(f"{origin}/payments/query/", query, Host=host)[0] == status
 
-    assert serve(CONTEXT, config, host=LOCAL, port=0, wait=ask) == 0
+    assert serve(CONTEXT, (config,), host=LOCAL, port=0, wait=ask) == 0
 
 
 class StopsSoon(io.StringIO):
@@ -311,7 +311,7 @@ def test_it_serves_the_daraja_of_its_settings(capsys: pytest.CaptureFixture[str]
         local = attrs.evolve(
             config, environment=daraja.environment, callback_url=f"{nobody}/callback"
         )
-        assert serve(CONTEXT, local, host=LOCAL, port=0, wait=pay) == 0
+        assert serve(CONTEXT, (local,), host=LOCAL, port=0, wait=pay) == 0
 
     told = capsys.readouterr().out
     assert told.startswith("FAILED: KES 100, code 1032, transaction_no ")
@@ -348,7 +348,7 @@ def test_payments_in_a_database_outlive_the_command(
             config, environment=daraja.environment, callback_url=f"{nobody}/callback"
         )
         for step in (pay, look):
-            assert serve(CONTEXT, local, host=LOCAL, port=0, wait=step, every=0.01, url=url) == 0
+            assert serve(CONTEXT, (local,), host=LOCAL, port=0, wait=step, every=0.01, url=url) == 0
         assert [entry.kind for entry in daraja.journal.entries()].count("token") == 1
 
     engine = create_engine(url.text)
@@ -383,7 +383,7 @@ def test_a_live_server_shows_no_payer_to_who_guesses_an_id(
         assert statuses == [404] * 20 + [429]
 
     config = make_config(callback_secrets=(CALLBACK_SECRET,))
-    assert serve(CONTEXT, config, host=LOCAL, port=0, wait=guess, url=url) == 0
+    assert serve(CONTEXT, (config,), host=LOCAL, port=0, wait=guess, url=url) == 0
 
 
 def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[str]) -> None:
@@ -400,7 +400,7 @@ def test_stopping_finishes_the_request_in_flight(capsys: pytest.CaptureFixture[s
 
     token = answer_json({"access_token": TOKEN, "expires_in": "3599"})
     with Server(token, paid_when_closed(pushed.set, lambda: origins[0])) as daraja:
-        assert serve(CONTEXT, loopback_config(daraja.origin), host=LOCAL, port=0, wait=ask) == 0
+        assert serve(CONTEXT, (loopback_config(daraja.origin),), host=LOCAL, port=0, wait=ask) == 0
     asking.join(PATIENCE)
 
     [(status, body)] = answers
@@ -513,7 +513,7 @@ def test_unsigned_callbacks_must_be_asked_for(
     assert unsigned.endswith("or say --unsigned-callbacks")
     assert doctor == DOCTOR
 
-    assert serve(CONTEXT, make_config(), host=LOCAL, port=0, wait=lambda: None) == 0
+    assert serve(CONTEXT, (make_config(),), host=LOCAL, port=0, wait=lambda: None) == 0
 
     assert "Callbacks are not signed: " in capsys.readouterr().err
 

@@ -57,7 +57,7 @@ def run(wait: Check, *arguments: str, environ: Mapping[str, str] | None = None) 
 
 def merchant_of(environ: Mapping[str, str]) -> StkConfig | None:
     """The merchant that these variables name."""
-    return simulate.merchant_from(Context(environ=environ))
+    return next(iter(simulate.merchants_from(Context(environ=environ))), None)
 
 
 def exported(text: str) -> dict[str, str]:

@@ -6,13 +6,14 @@ replace each of them.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -22,8 +23,14 @@ from mpesa_stk.client import StkClient
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config.from_env import settings_from
 from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.several import VARIABLE as ACCOUNTS
+from mpesa_stk.config.several import configs_from_env
 from mpesa_stk.daraja.exchange import Transport
 from mpesa_stk.daraja.tokens import TokenStore
+from mpesa_stk.payments.accounts import Accounts
+from mpesa_stk.payments.budget import QueryBudget
+from mpesa_stk.payments.payments import Payments
+from mpesa_stk.payments.store import TransactionStore
 
 Resolve = Callable[[str], Iterable[str]]
 """Returns the addresses of a host name. Raises OSError if there are none."""
@@ -100,12 +107,29 @@ class Context:
                 name: text for name, text in environ.items() if name.lower() != "c2b_callback"
             }
             environ = others | {"c2b_callback": _UNUSED["c2b_callback"]}
+        with self._shown_warnings():
+            return StkConfig.from_env(environ)
+
+    def settings_of_all(self) -> tuple[StkConfig, ...]:
+        """Read the settings of all accounts, as `configs_from_env` does, and print the warnings about them.
+
+        Raises:
+            ConfigurationError: A setting of an account is missing or cannot work.
+        """
+        with self._shown_warnings():
+            return configs_from_env(self.environ, folder=self.folder)
+
+    def has_accounts(self) -> bool:
+        """Whether the environment names several accounts, or a file of accounts."""
+        return bool(self.variable(ACCOUNTS))
+
+    @contextlib.contextmanager
+    def _shown_warnings(self) -> Iterator[None]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            config = StkConfig.from_env(environ)
-        for warning in caught:
-            self.complain(f"warning: {warning.message}")
-        return config
+            yield
+        for text in dict.fromkeys(str(warning.message) for warning in caught):
+            self.complain(f"warning: {text}")
 
     def variable(self, name: str, /) -> str:
         """Return an environment variable in lower or upper case, or ``""`` if it is not set."""
@@ -144,6 +168,31 @@ class Context:
         return StkClient(
             config, clock=self.clock, transport=self.transport, token_store=token_store
         )
+
+    def payments(
+        self,
+        configs: tuple[StkConfig, ...],
+        store: TransactionStore,
+        /,
+        *,
+        token_store: TokenStore | None = None,
+        query_budget: QueryBudget | None = None,
+    ) -> Payments | Accounts:
+        """Return the payments of one account, or those of the accounts that the environment names.
+
+        Whoever gets them closes their connections.
+        """
+        if self.has_accounts():
+            return Accounts(
+                store,
+                configs,
+                clock=self.clock,
+                transport=self.transport,
+                token_store=token_store,
+                query_budget=query_budget,
+            )
+        client = self.client(configs[0], token_store=token_store)
+        return Payments(client, store, query_budget=query_budget)
 
     # --- input and output -------------------------------------------------------------------------
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from mpesa_stk.client import StkClient
 from mpesa_stk.commands.context import BadArgument, Context
 from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.budget import QueryPace, pace_for
 from mpesa_stk.payments.payments import Payments
 
@@ -118,11 +120,11 @@ def open_schemas(url: DatabaseUrl, /) -> Iterator[Mapping[str, Schema]]:
 class SharedPayments:
     """Payments whose store, token and query budget all processes share in one database."""
 
-    payments: Payments
+    payments: Payments | Accounts
     _parts: tuple[SqlTransactionStore | SqlTokenStore | SqlQueryBudget, ...]
     _missing: list[bool] = attrs.field(factory=lambda: [True], init=False, repr=False)
 
-    def ready(self) -> Payments:
+    def ready(self) -> Payments | Accounts:
         """Return the payments. The first time, missing tables are made before.
 
         Raises:
@@ -137,9 +139,9 @@ class SharedPayments:
 
 @contextlib.contextmanager
 def open_payments(
-    context: Context, url: DatabaseUrl, config: StkConfig, /
+    context: Context, url: DatabaseUrl, configs: tuple[StkConfig, ...], /
 ) -> Iterator[SharedPayments]:
-    """Open the payments of a database, to work on them.
+    """Open the payments of one account or of several in a database, to work on them.
 
     Raises:
         BadArgument: The URL cannot work, or SQLAlchemy or the driver is not installed.
@@ -152,13 +154,19 @@ def open_payments(
         )
 
         store, tokens = SqlTransactionStore(engine), SqlTokenStore(engine)
-        pace = pace_for(config.environment)
+        pace = pace_for(configs[0].environment)  # all accounts are in one environment
         budget = SqlQueryBudget(engine, pace) if pace else None
-        with context.client(config, token_store=tokens) as client:
+        payments = context.payments(configs, store, token_store=tokens, query_budget=budget)
+        with contextlib.closing(connections_of(payments)):
             yield SharedPayments(
-                payments=Payments(client, store, query_budget=budget),
+                payments=payments,
                 parts=(store, tokens) if budget is None else (store, tokens, budget),
             )
+
+
+def connections_of(payments: Payments | Accounts, /) -> StkClient | Accounts:
+    """Return what closes the connections of payments."""
+    return payments if isinstance(payments, Accounts) else payments.client
 
 
 @contextlib.contextmanager

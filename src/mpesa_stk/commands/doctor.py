@@ -22,7 +22,8 @@ from mpesa_stk.commands.doctor_settings import REMEDIES, Finding, check_refusal,
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.config.from_env import REQUIRED
-from mpesa_stk.config.settings import StkConfig
+from mpesa_stk.config.several import VARIABLE as ACCOUNTS
+from mpesa_stk.config.several import SecretsFileWarning, configs_from_env
 from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.errors import ConfigurationError
 
@@ -52,16 +53,29 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
     findings = [*check_variables(environ), *check_names(environ), *check_database(context)]
     findings += check_file(_read_dotenv(context.folder), environ)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the finding about banned words says the same
-            config = StkConfig.from_env(environ)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            configs = configs_from_env(environ, folder=context.folder)
     except ConfigurationError as error:
         findings += check_refusal(error)
     else:
-        findings += check_settings(config)
+        for config in configs:
+            findings += check_settings(config)
         findings += check_proxies(environ)
         if not arguments.offline:
-            findings += check_network(context, config)
+            for config in configs:
+                findings += check_network(context, config)
+    # Other warnings are about banned words, and a finding says the same.
+    findings += [
+        Finding(
+            level="warning",
+            check=ACCOUNTS,
+            text=str(one.message).removeprefix(f"{ACCOUNTS} "),
+            remedy="chmod o-r",
+        )
+        for one in caught
+        if issubclass(one.category, SecretsFileWarning)
+    ]
     _print(context, findings, as_json=arguments.json)
     return NOT_DONE if any(finding.level == "problem" for finding in findings) else DONE
 

@@ -87,6 +87,7 @@ REMEDIES: Mapping[str, str] = {
     "mpesa_ca_bundle": "set the path of a file of CA certificates in PEM form, or unset it",
     "allowed_callback_networks": "set addresses or networks such as 10.0.0.0/8, or unset it",
     "trusted_proxies": "set addresses or networks such as 10.0.0.0/8, or unset it",
+    "mpesa_accounts": "set the path of a TOML file, or prefixes such as FEES,LUNCH, or unset it",
     "mpesa_database": "set an SQLAlchemy URL such as postgresql+psycopg://user@host/database, or unset it",
     "allowed_hosts": "set host names such as shop.example.co.ke, without scheme or port, or unset it",
 }
@@ -103,9 +104,16 @@ _BY_RULE = (
 def check_refusal(error: ConfigurationError, /) -> Iterator[Finding]:
     """Yield the settings that cannot work."""
     for name, rule in error.problems:
-        usual = REMEDIES.get(name, "correct it")
+        usual = next(
+            (REMEDIES[known] for known in REMEDIES if _is_setting(name, known)), "correct it"
+        )
         remedy = next((words for part, words in _BY_RULE if part in rule), usual)
         yield Finding(level="problem", check=name, text=rule, remedy=remedy)
+
+
+def _is_setting(name: str, known: str) -> bool:
+    """Return whether a name is that of a setting, perhaps with the table or the prefix of an account."""
+    return name == known or name.endswith((f".{known}", f"_{known}"))
 
 
 def is_live(config: StkConfig, /) -> bool:

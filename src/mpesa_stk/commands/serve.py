@@ -21,6 +21,7 @@ from mpesa_stk.config.from_env import REQUIRED
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.config.urls import is_loopback_url, origin_of
 from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.signing import signed_url
@@ -92,34 +93,37 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
     """Serve the endpoints until a signal stops the command."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with stop_signals() as stop:
-        config = None if arguments.simulate else _settings(context)
+        configs = None if arguments.simulate else _settings(context)
         url = None if arguments.forget_payments else database.named(context, arguments.database)
-        if config is not None:
-            _check_live(config, url, arguments)
+        if configs is not None:
+            _check_live(configs, url, arguments)
         elif arguments.database is not None:
             raise BadArgument("--database: payments of a simulated Daraja are kept in memory only")
         else:
             url = None
         host, port = arguments.host, arguments.port
-        return serve(context, config, host=host, port=port, wait=stop.wait, url=url)
+        return serve(context, configs, host=host, port=port, wait=stop.wait, url=url)
 
 
-def _settings(context: Context) -> StkConfig | None:
+def _settings(context: Context) -> tuple[StkConfig, ...] | None:
     """Read the settings, or return None if the environment holds no credentials at all.
 
     Raises:
         ConfigurationError: Some are set, but they cannot work.
     """
     try:
-        return context.settings()
+        return context.settings_of_all()
     except ConfigurationError as error:
-        if {name for name, rule in error.problems if rule == "is not set"} < set(REQUIRED):
+        missing = {name for name, rule in error.problems if rule == "is not set"}
+        if context.has_accounts() or missing < set(REQUIRED):
             raise
     context.say("No credentials are set in the environment, so Daraja is simulated.")
     return None
 
 
-def _check_live(config: StkConfig, url: DatabaseUrl | None, arguments: argparse.Namespace) -> None:
+def _check_live(
+    configs: tuple[StkConfig, ...], url: DatabaseUrl | None, arguments: argparse.Namespace
+) -> None:
     """Refuse to take money with unsigned callbacks or without a database, unless the arguments allow it.
 
     If Daraja is on this machine it is a simulator, and no money moves.
@@ -127,10 +131,11 @@ def _check_live(config: StkConfig, url: DatabaseUrl | None, arguments: argparse.
     Raises:
         ConfigurationError: It is refused.
     """
-    if config.environment.is_loopback:
+    if configs[0].environment.is_loopback:
         return
     problems = []
-    if not config.callback_secrets and not arguments.unsigned_callbacks:
+    signed = all(config.callback_secrets for config in configs)
+    if not signed and not arguments.unsigned_callbacks:
         rule = (
             f"is not set: {_RISK}. Set a random text of at least 16 characters, or say "
             "--unsigned-callbacks"
@@ -148,7 +153,7 @@ def _check_live(config: StkConfig, url: DatabaseUrl | None, arguments: argparse.
 
 def serve(
     context: Context,
-    config: StkConfig | None,
+    configs: tuple[StkConfig, ...] | None,
     /,
     *,
     host: str,
@@ -161,7 +166,7 @@ def serve(
 
     Args:
         context: The world of the command.
-        config: The settings, or None to simulate Daraja.
+        configs: The settings of each account, or None to simulate Daraja.
         host: Address to listen on.
         port: Port to listen on. 0 for any free one.
         wait: Called when the endpoints are served. Returns when the command is to stop.
@@ -176,8 +181,8 @@ def serve(
         ConfigurationError: Daraja is simulated, and ``callback_secret`` cannot work.
         StoreError: The database failed.
     """
-    simulated = config is None
-    settings = _merchant(context, host) if config is None else config
+    simulated = configs is None
+    settings = (_merchant(context, host),) if configs is None else configs
     try:
         server = HttpServer(
             lambda request: endpoints.handle(request),  # noqa: PLW0108 - made below, with the port
@@ -191,21 +196,31 @@ def serve(
         return NOT_DONE
     with contextlib.ExitStack() as stack:
         stack.callback(server.close)
-        daraja = stack.enter_context(SimulatorServer(settings)) if simulated else None
+        daraja = stack.enter_context(SimulatorServer(settings[0])) if simulated else None
+        payments: Payments | Accounts
         if daraja is not None:
-            settings = attrs.evolve(
-                settings,
+            merchant = attrs.evolve(
+                settings[0],
                 environment=daraja.environment,
                 callback_url=f"{server.origin}/payments/callback",
             )
-        payments = _open_payments(context, settings, url, stack)
-        examples = _examples(server.origin, payments, daraja)
+            payments = Payments(
+                stack.enter_context(context.client(merchant)), MemoryTransactionStore()
+            )
+            examples = [*_examples(server.origin), *_callback_example(payments, daraja), ""]
+        else:
+            payments = _open_payments(context, settings, url, stack)
+            several = isinstance(payments, Accounts)
+            examples = [*_examples(server.origin, _name(settings[0]) if several else ""), ""]
         # Browsers reach this server directly, and the name of another site may lead to it.
-        guard = attrs.evolve(CallbackGuard.from_config(settings), listening_on=host)
         # On a simulator no money moves, so its endpoints show all, and a test may ask as often as it likes.
-        is_test = settings.environment.is_loopback
-        limits = NoLimits() if is_test else None
-        endpoints = PaymentEndpoints(payments, guard=guard, limits=limits, show_all=is_test)
+        is_test = simulated or all(each.environment.is_loopback for each in settings)
+        endpoints = PaymentEndpoints(
+            payments,
+            guard=lambda config: attrs.evolve(CallbackGuard.from_config(config), listening_on=host),
+            limits=NoLimits() if is_test else None,
+            show_all=is_test,
+        )
         if url is None:
             stack.enter_context(_do_due_work(context, payments, every))
         server.start()
@@ -231,17 +246,26 @@ def _merchant(context: Context, host: str) -> StkConfig:
 
 
 def _open_payments(
-    context: Context, config: StkConfig, url: DatabaseUrl | None, stack: contextlib.ExitStack
-) -> Payments:
+    context: Context,
+    configs: tuple[StkConfig, ...],
+    url: DatabaseUrl | None,
+    stack: contextlib.ExitStack,
+) -> Payments | Accounts:
     """Open the payments until the stack is closed: in the database, or else in memory."""
     if url is not None:
-        return stack.enter_context(database.open_payments(context, url, config)).ready()
-    client = stack.enter_context(context.client(config))
-    return Payments(client, MemoryTransactionStore())
+        return stack.enter_context(database.open_payments(context, url, configs)).ready()
+    payments = context.payments(configs, MemoryTransactionStore())
+    stack.enter_context(contextlib.closing(database.connections_of(payments)))
+    return payments
+
+
+def _name(config: StkConfig) -> str:
+    """Return the full name of an account as a part of a path."""
+    return str(config.account).replace(" ", "-")
 
 
 @contextlib.contextmanager
-def _do_due_work(context: Context, payments: Payments, every: float) -> Iterator[None]:
+def _do_due_work(context: Context, payments: Payments | Accounts, every: float) -> Iterator[None]:
     """Do due work in a thread until the block ends, and once more then.
 
     Payments in a database are left to `worker`, since a report to stdout would keep them from its handler.
@@ -280,16 +304,20 @@ def settled_line(transaction: Transaction, /) -> str:
     )
 
 
-def _introduce(context: Context, config: StkConfig, origin: str, *, simulated: bool) -> None:
+def _introduce(
+    context: Context, configs: tuple[StkConfig, ...], origin: str, *, simulated: bool
+) -> None:
     if simulated:
         context.say("Simulated Daraja: every customer pays after a second, and no money moves.")
         return
+    accounts = ", ".join(str(config.account) for config in configs)
+    context.say(f"Daraja: {configs[0].environment.name}, {accounts}.")
+    for url in dict.fromkeys(config.callback_url for config in configs):
+        context.say(f"Callbacks to {url} must arrive at {origin}/payments/callback.")
     context.say(
-        f"Daraja: {config.environment.name}, {config.account}.",
-        f"Callbacks to {config.callback_url} must arrive at {origin}/payments/callback.",
         "Whoever reaches checkout can ask any phone for money: let your own machines only.",
     )
-    if not config.callback_secrets:
+    if not all(config.callback_secrets for config in configs):
         context.say(f"Callbacks are not signed: {_RISK}.")
 
 
@@ -300,24 +328,19 @@ def _kept_in(url: DatabaseUrl) -> str:
     )
 
 
-def _examples(origin: str, payments: Payments, daraja: SimulatorServer | None) -> list[str]:
-    """Return lines that a person can type to try each endpoint."""
+def _examples(origin: str, account: str = "") -> list[str]:
+    """Return lines that a person can type to try checkout and query, of an account if there are several."""
     query = {"checkout_request_id": "CHECKOUT_REQUEST_ID"}
-    lines = [
+    start = f"{origin}/payments/{account}/" if account else f"{origin}/payments/"
+    return [
         "# Ask a customer to pay:",
-        _curl(f"{origin}/payments/checkout/", _CHECKOUT),
+        _curl(f"{start}checkout/", _CHECKOUT),
         "# Ask about it; CHECKOUT_REQUEST_ID stands for the CheckoutRequestID of that answer:",
-        _curl(f"{origin}/payments/query/", query),
+        _curl(f"{start}query/", query),
     ]
-    if daraja is not None:
-        lines += [
-            "# Be Daraja, and report that another customer paid:",
-            _callback_example(payments, daraja),
-        ]
-    return [*lines, ""]
 
 
-def _callback_example(payments: Payments, daraja: SimulatorServer) -> str:
+def _callback_example(payments: Payments, daraja: SimulatorServer) -> list[str]:
     """Return the callback of a payment whose simulated customer does not answer."""
     daraja.play(_NEVER)
     sample = payments.checkout(phone_number="0110000001", amount=1, reference="EXAMPLE")
@@ -340,7 +363,10 @@ def _callback_example(payments: Payments, daraja: SimulatorServer) -> str:
         amount=sample.amount,
         account=sample.account,
     )
-    return _curl(url, {"Body": {"stkCallback": callback}})
+    return [
+        "# Be Daraja, and report that another customer paid:",
+        _curl(url, {"Body": {"stkCallback": callback}}),
+    ]
 
 
 def _curl(url: str, payload: object) -> str:

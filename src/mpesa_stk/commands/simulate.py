@@ -6,6 +6,8 @@ import argparse
 import random
 from collections.abc import Callable
 
+import attrs
+
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import stop_signals
@@ -126,12 +128,12 @@ def simulate(
     Raises:
         ConfigurationError: The environment names a merchant that cannot work.
     """
-    merchant = merchant_from(context)
+    merchants = merchants_from(context)
     if not is_loopback_url(_url_of(arguments.host)):
         context.say("Warning: anybody in your network can reach this simulator and steer it.")
     try:
         server = SimulatorServer(
-            merchant or _test_merchant(),
+            *(merchants or (_test_merchant(),)),
             scenario=SCENARIOS[arguments.scenario],
             host=arguments.host,
             port=arguments.port,
@@ -148,7 +150,7 @@ def simulate(
         return NOT_DONE
     with server:
         context.say("Simulated Daraja: no money moves. Ctrl-C ends it.")
-        _introduce(context, server, arguments.scenario, known=merchant is None)
+        _introduce(context, server, arguments.scenario, known=not merchants)
         wait()
     return DONE
 
@@ -164,17 +166,20 @@ def _url_of(host: str) -> str:
 # --- the merchant ------------------------------------------------------------------------------------
 
 
-def merchant_from(context: Context, /) -> StkConfig | None:
-    """Return the merchant of the environment, or None if a part of it is not set.
+def merchants_from(context: Context, /) -> tuple[StkConfig, ...]:
+    """Return the merchants of the environment, or none if a part of its only one is not set.
 
     Raises:
-        ConfigurationError: The merchant cannot work.
+        ConfigurationError: A merchant cannot work.
     """
+    if context.has_accounts():
+        named = {} if context.variable("c2b_callback") else {"c2b_callback": _ANY_CALLBACK}
+        return attrs.evolve(context, environ={**context.environ, **named}).settings_of_all()
     names = (*_NEEDED, "till_number")
     named = {name: value for name in names if (value := context.variable(name))}
     if not set(_NEEDED) <= set(named):
-        return None
-    return StkConfig.from_env(named | {"c2b_callback": _ANY_CALLBACK})
+        return ()
+    return (StkConfig.from_env(named | {"c2b_callback": _ANY_CALLBACK}),)
 
 
 def _test_merchant() -> StkConfig:
@@ -203,10 +208,14 @@ def settings_of(environment: Environment, /, *, known: bool) -> dict[str, str]:
 
 def _introduce(context: Context, server: SimulatorServer, scenario: str, *, known: bool) -> None:
     whose = "the test merchant" if known else "the merchant of your environment variables"
+    if context.has_accounts():
+        whose = "the merchants of your environment variables"
     context.show(
         f"# Daraja for {server.business}, {whose}; pushes end as in the scenario {scenario}."
     )
-    if not known:
+    if context.has_accounts():
+        context.show("# Keep MPESA_ACCOUNTS set as it is, and set:")
+    elif not known:
         context.show(
             "# Keep CONSUMER_KEY, CONSUMER_SECRET, SHORTCODE and PASS_KEY set as they are, and set:"
         )

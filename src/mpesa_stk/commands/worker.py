@@ -20,6 +20,7 @@ from mpesa_stk.commands.exit_codes import DONE
 from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
 from mpesa_stk.commands.options import Subparsers, seconds, whole_number
 from mpesa_stk.errors import ConfigurationError, StoreError
+from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.alarm import CallbackNews
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.payments import Payments
@@ -54,7 +55,7 @@ def add_to(commands: Subparsers, /) -> None:
     source.add_argument(
         "--payments",
         metavar="MODULE:FACTORY",
-        help="called without arguments; returns your Payments",
+        help="called without arguments; returns your Payments or Accounts",
     )
     command.add_argument(
         "--every",
@@ -86,7 +87,9 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
         handler = _import_handler(arguments.handler)
         if factory is None:
             url = database.needed(context, arguments.database)
-            shared = stack.enter_context(database.open_payments(context, url, context.settings()))
+            shared = stack.enter_context(
+                database.open_payments(context, url, context.settings_of_all())
+            )
             source = shared.ready
         else:
             source = _call_factory(factory)
@@ -104,7 +107,7 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
 
 def work(
     context: Context,
-    source: Callable[[], Payments],
+    source: Callable[[], Payments | Accounts],
     handler: Handler,
     /,
     *,
@@ -162,7 +165,7 @@ class _CallbackCheck:
         self._context = context
         self._next = context.clock.monotonic()
 
-    def __call__(self, payments: Payments) -> None:
+    def __call__(self, payments: Payments | Accounts) -> None:
         """Look if it is time to.
 
         Raises:
@@ -237,7 +240,7 @@ def _import_function(spec: str) -> Callable[..., Any]:
     return function
 
 
-def _call_factory(factory: Callable[..., Any]) -> Callable[[], Payments]:
+def _call_factory(factory: Callable[..., Any]) -> Callable[[], Payments | Accounts]:
     """Let the host's factory make the payments.
 
     Raises:
@@ -250,7 +253,7 @@ def _call_factory(factory: Callable[..., Any]) -> Callable[[], Payments]:
         raise
     except Exception as error:
         raise BadArgument(f"the factory of --payments failed: {_words(error)}") from error
-    if not isinstance(payments, Payments):
+    if not isinstance(payments, (Payments, Accounts)):
         raise BadArgument(f"the factory of --payments returned a {type(payments).__name__}")
     return lambda: payments
 

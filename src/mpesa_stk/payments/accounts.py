@@ -23,6 +23,7 @@ from mpesa_stk.payments.budget import (
     budget_for,
 )
 from mpesa_stk.payments.callback import CallbackReceipt
+from mpesa_stk.payments.desk_faces import AsyncDeskFace, DeskFace
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.payments import (
     AsyncPayments,
@@ -45,7 +46,7 @@ _KEPT = 256
 _KEPT_FOR = 300.0
 
 
-class Accounts:
+class Accounts(DeskFace):
     """Payments of several accounts over one store: ``accounts["600000"]`` is the `Payments` of one.
 
     All accounts share their connections and one token store. Accounts of one app (consumer key) share its
@@ -148,6 +149,7 @@ class Accounts:
             kept_for=kept_for,
         )
         self.notify = self.flow.notify
+        self._desk = self.flow.desk
 
     def __enter__(self) -> Accounts:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self
@@ -313,7 +315,7 @@ class Accounts:
         )
 
 
-class AsyncAccounts:
+class AsyncAccounts(AsyncDeskFace):
     """`Accounts` for asyncio: the same methods, awaited.
 
     The tasks of one event loop may share it.
@@ -414,6 +416,7 @@ class AsyncAccounts:
             kept_for=kept_for,
         )
         self.notify = self.flow.notify
+        self._desk = self.flow.desk
 
     async def __aenter__(self) -> AsyncAccounts:  # noqa: PYI034 - typing.Self needs Python 3.11
         return self

@@ -20,6 +20,7 @@ from mpesa_stk.hooks import Event, Hook, Notifier
 from mpesa_stk.payments.account_book import AccountBook, ListAccounts, LoadConfig
 from mpesa_stk.payments.budget import pace_for
 from mpesa_stk.payments.callback import CallbackReceipt
+from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.due import DueWork
 from mpesa_stk.payments.payments_flow import PaymentsFlow
 from mpesa_stk.payments.query import PaymentStatus
@@ -99,6 +100,7 @@ class AccountsFlow(Generic[P]):
     Attributes:
         notify: Hands an `Event` to the hooks and the log.
         due: Does the work that is due for all accounts.
+        desk: Does what a person does with the payments of all accounts.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of both faces, most of them by name
@@ -125,6 +127,7 @@ class AccountsFlow(Generic[P]):
             configs, accounts, make=self._made, clock=clock, kept=kept, kept_for=kept_for
         )
         recorder = Recorder(store=store, clock=clock, notify=self.notify, jitter=jitter)
+        self.desk = Desk(store, clock=clock, notify=self.notify, accounts=self.names)
         self.due = DueWork(recorder=recorder, accounts=self, callback_retention=callback_retention)
 
     def _made(self, config: StkConfig) -> P:

@@ -6,13 +6,15 @@ store, so `finish` runs it if the store never suspends.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import attrs
 
 from mpesa_stk.clock import AsyncClock
 from mpesa_stk.errors import InvalidRequest
-from mpesa_stk.hooks import Notifier
+from mpesa_stk.hooks import Event, Notifier
+from mpesa_stk.payments.alarm import LOOKED_AT, CallbackAlarm, CallbackNews, recent_payments
 from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.decisions import decision
 from mpesa_stk.payments.events import Forgotten
@@ -29,17 +31,15 @@ from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.store import AsyncTransactionStore
 from mpesa_stk.privacy import hides_locals
 
+ListNames = Callable[[], Awaitable[frozenset[str]]]
+"""Lists the full names of accounts."""
 MOST_PAYMENTS = 1000
 """The most payments of one page."""
 _READ_AT_ONCE = 200
 
 
 class Desk:
-    """Searches payments, decides about those that need a person, and forgets old payers.
-
-    Attributes:
-        accounts: The accounts whose payments this desk sees. None means all.
-    """
+    """Searches payments, decides about those that need a person, and forgets old payers."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Desk:
         *,
         clock: AsyncClock,
         notify: Notifier,
-        accounts: frozenset[str] | None = None,
+        accounts: frozenset[str] | ListNames | None = None,
     ) -> None:
         """Make a desk over a store.
 
@@ -56,9 +56,11 @@ class Desk:
             store: Stores the payments.
             clock: Gives the time.
             notify: Hands an `Event` to the hooks and the log when a person settles a payment.
-            accounts: The accounts whose payments are seen. None means all.
+            accounts: The accounts whose payments are seen, or a function that lists them. None means all.
         """
-        self.accounts = accounts
+        self._accounts = accounts
+        self._notify = notify
+        self._alarm = CallbackAlarm()
         self._store = store
         self._clock = clock
         self._recorder = Recorder(store=store, clock=clock, notify=notify, jitter=_half)
@@ -73,8 +75,10 @@ class Desk:
             StoreError: The store failed.
         """
         found = await self._store.get(transaction_no)
-        seen = found is not None and (self.accounts is None or found.account in self.accounts)
-        return found if seen else None
+        if found is None:
+            return None
+        accounts = await self._seen()
+        return found if accounts is None or found.account in accounts else None
 
     @hides_locals
     async def search(
@@ -96,7 +100,11 @@ class Desk:
             raise InvalidRequest("limit", f"must be a whole number from 1 to {MOST_PAYMENTS}")
         place_after(cursor)
         store: AsyncSearchableStore = async_searchable(self._store)
-        return await store.search(self._ours(search), cursor=cursor, limit=limit)
+        accounts = await self._seen()
+        if accounts is not None:
+            wanted = accounts if search.accounts is None else accounts & search.accounts
+            search = attrs.evolve(search, accounts=wanted)
+        return await store.search(search, cursor=cursor, limit=limit)
 
     @hides_locals
     async def reviews(self, *, cursor: str | None = None, limit: int = 50) -> PaymentPage:
@@ -178,12 +186,18 @@ class Desk:
                 break
         return forgotten
 
-    def _ours(self, search: PaymentSearch) -> PaymentSearch:
-        """Return the search, limited to the accounts of this desk."""
-        if self.accounts is None:
-            return search
-        wanted = self.accounts if search.accounts is None else self.accounts & search.accounts
-        return attrs.evolve(search, accounts=wanted)
+    @hides_locals
+    async def check_callbacks(self) -> CallbackNews | None:
+        """Look whether callbacks still come, as `Payments.check_callbacks` documents."""
+        page = await self.search(recent_payments(self._clock.now()), limit=LOOKED_AT)
+        news = self._alarm.judge(page.payments)
+        if news is not None:
+            self._notify(Event(kind="alarm", outcome=news.value))
+        return news
+
+    async def _seen(self) -> frozenset[str] | None:
+        """Return the accounts whose payments this desk sees now. None means all."""
+        return await self._accounts() if callable(self._accounts) else self._accounts
 
 
 def _half() -> float:

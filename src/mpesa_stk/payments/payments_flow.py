@@ -11,8 +11,7 @@ from datetime import timedelta
 from mpesa_stk.clock import AsyncClock
 from mpesa_stk.daraja.client_flow import ClientFlow
 from mpesa_stk.errors import ConfigurationError
-from mpesa_stk.hooks import Event, Hook, Notifier
-from mpesa_stk.payments.alarm import LOOKED_AT, CallbackAlarm, CallbackNews, recent_payments
+from mpesa_stk.hooks import Hook, Notifier
 from mpesa_stk.payments.budget import AsyncQueryBudget
 from mpesa_stk.payments.callback import CallbackHandler, CallbackReceipt
 from mpesa_stk.payments.checkout import Checkout, checked_key, checked_order
@@ -65,7 +64,6 @@ class PaymentsFlow:
         )
         self.checkout = Checkout(recorder=recorder, callbacks=self._callbacks, client=client)
         self.desk = Desk(store, clock=clock, notify=self.notify, accounts=frozenset({self.account}))
-        self._alarm = CallbackAlarm()
         self._query = PaymentQuery(
             recorder=recorder, callbacks=self._callbacks, client=client, budget=budget
         )
@@ -114,11 +112,3 @@ class PaymentsFlow:
     async def handle_callback(self, body: bytes, /, *, token: str | None) -> CallbackReceipt:
         """Handle a callback that Daraja posted, as `Payments.handle_callback` documents."""
         return await self._callbacks.handle(body, token)
-
-    async def check_callbacks(self) -> CallbackNews | None:
-        """Look whether callbacks still come, as `Payments.check_callbacks` documents."""
-        page = await self.desk.search(recent_payments(self._clock.now()), limit=LOOKED_AT)
-        news = self._alarm.judge(page.payments)
-        if news is not None:
-            self.notify(Event(kind="alarm", outcome=news.value))
-        return news

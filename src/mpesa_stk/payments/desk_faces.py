@@ -1,0 +1,209 @@
+"""What a person does with payments, on both faces: `Payments` and `Accounts` inherit these methods."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from mpesa_stk.faces import finish
+from mpesa_stk.payments.alarm import CallbackNews
+from mpesa_stk.payments.desk import Desk
+from mpesa_stk.payments.search import PaymentPage, PaymentSearch
+from mpesa_stk.payments.state import Transaction, TransactionState
+from mpesa_stk.phone import PhoneNumber
+from mpesa_stk.privacy import hides_locals
+
+
+class DeskFace:
+    """The methods of a desk, for `Payments` and `Accounts`."""
+
+    _desk: Desk
+
+    @hides_locals
+    def search(  # noqa: PLR0913 - one argument for each thing to search by
+        self,
+        *,
+        phone_number: str | PhoneNumber | None = None,
+        receipt_number: str | None = None,
+        reference: str | None = None,
+        order: str | None = None,
+        state: TransactionState | None = None,
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        needs_review: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> PaymentPage:
+        """Return one page of the payments of this account that match, the last created first.
+
+        All given values must match. Without any, all payments are found. The store must be a
+        `SearchableStore`, as the stores of this package are.
+
+        Args:
+            phone_number: Who pays, in every form that `normalize_phone` accepts.
+            receipt_number: M-Pesa's receipt, exactly.
+            reference: Your reference, exactly.
+            order: What is being paid, exactly.
+            state: `TransactionState`.
+            created_from: Created at this moment or later. The moment has a time zone.
+            created_before: Created before this moment.
+            needs_review: Whether only payments that a person must look at are wanted.
+            cursor: The `next_cursor` of the page before, or None for the first page.
+            limit: The most payments of the page, 1 to 1000.
+
+        Raises:
+            InvalidRequest: A field breaks a rule.
+            ConfigurationError: The store cannot search.
+            StoreError: The store failed.
+        """
+        return finish(
+            self._desk.search(
+                PaymentSearch(
+                    phone_number=phone_number,
+                    receipt_number=receipt_number,
+                    reference=reference,
+                    order=order,
+                    state=state,
+                    created_from=created_from,
+                    created_before=created_before,
+                    needs_review=needs_review,
+                ),
+                cursor=cursor,
+                limit=limit,
+            )
+        )
+
+    @hides_locals
+    def reviews(self, *, cursor: str | None = None, limit: int = 50) -> PaymentPage:
+        """Return one page of the payments of this account that a person must look at.
+
+        Args:
+            cursor: The `next_cursor` of the page before, or None for the first page.
+            limit: The most payments of the page, 1 to 1000.
+
+        Raises:
+            InvalidRequest: The cursor or the limit breaks a rule.
+            ConfigurationError: The store cannot search.
+            StoreError: The store failed.
+        """
+        return finish(self._desk.reviews(cursor=cursor, limit=limit))
+
+    @hides_locals
+    def resolve(
+        self,
+        transaction_no: str,
+        /,
+        *,
+        note: str,
+        by: str,
+        outcome: TransactionState | None = None,
+        receipt_number: str | None = None,
+    ) -> Transaction:
+        """Write a person's decision about a payment of this account, and close its review.
+
+        The decision is an entry in the history, and the payment is reported again if it changes the
+        state, the receipt or the review. A paid payment is never called unpaid. Evidence that comes later
+        counts as before: a proven success makes a payment SUCCEEDED that a person called FAILED.
+
+        A reason for a review that appears while the decision is written stays.
+
+        Args:
+            transaction_no: The number of the payment.
+            note: Why, in one line of at most 500 characters. It is kept in the history.
+            by: Who decided, in at most 64 characters.
+            outcome: SUCCEEDED if the customer paid, FAILED if not. None only closes the review.
+            receipt_number: The receipt that you read in the M-Pesa statement, for a paid payment without
+                one.
+
+        Returns:
+            The payment as now stored.
+
+        Raises:
+            InvalidRequest: A field breaks a rule, or the decision does. `field` and `rule` say which.
+            DuplicateTransaction: Another payment has that receipt.
+            StoreError: The store failed.
+        """
+        return finish(
+            self._desk.resolve(
+                transaction_no, note=note, by=by, outcome=outcome, receipt_number=receipt_number
+            )
+        )
+
+    @hides_locals
+    def check_callbacks(self) -> CallbackNews | None:
+        """Look whether callbacks still come while payments are made.
+
+        Call it every minute or so, as `mpesa-stk worker` does. It reads the last payments of this account
+        from the store, and asks Daraja nothing. What is new goes to the hooks and the log too, as an
+        `Event` of the kind ``alarm``.
+
+        Returns:
+            What is new, once: callbacks stopped, or they returned. None if nothing is new.
+
+        Raises:
+            ConfigurationError: The store cannot search.
+            StoreError: The store failed.
+        """
+        return finish(self._desk.check_callbacks())
+
+
+class AsyncDeskFace:
+    """The methods of a desk, awaited, for `AsyncPayments` and `AsyncAccounts`."""
+
+    _desk: Desk
+
+    @hides_locals
+    async def search(  # noqa: PLR0913 - as above
+        self,
+        *,
+        phone_number: str | PhoneNumber | None = None,
+        receipt_number: str | None = None,
+        reference: str | None = None,
+        order: str | None = None,
+        state: TransactionState | None = None,
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        needs_review: bool = False,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> PaymentPage:
+        """Return one page of the payments that match, as `Payments.search` does."""
+        return await self._desk.search(
+            PaymentSearch(
+                phone_number=phone_number,
+                receipt_number=receipt_number,
+                reference=reference,
+                order=order,
+                state=state,
+                created_from=created_from,
+                created_before=created_before,
+                needs_review=needs_review,
+            ),
+            cursor=cursor,
+            limit=limit,
+        )
+
+    @hides_locals
+    async def reviews(self, *, cursor: str | None = None, limit: int = 50) -> PaymentPage:
+        """Return one page of the payments that need a person, as `Payments.reviews` does."""
+        return await self._desk.reviews(cursor=cursor, limit=limit)
+
+    @hides_locals
+    async def resolve(
+        self,
+        transaction_no: str,
+        /,
+        *,
+        note: str,
+        by: str,
+        outcome: TransactionState | None = None,
+        receipt_number: str | None = None,
+    ) -> Transaction:
+        """Write a person's decision about a payment, as `Payments.resolve` does."""
+        return await self._desk.resolve(
+            transaction_no, note=note, by=by, outcome=outcome, receipt_number=receipt_number
+        )
+
+    @hides_locals
+    async def check_callbacks(self) -> CallbackNews | None:
+        """Look whether callbacks still come, as `Payments.check_callbacks` does."""
+        return await self._desk.check_callbacks()
