@@ -252,6 +252,33 @@ def test_error_of_ours_passes_through_the_loader() -> None:
         accounts_of(load).account("paybill 600000")
 
 
+def test_given_settings_cannot_be_forgotten() -> None:
+    """There is nothing to load them again."""
+    accounts = accounts_of([FEES, LUNCH])
+    first = accounts.account("600001")
+    accounts.forget("paybill 600001")
+    assert accounts.account("600001") is first
+
+
+def test_accounts_that_reach_daraja_alike_share_connections() -> None:
+    """One transport for them, and another one for an account behind a proxy."""
+    proxied = make_config(account=PayBill("600003"), proxies={"https": "http://proxy.example:3128"})
+    configs = [FEES, LUNCH, proxied]
+
+    def transports(accounts: Any) -> list[int]:
+        flows = [accounts[config.account.shortcode].client.flow for config in configs]
+        kept = [getattr(flow._transport, "_transport", flow._transport) for flow in flows]
+        return [kept.index(one) for one in kept]
+
+    async def awaited() -> list[int]:
+        async with AsyncAccounts(AsyncMemoryTransactionStore(), configs) as accounts:
+            return transports(accounts)
+
+    with Accounts(MemoryTransactionStore(), configs) as accounts:
+        assert transports(accounts) == [0, 0, 2]
+    assert asyncio.run(awaited()) == [0, 0, 2]
+
+
 def test_settings_that_must_be_awaited_are_no_item() -> None:
     """`accounts["600000"]` cannot wait, and says what to do."""
 

@@ -18,6 +18,7 @@ from mpesa_stk import (
     CallbackOutcome,
     CallbackRefused,
     DueReport,
+    HttpRequest,
     HttpResponse,
     InvalidCallback,
     InvalidRequest,
@@ -204,6 +205,40 @@ def test_merchant_with_many_due_payments_does_not_starve_the_others() -> None:
     told: list[Transaction] = []
     assert accounts.process_due(on_settled=told.append, limit=12).reported == 12
     assert {other.transaction_no for other in others} <= {paid.transaction_no for paid in told[:6]}
+
+
+class SlowFor:
+    """A Daraja that takes half a minute to answer queries of one merchant."""
+
+    def __init__(self, daraja: SimulatedDaraja, config: StkConfig) -> None:
+        self._daraja = daraja
+        self._shortcode = config.account.shortcode.encode()
+
+    def send(self, request: HttpRequest, /) -> HttpResponse:
+        """Answer one request."""
+        if request.url.endswith("query") and self._shortcode in (request.body or b""):
+            self._daraja.clock.advance(30)
+        return self._daraja.send(request)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_merchant_whose_answers_take_long_does_not_starve_the_others() -> None:
+    """Its oldest payment takes a whole batch, so the next batch begins with the other merchants."""
+    configs = [merchant(number) for number in range(3)]
+    platform = Platform(*configs)
+    accounts = platform.accounts(transport=SlowFor(platform.daraja, configs[0]))
+    for _ in range(20):
+        platform.checkout(accounts, configs[0])
+    platform.clock.advance(1)
+    others = [platform.checkout(accounts, config) for config in configs[1:]]
+    platform.daraja.advance(60)
+    told: list[Transaction] = []
+    assert accounts.process_due(on_settled=told.append, deadline=10.0).left == 21
+    platform.clock.advance(120)  # the leases of those that were left end
+    assert accounts.process_due(on_settled=told.append, deadline=10.0).left == 18
+    assert {other.transaction_no for other in others} <= {paid.transaction_no for paid in told}
 
 
 def test_exhausted_budget_of_one_app_does_not_stop_the_others() -> None:

@@ -11,7 +11,9 @@ from typing_extensions import assert_never, assert_type
 from mpesa_stk import (
     PRODUCTION,
     SANDBOX,
+    Accounts,
     AioHttpTransport,
+    AsyncAccounts,
     AsyncLimits,
     AsyncMemoryTokenStore,
     AsyncMemoryTransactionStore,
@@ -377,6 +379,35 @@ async def serve_awaited(
     limits: AsyncLimits = AsyncSharedLimits("async+redis://127.0.0.1/0")
     PaymentEndpoints(payments, quote=quote, limits=limits)
     PaymentEndpoints(payments, limits=NoLimits())
+
+
+def several(transactions: TransactionStore, configs: Mapping[str, StkConfig]) -> None:
+    """Several accounts, given and loaded."""
+    with Accounts(transactions, configs.values()) as accounts:
+        assert_type(accounts["600000"], Payments)
+        assert_type(accounts.get("1"), Transaction | None)
+        assert_type(accounts.process_due(), DueReport)
+        assert_type(accounts.handle_callback(b"", token="1.2"), CallbackReceipt)
+    loaded = Accounts(transactions, configs.get, accounts=lambda: list(configs))
+    assert_type(loaded.names(), frozenset[str])
+    print(PaymentEndpoints(loaded, guard=CallbackGuard.from_config).wsgi)  # noqa: T201 - never run
+
+
+async def several_awaited(
+    transactions: AsyncTransactionStore, configs: Mapping[str, StkConfig]
+) -> None:
+    """The same, awaited."""
+
+    async def load(account: str) -> StkConfig | None:
+        return configs.get(account)
+
+    async def names() -> list[str]:
+        return list(configs)
+
+    async with AsyncAccounts(transactions, load, accounts=names) as accounts:
+        assert_type(await accounts.account("600000"), AsyncPayments)
+        assert_type(accounts["600000"], AsyncPayments)
+        assert_type(await accounts.process_due(), DueReport)
 
 
 def plain_functions(moment: datetime) -> None:

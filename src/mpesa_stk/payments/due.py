@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -150,6 +150,8 @@ class DueWork:
         self._accounts = accounts
         self._callback_retention = callback_retention
         self._purge_at = -math.inf
+        self._batches = 0
+        self._handled: dict[str, int] = {}  # the last batch that handled a payment of an account
 
     async def process(
         self,
@@ -167,7 +169,8 @@ class DueWork:
         tally = batch.tally
         store = self._recorder.store
         names = await self._accounts.names()
-        rest = _in_order(await store.claim_due(clock.now(), limit, lease, names))
+        rest = _in_order(await store.claim_due(clock.now(), limit, lease, names), self._handled)
+        self._batches += 1
         tally["claimed"] = len(rest)
         try:
             while rest and not stop():
@@ -175,6 +178,7 @@ class DueWork:
                 if clock.monotonic() >= batch.ends:
                     tally["left"] += 1
                 else:
+                    self._handled[transaction.account] = self._batches
                     await self._do(transaction, batch)
         finally:
             # If a stop or the handler ended the batch, other workers can take the rest at once.
@@ -407,7 +411,7 @@ class DueWork:
         await self._recorder.record(transaction, again)
 
 
-def _in_order(claimed: list[Transaction]) -> list[Transaction]:
+def _in_order(claimed: list[Transaction], handled: Mapping[str, int]) -> list[Transaction]:
     """Sort claimed payments: settled ones first, then open ones.
 
     Settled payments keep their order, the longest due first. Open ones follow by age, the oldest first,
@@ -416,20 +420,23 @@ def _in_order(claimed: list[Transaction]) -> list[Transaction]:
     settled = [transaction for transaction in claimed if transaction.state.settled]
     still_open = [transaction for transaction in claimed if not transaction.state.settled]
     still_open.sort(key=lambda transaction: (transaction.expires_at, -transaction.amount))
-    return [*_in_turn(settled), *_in_turn(still_open)]
+    return [*_in_turn(settled, handled), *_in_turn(still_open, handled)]
 
 
-def _in_turn(transactions: list[Transaction]) -> list[Transaction]:
+def _in_turn(transactions: list[Transaction], handled: Mapping[str, int]) -> list[Transaction]:
     """Sort the first payment of each account before the second of any, and keep the order otherwise.
 
-    So the payments of one account, or slow answers about them, do not keep the others waiting.
+    So the payments of one account do not keep the others waiting. Within a turn, the accounts come first
+    that earlier batches did not reach: otherwise one whose answers take until the end of each batch would
+    be the only one that is handled.
     """
     seen: Counter[str] = Counter()
     turns = []
     for transaction in transactions:
-        turns.append((seen[transaction.account], transaction))
-        seen[transaction.account] += 1
-    return [transaction for _, transaction in sorted(turns, key=lambda turn: turn[0])]
+        account = transaction.account
+        turns.append((seen[account], handled.get(account, 0), transaction))
+        seen[account] += 1
+    return [transaction for *_, transaction in sorted(turns, key=lambda turn: turn[:2])]
 
 
 def _is_about_the_payment(error: MpesaError) -> bool:
