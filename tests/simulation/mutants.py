@@ -203,8 +203,8 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     (_STORE, "if before is None or before.version != transaction.version:", "if before is None:"),
     (
         _STORE,
-        "                for account in accounts\n",
-        "                for account in self._due\n",
+        "        for account in accounts:\n",
+        "        for account in self._due:\n",
     ),
     (_STORE, '**self._kept_for.get(("transaction_no", transaction_no or ""), {}),', ""),
 )
