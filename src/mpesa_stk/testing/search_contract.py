@@ -160,7 +160,7 @@ class SearchContract:
     def test_the_last_created_comes_first(self, searched: SearchedStore) -> None:
         """Payments come by `created`, the last first, and then by `transaction_no`, descending."""
         for ordinal, later in ((3, 1), (1, 2), (4, 1), (2, 0)):
-            searched.add(payment(ordinal, created=START + later * TICK))
+            searched.add(payment(ordinal, created=START + later * TICK, needs_review="why"))
         wanted = [number_of(ordinal) for ordinal in (1, 4, 3, 2)]
         for more in _orders():
             assert _numbers(_found(searched, **more)) == wanted, f"the order with {more}"
@@ -178,7 +178,8 @@ class SearchContract:
             (2, _OURS),
         )
         for ordinal, (later, account) in enumerate(places):
-            searched.add(payment(ordinal, account=account, created=START + later * TICK))
+            facts = {"account": account, "needs_review": "why"}
+            searched.add(payment(ordinal, created=START + later * TICK, **facts))
         wanted = [number_of(ordinal) for ordinal in (6, 5, 4, 3, 2, 1, 0)]
         for more in _orders():
             pages = list(_pages(searched, limit, **more))
@@ -234,6 +235,8 @@ def _orders() -> Iterator[dict[str, Any]]:
     yield {"phone_number": plain.phone_number}
     yield {"reference": plain.reference, "accounts": frozenset({_OURS, OTHER})}
     yield {"state": _S.CREATED, "created_from": START}
+    yield {"needs_review": True, "accounts": frozenset({_OURS, OTHER})}
+    yield {"needs_review": True, "reference": plain.reference}
 
 
 def _found(store: SearchedStore, **search: Any) -> list[Transaction]:  # noqa: ANN401 - any field
