@@ -189,6 +189,7 @@ FAULTS = {
     "TestAsyncRacy": RACES,
     "TestOverwriting": {"test_race_to_claim_and_change"},
     "TestWholeSeconds": {
+        "test_attempts_are_all_of_one_order",
         "test_add_names_the_value_that_is_taken",
         "test_find_by_each_value",
         "test_find_by_reference_takes_the_last_created",
