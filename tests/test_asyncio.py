@@ -28,7 +28,7 @@ from mpesa_stk import (
 from mpesa_stk.client import AsyncStkClient
 from mpesa_stk.clock import AsyncSystemClock
 from mpesa_stk.daraja.async_tokens import AsyncMemoryTokenStore
-from mpesa_stk.payments.payments import AsyncPayments
+from mpesa_stk.payments.async_payments import AsyncPayments
 from mpesa_stk.payments.store import AwaitedTransactionStore
 from support import CHECKOUT_ID, ManualClock, accepted, callback, make_config
 

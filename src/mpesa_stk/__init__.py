@@ -58,8 +58,10 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import Event, Hook
-from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
+from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.alarm import CallbackNews
+from mpesa_stk.payments.async_accounts import AsyncAccounts
+from mpesa_stk.payments.async_payments import AsyncPayments
 from mpesa_stk.payments.budget import (
     AsyncQueryBudget,
     MemoryQueryBudget,
@@ -70,7 +72,7 @@ from mpesa_stk.payments.callback import CallbackOutcome, CallbackReceipt
 from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.orders import OrderState, OrderStatus
-from mpesa_stk.payments.payments import AsyncPayments, Payments
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.query import PaymentStatus
 from mpesa_stk.payments.search import (
     AsyncSearchableStore,

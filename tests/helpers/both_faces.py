@@ -30,9 +30,10 @@ from mpesa_stk.clock import AwaitedClock, Clock
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.tokens import AwaitedTokenStore
 from mpesa_stk.payments.account_book import LoadConfig
-from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
+from mpesa_stk.payments.accounts import Accounts
+from mpesa_stk.payments.async_accounts import AsyncAccounts
+from mpesa_stk.payments.async_payments import AsyncPayments
 from mpesa_stk.payments.budget import AwaitedQueryBudget, QueryBudget
-from mpesa_stk.payments.payments import AsyncPayments
 from mpesa_stk.payments.store import AwaitedTransactionStore
 from mpesa_stk.testing import SimulatedDaraja
 

@@ -18,7 +18,7 @@ from mpesa_stk import HttpRequest, HttpResponse, MemoryTransactionStore, Transac
 from mpesa_stk.client import AsyncStkClient
 from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.daraja.tokens import AwaitedTokenStore, MemoryTokenStore
-from mpesa_stk.payments.payments import AsyncPayments
+from mpesa_stk.payments.async_payments import AsyncPayments
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.payments.store import AwaitedTransactionStore
 from support import CALLBACK_SECRET, CHECKOUT_ID, ManualClock, accepted, callback, make_config

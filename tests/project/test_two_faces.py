@@ -13,11 +13,19 @@ import pytest
 
 import mpesa_stk
 from mpesa_stk.client import AsyncStkClient, StkClient
-from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
-from mpesa_stk.payments.payments import AsyncPayments, Payments
+from mpesa_stk.payments.accounts import Accounts
+from mpesa_stk.payments.async_accounts import AsyncAccounts
+from mpesa_stk.payments.async_payments import AsyncPayments
+from mpesa_stk.payments.desk_faces import AsyncDeskFace, DeskFace
+from mpesa_stk.payments.payments import Payments
 
 PACKAGE = Path(mpesa_stk.__file__).parent
-PAIRS = [(StkClient, AsyncStkClient), (Payments, AsyncPayments), (Accounts, AsyncAccounts)]
+PAIRS = [
+    (StkClient, AsyncStkClient),
+    (Payments, AsyncPayments),
+    (Accounts, AsyncAccounts),
+    (DeskFace, AsyncDeskFace),
+]
 _DECIDES = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.IfExp, ast.Match, ast.Raise)
 
 

@@ -30,6 +30,10 @@ from mpesa_stk.payments.signing import transaction_no_of
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import AsyncTransactionStore
 
+KEPT = 256
+"""Most accounts whose loaded settings stay in memory."""
+KEPT_FOR = 300.0
+"""Seconds after which settings are loaded again."""
 _NOT_OURS = "the token is not ours"
 
 

@@ -11,7 +11,7 @@ from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.retry import RetryPolicy
 from mpesa_stk.daraja.tokens import AsyncTokenStore
 from mpesa_stk.hooks import Hook
-from mpesa_stk.payments.payments import AsyncPayments
+from mpesa_stk.payments.async_payments import AsyncPayments
 from mpesa_stk.payments.store import AsyncTransactionStore
 from mpesa_stk.stores.memory import AsyncMemoryTransactionStore
 from mpesa_stk.testing.daraja import TAKEN, SimulatedDaraja, no_chance

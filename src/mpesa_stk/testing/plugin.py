@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from mpesa_stk.client import AsyncStkClient, StkClient
-from mpesa_stk.payments.payments import AsyncPayments, Payments
+from mpesa_stk.payments.async_payments import AsyncPayments
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.testing.async_daraja import AsyncSimulatedDaraja
 from mpesa_stk.testing.daraja import SimulatedDaraja
 from mpesa_stk.testing.manual_clock import ManualClock

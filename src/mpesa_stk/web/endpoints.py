@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.faces import finish
-from mpesa_stk.payments.accounts import Accounts, AsyncAccounts
-from mpesa_stk.payments.payments import AsyncPayments, Payments
+from mpesa_stk.payments.accounts import Accounts
+from mpesa_stk.payments.async_accounts import AsyncAccounts
+from mpesa_stk.payments.async_payments import AsyncPayments
+from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.payments_flow import PaymentsFlow
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web.accounts_endpoints import AccountsEndpoints
