@@ -97,6 +97,7 @@ PURE = [
     "daraja/sending",
     "daraja/outgoing",
     "daraja/models",
+    "reconcile/statement",
     "daraja/wire",
     "daraja/refusals",
     "daraja/protocol",
