@@ -230,8 +230,12 @@ class Scene:
         self.follow_up()
 
     def _press_again(self) -> None:
-        """The customer pays the same order in another way. If it reaches a phone, `_asked_twice` tells."""
-        if self.order_name is None or self.payment() is None:
+        """The customer pays the same order in another way. If it reaches a phone, `_asked_twice` tells.
+
+        If the first attempt was not pushed, another one may be.
+        """
+        payment = self.payment()
+        if self.order_name is None or payment is None or payment.state is _S.REJECTED:
             return
         order = attrs.evolve(self._order("checkout"), key=f"{self.key}-again", phone_number=_OTHER)
         with contextlib.suppress(OrderRefused):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -42,7 +43,12 @@ class LookingStore(MemoryTransactionStore):
     def _found(self, now: datetime, limit: int, accounts: frozenset[str]) -> list[Transaction]:
         due = [(one.due_at, one) for one in list(self._transactions.values()) if one.due_at]
         mine = [(at, one) for at, one in due if at <= now and one.account in accounts]
-        return [one for _, one in sorted(mine, key=lambda pair: pair[0])][:limit]
+        before: Counter[str] = Counter()  # accounts take turns
+        ranked = []
+        for at, one in sorted(mine, key=lambda pair: pair[0]):
+            ranked.append((before[one.account], at, one))
+            before[one.account] += 1
+        return [one for _, _, one in sorted(ranked, key=lambda rank: rank[:2])][:limit]
 
 
 class RacyStore(LookingStore):
