@@ -1,6 +1,7 @@
 """What is limited: requests and misses of a client, prompts on a phone.
 
-Counts go by hashes of addresses and phone numbers, so that no store of counts holds personal data.
+Counts go by hashes, so that a store of counts shows no address and no phone number. Whoever tries all
+numbers can still find one, so protect a shared store like the payments.
 """
 
 from __future__ import annotations
