@@ -44,7 +44,13 @@ KIOSK = merchant(2, account=Till(store_number="600000", till_number="5000001"))
 class School:
     """Accounts behind endpoints, over a simulated Daraja whose callbacks a test posts by itself."""
 
-    def __init__(self, *configs: StkConfig, guard: Any = None, prefix: str = "/payments") -> None:
+    def __init__(
+        self,
+        *configs: StkConfig,
+        guard: Any = None,
+        prefix: str = "/payments",
+        **rules: Any,
+    ) -> None:
         self.daraja = SimulatedDaraja(*configs)
         self.store = MemoryTransactionStore()
         self.events: list[Event] = []
@@ -58,7 +64,7 @@ class School:
             hooks=(self.events.append,),
         )
         accounts: Any = self.accounts.asynchronous if Face.asyncio else self.accounts
-        self.endpoints = PaymentEndpoints(accounts, guard=guard, prefix=prefix)
+        self.endpoints = PaymentEndpoints(accounts, guard=guard, prefix=prefix, **rules)
 
     def handle(self, request: WebRequest) -> WebResponse:
         """The answer to a request."""
@@ -281,3 +287,15 @@ def test_bug_in_the_host_shows_nothing() -> None:
     answer = school.post("/payments/600000/checkout/", PAYLOAD)
     assert error_of(answer, 500)[0] == "internal_error"
     assert b"Traceback" not in answer.body
+
+
+def test_a_price_is_that_of_the_account() -> None:
+    """Two accounts have an order of one name. Neither is sold at the price of the other."""
+    prices = {("ORDER-1", str(FEES.account)): 45_000, ("ORDER-1", str(LUNCH.account)): 150}
+    school = School(FEES, LUNCH, quote=lambda order, account: prices.get((order, account)))
+    body = PAYLOAD | {"order": "ORDER-1", "amount": 150}
+    refused = school.post("/payments/600000/checkout/", body)
+    assert body_of(refused, 409)["error"]["code"] == "wrong_amount"
+    assert school.post("/payments/600001/checkout/", body).status == 200
+    unknown = school.post("/payments/600001/checkout/", body | {"order": "ORDER-2"})
+    assert error_of(unknown, 404)[0] == "nothing_to_pay"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.faces import finish
@@ -19,7 +19,7 @@ from mpesa_stk.web.accounts_endpoints import AccountsEndpoints
 from mpesa_stk.web.capacity import Capacity
 from mpesa_stk.web.endpoints_flow import EndpointsFlow
 from mpesa_stk.web.guard import CallbackGuard
-from mpesa_stk.web.host_rules import Authorize, HostRules, KeyScope, Quote
+from mpesa_stk.web.host_rules import AccountQuote, Authorize, HostRules, KeyScope, Quote
 from mpesa_stk.web.limits import AsyncLimits, Limits, MemoryLimits
 from mpesa_stk.web.messages import TOO_BUSY, WebRequest, WebResponse
 from mpesa_stk.web.wsgi import WsgiApp
@@ -52,7 +52,7 @@ class PaymentEndpoints:
         *,
         guard: CallbackGuard | Callable[[StkConfig], CallbackGuard] | None = None,
         prefix: str = "/payments",
-        quote: Quote | None = None,
+        quote: Quote | AccountQuote | None = None,
         authorize: Authorize | None = None,
         key_scope: KeyScope | None = None,
         limits: Limits | AsyncLimits | None = None,
@@ -73,7 +73,8 @@ class PaymentEndpoints:
             quote: Returns the price of an order, in shillings, or None if there is nothing to pay. It gets
                 the ``order`` of the request, or its ``reference`` if it names no order. The amount of a
                 request must be that price or missing. Without `quote`, whoever reaches the checkout
-                decides what he pays.
+                decides what he pays. With `Accounts` it gets the full name of the account as well,
+                because two accounts may have orders of one name.
             authorize: Called with the request, ``"checkout"`` or ``"query"``, and for a query the payment.
                 If it returns False, the answer is 403, and nothing is sent or shown.
             key_scope: Returns who the client is, such as the id of its session, or None. An
@@ -105,16 +106,24 @@ class PaymentEndpoints:
         self._is_async = is_async
         self._at_once = at_once
         self._capacity = Capacity(at_once)
-        host = HostRules(quote=quote, authorize=authorize, key_scope=key_scope, may_await=is_async)
+        several = isinstance(payments, (Accounts, AsyncAccounts))
         shared = limits or MemoryLimits(monotonic=payments.clock.monotonic)
         make_guard = _guard_maker(guard)
+
+        def host_of(account: str) -> HostRules:
+            return HostRules(
+                quote=_for_account(quote, account) if several else cast("Quote | None", quote),
+                authorize=authorize,
+                key_scope=key_scope,
+                may_await=is_async,
+            )
 
         def of_account(flow: PaymentsFlow, prefix: str) -> EndpointsFlow:
             return EndpointsFlow(
                 flow,
                 guard=make_guard(flow.config),
                 prefix=prefix,
-                host=host,
+                host=host_of(flow.account),
                 limits=shared,
                 show_all=show_all,
             )
@@ -217,3 +226,11 @@ def _guard_maker(
     if guard is None:
         return CallbackGuard.from_config
     return guard if not isinstance(guard, CallbackGuard) else lambda _config: guard
+
+
+def _for_account(quote: Quote | AccountQuote | None, account: str) -> Quote | None:
+    """Return a quote for the orders of one of several accounts."""
+    if quote is None:
+        return None
+    of_account = cast("AccountQuote", quote)
+    return lambda name: of_account(name, account)

@@ -18,6 +18,8 @@ Action: TypeAlias = Literal["checkout", "query"]
 """What a client asks for."""
 Quote: TypeAlias = "Callable[[str], int | Awaitable[int | None] | None]"
 """Returns the price of an order or a reference, in shillings, or None if there is nothing to pay."""
+AccountQuote: TypeAlias = "Callable[[str, str], int | Awaitable[int | None] | None]"
+"""The same for one of several accounts: it gets the full name of the account, too."""
 Authorize: TypeAlias = "Callable[[WebRequest, Action, Transaction | None], bool | Awaitable[bool]]"
 """Returns whether a client may check out, or see a payment."""
 KeyScope: TypeAlias = "Callable[[WebRequest], str | Awaitable[str | None] | None]"
