@@ -71,7 +71,7 @@ def test_the_demo_shows_a_payment(capsys: pytest.CaptureFixture[str]) -> None:
         "status query says paid (code 0)",
         f"settled and reported: SUCCEEDED, receipt {payment['receipt_number']}",
     ]
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # of another test, one may have ended
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_ctrl_c_while_the_page_stays_changes_nothing(
 
     assert ended == code
     assert json.loads(capsys.readouterr().out)["state"] == ("SUCCEEDED" if answer else "PENDING")
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # of another test, one may have ended
 
 
 def test_the_page_stays_as_long_as_it_says(capsys: pytest.CaptureFixture[str]) -> None:
@@ -427,7 +427,7 @@ def test_no_browser_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert cli.main(["demo", "--page", "--no-browser", "--phone", TEST_PHONES["paid"]]) == 0
 
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # of another test, one may have ended
     assert opened == []
     told = steps(terminal.getvalue())
     assert told[1].startswith("answer the prompt on this page: http://127.0.0.1:")
@@ -453,7 +453,7 @@ def test_ctrl_c_stops_everything(
     assert told.out == ""
     assert told.err.endswith("mpesa-stk demo: stopped\n")
     left = {thread for thread in threading.enumerate() if thread.name != "mpesa-stk-page"}
-    assert left == before
+    assert left <= before
 
 
 @posix

@@ -179,7 +179,7 @@ def test_the_printed_examples_work_as_they_are(capsys: pytest.CaptureFixture[str
     ]
     assert "718643064" not in told.out
     assert told.err == "Stopping: requests in flight are finished.\n"
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # of another test, one may have ended
 
 
 @pytest.mark.parametrize("scenario", ["paid", "cancelled"])

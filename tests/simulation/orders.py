@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from enum import Enum
 from typing import Any
 
 import attrs
@@ -30,6 +31,12 @@ class Attempt:
     at_risk: bool = False
 
 
+class _Way(Enum):
+    FREE = "another prompt may go out"
+    AT_RISK = "only at the shop's risk"
+    BLOCKED = "no other prompt may go out"
+
+
 class Witness:
     """Sees each write of a payment and each prompt, and notes second prompts of one order.
 
@@ -42,7 +49,7 @@ class Witness:
         self._attempts = attempts
         self._count = 0
         self._looked: dict[object, int] = {}
-        self._in_the_way: dict[str, tuple[bool, int]] = {}
+        self._in_the_way: dict[str, tuple[_Way, int]] = {}
         self.second_prompts: list[str] = []
 
     def saw(self, task: object, method: Callable[..., object], args: tuple[Any, ...]) -> None:
@@ -56,8 +63,8 @@ class Witness:
                 self._note(stored)
 
     def _note(self, stored: Transaction) -> None:
-        was = self._in_the_way.get(stored.transaction_no, (False, 0))[0]
-        now = _is_in_the_way(stored)
+        was = self._in_the_way.get(stored.transaction_no, (_Way.FREE, 0))[0]
+        now = _way_of(stored)
         if now != was:
             self._in_the_way[stored.transaction_no] = (now, self._count)
 
@@ -68,10 +75,10 @@ class Witness:
             return
         risky = any(each.at_risk for each in self._attempts if each.order == mine.order)
         for other in self._store.attempts(f"paybill {mine.account}", mine.order):
-            blocks, since = self._in_the_way.get(other.transaction_no, (False, 0))
-            if other.idempotency_key == key or not blocks or since > self._looked[task]:
+            way, since = self._in_the_way.get(other.transaction_no, (_Way.FREE, 0))
+            if other.idempotency_key == key or since > self._looked[task]:
                 continue
-            if other.state is not TransactionState.EXPIRED or not risky:
+            if way is _Way.BLOCKED or (way is _Way.AT_RISK and not risky):
                 self.second_prompts.append(
                     f"I6: {key} was prompted while {other.idempotency_key} was {other.state.value}"
                 )
@@ -83,15 +90,23 @@ class Witness:
                 continue
             attempts = self._store.attempts(f"paybill {account}", order)
             paid = [each for each in attempts if each.paid]
-            flagged = [each for each in paid if "order paid twice" in (each.needs_review or "")]
+            flagged = [each for each in paid if _was_flagged(each)]
             if len(flagged) != max(len(paid) - 1, 0):
                 yield f"I6: {order} was paid {len(paid)} times, and flagged {len(flagged)} times"
             if paid and sum(each.order_slot == f"paid:{order}" for each in paid) != 1:
                 yield f"I6: no payment of {order} has the place of the paid one"
 
 
-def _is_in_the_way(stored: Transaction) -> bool:
-    """Whether no other prompt may go out because of this attempt, or only at the shop's risk."""
+def _was_flagged(stored: Transaction) -> bool:
+    """Whether a second success needs a review, or a person has seen it."""
+    reviewed = "order paid twice" in (stored.needs_review or "")
+    return stored.order_slot is None and (reviewed or any(each.by for each in stored.history))
+
+
+def _way_of(stored: Transaction) -> _Way:
+    """Whether another prompt may go out, as far as this attempt is concerned."""
+    if stored.paid or not stored.settled:
+        return _Way.BLOCKED
     final = any(entry.event == Meaning.NOT_PAID.value for entry in stored.history)
     unknown = stored.state is TransactionState.EXPIRED and not final
-    return stored.paid or not stored.settled or unknown
+    return _Way.AT_RISK if unknown else _Way.FREE

@@ -336,6 +336,7 @@ class World:
             (lambda: self._spawn_work(self.chance.choice(ACCOUNTS)), 4.0),
             (self._look, 2.0),
             (self._forge, 0.5),
+            (self._decide, 1.0),
         ]
         self.chance.choices([do for do, _ in ways], [weight for _, weight in ways])[0]()
 
@@ -451,6 +452,30 @@ class World:
             wanted = self.chance.choice(list(self.daraja.prompts))
             process, payments = self._some()
             self._spawn(f"query {wanted}", process, lambda: payments.query(wanted))
+
+    def _decide(self) -> None:
+        """A person looks a doubtful payment up in the statement, which is right, and decides."""
+        doubtful = [
+            each
+            for each in self.payments()
+            if each.needs_review or each.state is TransactionState.EXPIRED
+        ]
+        if not doubtful:
+            return
+        payment = self.chance.choice(doubtful)
+        prompts = [p for p in self.daraja.prompts.values() if p.key == payment.idempotency_key]
+        if any(prompt.decided_at > self.clock.monotonic() for prompt in prompts):
+            return
+        receipts = [prompt.receipt for prompt in prompts if prompt.paid]
+        decision: dict[str, Any] = {"outcome": TransactionState.FAILED, "receipt_number": None}
+        if receipts:
+            decision = {"outcome": TransactionState.SUCCEEDED, "receipt_number": receipts[0]}
+        process, payments = self._some(payment.account.removeprefix("paybill "))
+        self._spawn(
+            f"person about {payment.idempotency_key}",
+            process,
+            lambda: payments.resolve(payment.transaction_no, note="looked up", by="A", **decision),
+        )
 
     def _spawn_work(self, account: str) -> None:
         process, payments = self._some(account)

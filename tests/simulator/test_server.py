@@ -722,7 +722,7 @@ def test_a_hundred_listeners_hear_it_and_keep_nobody_waiting() -> None:
 
     assert time.monotonic() - started < 5.0
     assert [listener.next() for listener in listeners] == [None] * 100
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # of another test, one may have ended
     for listener in listeners:
         listener.close()
 
@@ -867,7 +867,7 @@ def test_close_ends_every_thread() -> None:
 
         assert time.monotonic() - started < 5.0
         assert connection.sock.recv(1) == b""
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # of another test, one may have ended
     assert collector.received.empty()
 
 
