@@ -704,6 +704,7 @@ def test_a_process_finishes_the_payment_in_hand(tmp_path: Path, number: signal.S
 
 
 @posix
+@pytest.mark.slow
 def test_many_processes_tell_each_payment_once(tmp_path: Path) -> None:
     """Three of them on one database, with batches of three."""
     (tmp_path / "shop.py").write_text(TELLING, encoding="utf-8")

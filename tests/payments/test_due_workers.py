@@ -137,6 +137,7 @@ def test_deferral_leaves_no_trace_but_the_time() -> None:
     assert after == wanted
 
 
+@pytest.mark.slow
 def test_many_open_payments_are_all_asked_in_the_end() -> None:
     """300 of them at five queries a minute: each in its turn, none is given up unasked."""
     host = shop([100] * 300)

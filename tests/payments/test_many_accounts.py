@@ -121,7 +121,7 @@ def at_once(workers: list[Any], told: list[Transaction]) -> None:
             work.result(PATIENCE)
 
 
-@pytest.fixture(params=["memory", "postgresql"])
+@pytest.fixture(params=["memory", pytest.param("postgresql", marks=pytest.mark.slow)])
 def store(request: pytest.FixtureRequest, servers: Servers) -> Iterator[TransactionStore]:
     """A store that all workers share."""
     if request.param == "memory":

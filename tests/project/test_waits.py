@@ -75,6 +75,7 @@ def test_no_test_file_imports_another_one() -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_the_suite_runs_where_signals_are_ignored() -> None:
     """Started by a shell that ignores Ctrl-C, as ``nohup`` and some CI do, its tests can press it."""
     test = "commands/test_demo.py::test_ctrl_c_ends_the_waiting"

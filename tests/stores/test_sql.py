@@ -809,6 +809,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.slow
 def test_many_processes_share_a_file(sqlite_url: str, make_engine: MakeEngine) -> None:
     """None finds the database locked, and each payment is claimed once."""
     store = new_store(make_engine(sqlite_url))
