@@ -127,13 +127,22 @@ PURE = [
     "simulator/access",
     "simulator/api",
     "simulator/apps",
+    "simulator/books",
     "simulator/control",
     "simulator/delivery",
     "simulator/engine",
     "simulator/faults",
+    "simulator/incoming",
     "simulator/journal",
+    "simulator/ledger",
+    "simulator/ledger_file",
+    "simulator/ledger_methods",
+    "simulator/outages",
     "simulator/prompt_schedule",
     "simulator/prompts",
+    "simulator/pull_endpoints",
+    "simulator/pull_forms",
+    "simulator/pull_pages",
     "simulator/scenarios",
     "simulator/simulation",
     "simulator/validation",
@@ -142,7 +151,8 @@ PURE = [
     "testing/phones",
 ]
 # A type in a signature is not a use: the engine is handed its randomness.
-ALLOWED = {(f"simulator/{name}", "random") for name in ("engine", "api", "simulation")}
+_GIVEN_RANDOMNESS = ("api", "books", "engine", "faults", "pull_endpoints", "simulation")
+ALLOWED = {(f"simulator/{name}", "random") for name in _GIVEN_RANDOMNESS}
 
 
 def files() -> dict[str, Path]:

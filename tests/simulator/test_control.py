@@ -467,7 +467,7 @@ ANSWER = "/_sim/prompts/{}/answer"
         ("/_sim/scenario", {"scenario": {"push_fault": "none"}}, "scenario.push_fault"),
         ("/_sim/scenario", {"scenario": {"query_fault": {}}}, "scenario.query_fault"),
         ("/_sim/faults", {"step": "push"}, "step and faults"),
-        ("/_sim/faults", {"step": "pull", "faults": ["dropped"]}, "step"),
+        ("/_sim/faults", {"step": "refund", "faults": ["dropped"]}, "step"),
         ("/_sim/faults", {"step": "push", "faults": []}, "faults"),
         ("/_sim/faults", {"step": "push", "faults": ["dropped"] * 101}, "faults"),
         ("/_sim/faults", {"step": "push", "faults": "dropped"}, "faults"),

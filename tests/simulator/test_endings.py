@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from both_faces import driven_payments
 from endings import ENDINGS
 from mpesa_stk import MpesaError, Payments, Transaction, TransactionState
-from mpesa_stk.simulator.api import Step
+from mpesa_stk.simulator.incoming import Step
 from mpesa_stk.testing import FAULTS, OUTCOMES, SCENARIOS, TEST_PHONES, Scenario, SimulatedDaraja
 
 CREATED, UNCERTAIN, PENDING, SUCCEEDED, FAILED, REJECTED, EXPIRED = TransactionState

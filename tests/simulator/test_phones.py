@@ -13,9 +13,9 @@ from mpesa_stk import PaymentConfirmed, StkConfig, Token, parse_callback
 from mpesa_stk.daraja import protocol
 from mpesa_stk.daraja.exchange import HttpRequest
 from mpesa_stk.daraja.models import PushRequest
-from mpesa_stk.simulator.api import TokenRegistry
 from mpesa_stk.simulator.engine import DarajaEngine, Reply
 from mpesa_stk.simulator.faults import DeliveryFault, Fault
+from mpesa_stk.simulator.incoming import TokenRegistry
 from mpesa_stk.simulator.journal import Journal
 from mpesa_stk.simulator.prompt_schedule import PromptSchedule
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
@@ -321,7 +321,7 @@ def test_a_fault_that_does_not_exist_cannot_be_scripted() -> None:
     with pytest.raises(KeyError):
         desk.engine.script("push", "fell")
     with pytest.raises(KeyError):
-        desk.engine.script("pull", "busy")  # type: ignore[arg-type]  # what is tested
+        desk.engine.script("refund", "busy")  # type: ignore[arg-type]  # what is tested
 
 
 def test_a_list_with_a_wrong_fault_scripts_nothing() -> None:

@@ -40,7 +40,9 @@ def test_a_fault_says_what_it_does(name: str) -> None:
     fault = FAULTS[name]
     assert fault.executed or fault.answer is not None or fault.delivery is not DeliveryFault.NONE
     assert fault.executed == (
-        name.startswith("done-") or name in ("token-dead", "byte-by-byte", "slow")
+        name.startswith("done-")
+        or name in ("token-dead", "byte-by-byte", "slow")
+        or fault.form is not None
     )
     assert fault.kills_tokens == (name == "token-dead")
 

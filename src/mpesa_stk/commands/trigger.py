@@ -20,8 +20,7 @@ from mpesa_stk.commands.report import Report
 from mpesa_stk.daraja.models import check_checkout_id
 from mpesa_stk.errors import InvalidRequest
 from mpesa_stk.privacy import mask_checkout_id
-from mpesa_stk.simulator.api import request_id
-from mpesa_stk.simulator.faults import FAULTS
+from mpesa_stk.simulator.faults import FAULTS, request_id
 from mpesa_stk.simulator.prompts import Prompt, callback_body, checkout_id
 from mpesa_stk.simulator.scenarios import OUTCOMES, SCENARIOS, Scenario
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from mpesa_stk.simulator.engine import DarajaEngine, Reply
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
 from mpesa_stk.simulator.journal import Entry, Journal
+from mpesa_stk.simulator.ledger import LedgerRow
+from mpesa_stk.simulator.outages import Outage
 from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
+from mpesa_stk.simulator.pull_forms import PullForm
 from mpesa_stk.simulator.scenarios import (
     OUTCOMES,
     PIN,
@@ -30,9 +33,12 @@ __all__ = [
     "Entry",
     "Fault",
     "Journal",
+    "LedgerRow",
+    "Outage",
     "Outcome",
     "Pending",
     "Prompt",
+    "PullForm",
     "Reply",
     "Scenario",
     "Shape",

@@ -1,4 +1,4 @@
-"""The three endpoints of the simulated Daraja: token, push and status query. Pure.
+"""The endpoints of the simulated Daraja: token, push, status query, and the way to the pulls. Pure.
 
 Codes, texts and statuses are Daraja's own (docs/daraja.md, sections 1 to 4).
 """
@@ -9,18 +9,15 @@ import random
 import string
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Literal
 from urllib.parse import parse_qs
-
-import attrs
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.daraja import wire
 from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator import validation
 from mpesa_stk.simulator.advice import advice_on
 from mpesa_stk.simulator.apps import Merchants
+from mpesa_stk.simulator.books import Books, new_receipt
 from mpesa_stk.simulator.faults import (
     LOCKED,
     LOCKED_CODE,
@@ -28,12 +25,13 @@ from mpesa_stk.simulator.faults import (
     TOO_MANY,
     daraja_answer,
     refusal,
+    request_id,
 )
+from mpesa_stk.simulator.incoming import IssuedToken, Request, Step, TokenRegistry
 from mpesa_stk.simulator.prompt_schedule import PromptSchedule
-from mpesa_stk.simulator.prompts import CallbackDelivery, Prompt
+from mpesa_stk.simulator.prompts import Prompt
+from mpesa_stk.simulator.pull_endpoints import PullEndpoints
 from mpesa_stk.simulator.scenarios import NOT_PERMITTED, OUTCOMES, Pending, Scenario
-
-Step = Literal["token", "push", "query"]
 
 _ACCEPTED = "Success. Request accepted for processing"
 # Three s, as Daraja spells it.
@@ -44,110 +42,16 @@ _STILL_PROCESSING = "The transaction is still under processing"
 # and 7).
 _MISDIRECTED = Scenario(outcome=NOT_PERMITTED)
 _TOKEN_LETTERS = string.ascii_letters + string.digits
-_HEX = "0123456789abcdef"
-_RECEIPT_LETTERS = string.ascii_uppercase + string.digits
-
-
-@attrs.frozen(kw_only=True)
-class IssuedToken:
-    """The facts about a token.
-
-    Attributes:
-        ends: Monotonic second from which it is not valid.
-        app: Consumer key of its app.
-        entry: Number of its entry in the journal.
-    """
-
-    ends: float
-    app: str = attrs.field(repr=False)
-    entry: int
-
-
-class TokenRegistry:
-    """Keep the issued tokens of all apps.
-
-    A new token makes the older ones of its app invalid, as Daraja's own pages say (docs/daraja.md,
-    section 1).
-    """
-
-    def __init__(self, *, lifetime: int, one_at_a_time: bool) -> None:
-        """Start without tokens.
-
-        Args:
-            lifetime: Seconds for which a token is valid.
-            one_at_a_time: Whether a new token makes the older ones of its app invalid.
-        """
-        self.lifetime = lifetime
-        self._one_at_a_time = one_at_a_time
-        self._tokens: dict[str, IssuedToken] = {}
-
-    def issue(self, token: str, now: float, /, *, app: str, entry: int) -> None:
-        """Make a token valid.
-
-        Args:
-            token: The token.
-            now: The monotonic second.
-            app: Consumer key of its app.
-            entry: Number of its entry in the journal.
-        """
-        self._tokens = {
-            known: fact
-            for known, fact in self._tokens.items()
-            if fact.ends > now and not (self._one_at_a_time and fact.app == app)
-        }
-        self._tokens[token] = IssuedToken(ends=now + self.lifetime, app=app, entry=entry)
-
-    def find(self, token: str, now: float, /) -> IssuedToken | None:
-        """The facts about a valid token, or None."""
-        found = self._tokens.get(token)
-        return found if found is not None and found.ends > now else None
-
-    def revoke_all(self) -> None:
-        """Make all tokens invalid."""
-        self._tokens.clear()
-
-
-@attrs.define(kw_only=True)
-class Request:
-    """A request, and the facts that its handling adds.
-
-    Attributes:
-        method: HTTP method.
-        query: Query of the address.
-        headers: Header fields, names in lower case.
-        body: Body.
-        client: Address of the client, or empty without a network.
-        number: Its number in the journal.
-        payload: The body's JSON object, or None if the body is not one.
-        token_entry: The journal's number of its token.
-        checkout_request_id: Id of the prompt that it opened or queried.
-        callbacks_first: Callbacks that come before its answer.
-        advice: Differences between its body and Daraja's pages, a sentence each.
-    """
-
-    method: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-    client: str
-    number: int
-    payload: Mapping[str, object] | None = attrs.field(init=False)
-    token_entry: int | None = None
-    checkout_request_id: str | None = None
-    callbacks_first: tuple[CallbackDelivery, ...] = ()
-    advice: tuple[str, ...] = ()
-
-    def __attrs_post_init__(self) -> None:
-        try:
-            self.payload = wire.read_object(self.body)
-        except wire.WireError:
-            self.payload = None
 
 
 class Endpoints:
-    """Token, push and status query, for merchants and their apps."""
+    """Token, push, status query and pulls, for merchants and their apps.
 
-    def __init__(
+    Attributes:
+        pulls: Pull Transactions.
+    """
+
+    def __init__(  # noqa: PLR0913 - parts of the engine, all of them by name
         self,
         merchants: Merchants,
         /,
@@ -157,8 +61,10 @@ class Endpoints:
         randomness: random.Random,
         tokens: TokenRegistry,
         prompts: PromptSchedule,
+        books: Books,
         scenario_of: Callable[[str], Scenario],
     ) -> None:
+        self.pulls = PullEndpoints(merchants, books=books, randomness=randomness)
         self._merchants = merchants
         self._clock = clock
         self._shop_clock = shop_clock
@@ -172,7 +78,16 @@ class Endpoints:
         """Carry out a request, and answer it."""
         if step is None:
             return self._refuse(404, "404.001.01", "Resource not found")
-        return self._token(request) if step == "token" else self._api_call(step, request)
+        if step == "token":
+            return self._token(request)
+        issued = self._let_in(step, request)
+        if isinstance(issued, HttpResponse):
+            return issued
+        if request.payload is None:
+            return self._refuse(400, "400.002.05", "Invalid Request Payload")
+        if step == "pull":
+            return self.pulls.answer(request, request.payload, app=issued.app)
+        return self._api_call(step, request, request.payload, issued.app)
 
     def _token(self, request: Request) -> HttpResponse:
         """The token endpoint."""
@@ -191,8 +106,8 @@ class Endpoints:
         self._tokens.issue(token, self._clock.monotonic(), app=app, entry=request.number)
         return daraja_answer(200, {"access_token": token, "expires_in": str(self._tokens.lifetime)})
 
-    def _api_call(self, step: Step, request: Request) -> HttpResponse:
-        """The push and the query. The checks are in Daraja's order."""
+    def _let_in(self, step: Step, request: Request) -> IssuedToken | HttpResponse:
+        """The token of a call, or its refusal. The checks are in Daraja's order."""
         if request.method not in ("GET", "POST"):
             return self._refuse(405, "405.001", "Method Not Allowed")
         token = validation.bearer_token(request.headers.get("authorization", ""))
@@ -200,24 +115,29 @@ class Endpoints:
             return self._refuse(404, "404.001.04", "Invalid Authentication Header")
         issued = self._tokens.find(token, self._clock.monotonic())
         if issued is None:
-            return self._refuse(404, "404.001.03", "Invalid Access Token")
+            code = (401, "401.001") if step == "pull" else (404, "404.001.03")
+            return self._refuse(*code, "Invalid Access Token")
         request.token_entry = issued.entry
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             # Daraja's answer to form-encoded bodies: it does not find the first field.
-            return self._invalid("BusinessShortCode")
-        if request.payload is None:
-            return self._refuse(400, "400.002.05", "Invalid Request Payload")
+            return self._invalid("ShortCode" if step == "pull" else "BusinessShortCode")
+        return issued
+
+    def _api_call(
+        self, step: Step, request: Request, payload: Mapping[str, object], app: str
+    ) -> HttpResponse:
+        """The push and the query."""
         rules = validation.PUSH_FIELDS if step == "push" else validation.QUERY_FIELDS
         now = self._shop_clock.now()
-        merchant = self._merchants.meant_by(request.payload, app=issued.app)
-        request.advice = advice_on(request.payload, rules, config=merchant, now=now)
-        refused = self._check(request.payload, rules, merchant)
+        merchant = self._merchants.meant_by(payload, app=app)
+        request.advice = advice_on(payload, rules, config=merchant, now=now)
+        refused = self._check(payload, rules, merchant)
         if refused is not None:
             return refused
         if step == "push":
-            return self._push(request, request.payload, merchant)
-        return self._query(request, request.payload, merchant)
+            return self._push(request, payload, merchant)
+        return self._query(request, payload, merchant)
 
     def _check(
         self,
@@ -260,7 +180,7 @@ class Endpoints:
             ends=opened + timedelta(seconds=scenario.ends_after),
             ends_at=self._clock.monotonic() + scenario.ends_after,
             answer=scenario.answer,
-            receipt_number=self._letters(_RECEIPT_LETTERS, 10),
+            receipt_number=new_receipt(self._random),
             requester=request.client,
             business=str(merchant.account),
         )
@@ -336,12 +256,6 @@ class Endpoints:
 
     def _refuse(self, status: int, code: str, message: str) -> HttpResponse:
         return refusal(self._request_id(), status, code, message)
-
-
-def request_id(randomness: random.Random, /) -> str:
-    """An id as in ``1c5b-4ba8-815c-ac45c57a3db01495926``."""
-    parts = ["".join(randomness.choices(_HEX, k=length)) for length in (4, 4, 4, 12)]
-    return "-".join(parts) + "".join(randomness.choices(string.digits, k=7))
 
 
 def _text(payload: Mapping[str, object], name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 
+from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.simulator import validation
 
@@ -17,6 +18,20 @@ class Merchants:
         self._of_app: dict[str, list[StkConfig]] = {}
         for merchant in self._all:
             self._of_app.setdefault(merchant.consumer_key, []).append(merchant)
+
+    @property
+    def accounts(self) -> tuple[PayBill | Till, ...]:
+        """The accounts of all merchants, each once."""
+        return tuple(dict.fromkeys(merchant.account for merchant in self._all))
+
+    def account_named(self, name: str, /) -> PayBill | Till | None:
+        """The account with a full name, such as ``paybill 174379``, or None."""
+        return next((account for account in self.accounts if str(account) == name), None)
+
+    def accounts_of(self, app: str, shortcode: str, /) -> list[PayBill | Till]:
+        """The accounts of an app that were taken live with a shortcode."""
+        accounts = dict.fromkeys(merchant.account for merchant in self._of_app[app])
+        return [account for account in accounts if account.shortcode == shortcode]
 
     def app_of(self, credentials: bytes, /) -> str | None:
         """The consumer key of the app with these credentials, ``key:secret``, or None."""

@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from typing import get_args
 from urllib.parse import parse_qs, unquote
 
 import attrs
@@ -22,9 +23,9 @@ from mpesa_stk.simulator.access import (
     check_content_type,
     policy_of,
 )
-from mpesa_stk.simulator.api import Step
 from mpesa_stk.simulator.delivery import Stream
 from mpesa_stk.simulator.faults import FAULTS, MOST_SECONDS, DeliveryFault, Fault
+from mpesa_stk.simulator.incoming import Step
 from mpesa_stk.simulator.journal import Entry
 from mpesa_stk.simulator.prompts import Prompt
 from mpesa_stk.simulator.scenarios import OUTCOMES, PIN, SCENARIOS
@@ -42,7 +43,7 @@ from mpesa_stk.simulator.views import (
 )
 from mpesa_stk.web.messages import WebRequest, WebResponse, error_response, json_response
 
-_STEPS: Mapping[str, Step] = {"token": "token", "push": "push", "query": "query"}
+_STEPS: Mapping[str, Step] = {step: step for step in get_args(Step)}
 _MOST_FAULTS = 100
 _MOST_PROMPTS = 200
 _NUMBER = re.compile(r"[0-9]{1,15}")

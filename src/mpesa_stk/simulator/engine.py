@@ -9,19 +9,25 @@ import random
 from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import attrs
 
 from mpesa_stk.clock import Clock
+from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.exchange import HttpResponse
-from mpesa_stk.simulator.api import Endpoints, Request, Step, TokenRegistry, request_id
+from mpesa_stk.simulator.api import Endpoints
 from mpesa_stk.simulator.apps import Merchants
-from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
+from mpesa_stk.simulator.books import Books
+from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault, request_id
+from mpesa_stk.simulator.incoming import Request, Step, TokenRegistry
 from mpesa_stk.simulator.journal import Journal
+from mpesa_stk.simulator.outages import Outages
 from mpesa_stk.simulator.prompt_schedule import PromptSchedule
 from mpesa_stk.simulator.prompts import CallbackDelivery
+from mpesa_stk.simulator.pull_forms import PullForm
 from mpesa_stk.simulator.scenarios import Scenario, scenario_of
 from mpesa_stk.simulator.validation import text_of
 
@@ -32,7 +38,10 @@ _STEPS: Mapping[str, Step] = {
     "/oauth/v1/generate": "token",
     "/mpesa/stkpush/v1/processrequest": "push",
     "/mpesa/stkpushquery/v1/query": "query",
+    "/pulltransactions/v1/register": "pull",
+    "/pulltransactions/v1/query": "pull",
 }
+_LOST = "not posted: an outage, and it does not come later"
 _NOT_SENT = HttpResponse(status=503, headers={}, body=b"")
 
 
@@ -63,6 +72,8 @@ class DarajaEngine:
         journal: The events so far. It is read under the lock that `__init__` is given.
         prompts: The prompts and their schedule.
         tokens: The issued tokens.
+        books: Safaricom's ledger. Call `enter_prompts` before you read it.
+        outages: The spans of time in which no callback is delivered.
     """
 
     def __init__(  # noqa: PLR0913 - settings, most of them with a default
@@ -103,13 +114,22 @@ class DarajaEngine:
         self._slow_seconds = slow_seconds
         self._clock = clock
         self._random = randomness
+        merchants = Merchants(config, *others)
+        self.outages = Outages(clock)
+        self.books = Books(
+            merchants,
+            shop_clock=shop_clock or clock,
+            randomness=randomness,
+            prompts=self.prompts,
+        )
         self._endpoints = Endpoints(
-            Merchants(config, *others),
+            merchants,
             clock=clock,
             shop_clock=shop_clock or clock,
             randomness=randomness,
             tokens=self.tokens,
             prompts=self.prompts,
+            books=self.books,
             scenario_of=self._scenario,
         )
         self._scripts: dict[Step, deque[Fault]] = {step: deque() for step in _STEPS.values()}
@@ -122,13 +142,20 @@ class DarajaEngine:
         script = self._scripts[step]
         script.extend([FAULTS[fault] if isinstance(fault, str) else fault for fault in faults])
 
+    def register_pull(self, account: PayBill | Till, /) -> None:
+        """Register an account for pulls, as its merchant once did."""
+        self._endpoints.pulls.register(account)
+
     # --- callbacks -------------------------------------------------------------------------------
 
     def take_due(self) -> CallbackDelivery | None:
         """Remove and return the earliest callback, or None if no callback is due yet."""
+        self.books.enter_prompts()
         while (due := self.prompts.take_due()) is not None:
             if isinstance(due, CallbackDelivery):
-                return due
+                if not self._is_lost(due):
+                    return due
+                continue
             self.journal.write(
                 "answer",
                 self._clock.now(),
@@ -136,6 +163,20 @@ class DarajaEngine:
                 note=due.answer,
             )
         return None
+
+    def _is_lost(self, delivery: CallbackDelivery) -> bool:
+        """Whether a callback is lost in an outage, which is recorded."""
+        late = max(self._clock.monotonic() - delivery.due_at, 0.0)
+        if self.outages.at(self._clock.now() - timedelta(seconds=late)) is None:
+            return False
+        self.journal.write(
+            "callback",
+            self._clock.now(),
+            checkout_request_id=delivery.checkout_request_id,
+            asked=delivery.body,
+            note=_LOST,
+        )
+        return True
 
     def note_callback(
         self, delivery: CallbackDelivery, /, *, status: int | None, note: str = ""
@@ -179,9 +220,11 @@ class DarajaEngine:
             body: Body, or None.
             client: Address of the client, or empty without a network.
         """
+        self.books.enter_prompts()
         path, query = _target(url)
         request = Request(
             method=method,
+            path=path,
             query=query,
             headers={name.lower(): value for name, value in headers.items()},
             body=body or b"",
@@ -209,6 +252,7 @@ class DarajaEngine:
         """Carry out a request unless the fault prevents it, and answer as the fault says."""
         if fault.kills_tokens:
             self.tokens.revoke_all()
+        request.form = fault.form or PullForm()
         response = self._endpoints.execute(step, request) if fault.executed else _NOT_SENT
         if fault.answer is not None:
             response = fault.answer(request_id(self._random))
@@ -216,7 +260,9 @@ class DarajaEngine:
             response=response,
             delivery=fault.delivery,
             seconds=self._delay(fault),
-            callbacks_first=request.callbacks_first,
+            callbacks_first=tuple(
+                delivery for delivery in request.callbacks_first if not self._is_lost(delivery)
+            ),
         )
 
     def _delay(self, fault: Fault) -> float:

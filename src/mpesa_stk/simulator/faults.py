@@ -7,6 +7,8 @@ sections 1, 3 and 4).
 from __future__ import annotations
 
 import json
+import random
+import string
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
@@ -14,6 +16,7 @@ from types import MappingProxyType
 import attrs
 
 from mpesa_stk.daraja.exchange import HttpResponse
+from mpesa_stk.simulator.pull_forms import PullForm
 
 MOST_SECONDS = 3600.0
 """Longest delay of a slow answer."""
@@ -21,6 +24,7 @@ LOCKED_CODE = "500.001.1001"
 LOCKED = "Unable to lock subscriber, a transaction is already in process for the current subscriber"
 # For an id that Daraja does not know, or does not know yet (docs/daraja.md, section 4).
 NO_SUCH_ID = "The transaction does not Exist"
+_HEX = "0123456789abcdef"
 _JSON = {"content-type": "application/json"}
 
 
@@ -51,6 +55,7 @@ class Fault:
         delivery: The fault in the delivery of the answer.
         seconds: Delay of a slow answer, or None for the ``slow_seconds`` of the simulator.
         kills_tokens: Whether all issued tokens become invalid, before the request is checked.
+        form: The form of the answer to a pull, or None for the usual one.
         passes: Whether the next try of the same push succeeds: a token is refused once.
     """
 
@@ -64,12 +69,19 @@ class Fault:
         ),
     )
     kills_tokens: bool = False
+    form: PullForm | None = None
     passes: bool = False
 
 
 def daraja_answer(status: int, payload: Mapping[str, object], /) -> HttpResponse:
     """An answer of Daraja: a JSON object."""
     return HttpResponse(status=status, headers=_JSON, body=json.dumps(payload).encode())
+
+
+def request_id(randomness: random.Random, /) -> str:
+    """An id as in ``1c5b-4ba8-815c-ac45c57a3db01495926``."""
+    parts = ["".join(randomness.choices(_HEX, k=length)) for length in (4, 4, 4, 12)]
+    return "-".join(parts) + "".join(randomness.choices(string.digits, k=7))
 
 
 def refusal(request_id: str, status: int, code: str, message: str, /) -> HttpResponse:
@@ -99,6 +111,27 @@ _BLOCK_PAGE = (
     "<html><head><title>Error</title></head><body>Request unsuccessful. "
     f"Incapsula incident ID: {_INCIDENT}</body></html>"
 )
+
+NO_ROWS = {
+    "ResponseCode": "1001",
+    "ResponseMessage": "No records found or Organization Name not available",
+    "Response": [[]],
+}
+"""Daraja's answer to a pull without rows, and to a shortcode that it does not know or did not register."""
+
+
+def _no_rows(reference: str) -> HttpResponse:
+    return daraja_answer(200, {"ResponseRefID": reference, **NO_ROWS})
+
+
+def _not_retrieved(reference: str) -> HttpResponse:
+    words = {"ResponseCode": "500", "ResponseMessage": "Failed to retrieve transactions"}
+    return daraja_answer(500, {"RequestID": reference, **words})
+
+
+def _in_form(form: PullForm) -> Fault:
+    return Fault(executed=True, form=form)
+
 
 TOO_MANY = daraja_answer(429, _SPIKE_ARREST)
 """The gateway's answer to too many requests."""
@@ -145,6 +178,24 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "no-text-200": Fault(answer=_refuses(200, LOCKED_CODE, "")),
         "empty-400": Fault(answer=_says(400, b"")),
         "done-but-no-text": Fault(executed=True, answer=_refuses(500, LOCKED_CODE, "")),
+        # Those of Pull Transactions. For other steps, the ones that are executed change nothing.
+        "pull-nothing": Fault(answer=_no_rows),
+        "pull-failed": Fault(answer=_not_retrieved),
+        "pull-no-product": Fault(answer=_refuses(401, "401.001", "Invalid Access Token")),
+        "pull-repeats": _in_form(PullForm(paging="repeats")),
+        "pull-page-index": _in_form(PullForm(paging="page")),
+        "pull-page-fields": _in_form(PullForm(page_fields=True)),
+        "pull-flat": _in_form(PullForm(flat=True)),
+        "pull-zulu": _in_form(PullForm(zone="Z")),
+        "pull-no-zone": _in_form(PullForm(zone="")),
+        "pull-utc": _in_form(PullForm(zone="UTC")),
+        "pull-spaced-keys": _in_form(PullForm(spaced_keys=True)),
+        "pull-capital-keys": _in_form(PullForm(capital_keys=True)),
+        "pull-cut-types": _in_form(PullForm(cut_types=True)),
+        "pull-short-amounts": _in_form(PullForm(short_amounts=True)),
+        "pull-text-phones": _in_form(PullForm(phones="text")),
+        "pull-masked-phones": _in_form(PullForm(phones="masked")),
+        "pull-cut-phones": _in_form(PullForm(phones="cut")),
     }
 )
 """The faults that can be scripted for a request, by name."""

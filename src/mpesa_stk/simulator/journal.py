@@ -17,10 +17,10 @@ import attrs
 
 from mpesa_stk.privacy import masked_id_repr
 
-Kind = Literal["token", "push", "query", "other", "answer", "callback"]
+Kind = Literal["token", "push", "query", "pull", "other", "answer", "callback"]
 
 _MOST_ENTRIES = 2000
-_QUERIES = ("query", "other")
+_QUERIES = ("query", "pull", "other")
 _MOST_TEXT = 8192
 _SECRETS = re.compile(r'("[^"]*(?:pass|secret|token)[^"]*"\s*:\s*)"[^"]*"', re.IGNORECASE)
 
@@ -32,15 +32,15 @@ class Entry:
     Attributes:
         number: Counts from 1.
         at: Its time, aware.
-        kind: A request (``token``, ``push``, ``query``, ``other``), the ``answer`` on the phone, or a
-            ``callback``.
+        kind: A request (``token``, ``push``, ``query``, ``pull``, ``other``), the ``answer`` on the phone,
+            or a ``callback``.
         checkout_request_id: Id of its prompt, if it has one.
         asked: Body of the request or callback, as text.
         status: HTTP status of the answer, if there was one.
         answered: Body of the answer, as text.
         note: A remark, such as the name of the fault.
         advice: Differences between the request and Daraja's pages, a sentence each.
-        token_entry: For a push and a query: number of the entry in which their token was issued.
+        token_entry: For a push, a query and a pull: number of the entry in which their token was issued.
     """
 
     number: int

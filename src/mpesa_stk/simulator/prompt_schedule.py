@@ -50,6 +50,7 @@ class PromptSchedule:
         self._to_come: Counter[str] = Counter()
         self._over: deque[str] = deque()
         self._queried: set[str] = set()
+        self._endings: list[tuple[float, int, str]] = []
 
     # --- prompts ---------------------------------------------------------------------------------
 
@@ -112,6 +113,17 @@ class PromptSchedule:
         self._prompts[prompt.checkout_request_id] = ended
         self._plan(ended, self._deliveries(ended))
 
+    def take_ended(self) -> list[Prompt]:
+        """Return the prompts that ended since the last call, in the order of their ends."""
+        ended = []
+        while self._endings and self._endings[0][0] <= self._clock.monotonic():
+            ends_at, _, checkout_request_id = heapq.heappop(self._endings)
+            prompt = self._prompts.get(checkout_request_id)
+            # The entry of a prompt that was answered earlier is out of date.
+            if prompt is not None and prompt.ends_at == ends_at:
+                ended.append(prompt)
+        return ended
+
     def _make_room(self) -> None:
         """Forget the oldest ended prompts until there is room for one more."""
         long_over = self._clock.monotonic() - PROMPT_LIFE
@@ -146,6 +158,8 @@ class PromptSchedule:
         """Schedule the end of a prompt and its callbacks."""
         ended = Ended(checkout_request_id=prompt.checkout_request_id, answer=prompt.answer)
         self._put(prompt.ends_at, ended)
+        ending = (prompt.ends_at, self._scheduled, prompt.checkout_request_id)
+        heapq.heappush(self._endings, ending)
         for delivery in deliveries:
             self._put(delivery.due_at, delivery)
 

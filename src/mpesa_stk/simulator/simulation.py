@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from datetime import datetime, timedelta
 from functools import partial
 
 from mpesa_stk.clock import Clock
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.simulator.api import Step
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine
 from mpesa_stk.simulator.faults import Fault
+from mpesa_stk.simulator.incoming import Step
 from mpesa_stk.simulator.journal import Journal
+from mpesa_stk.simulator.ledger_methods import LedgerMethods
 from mpesa_stk.simulator.prompts import Prompt
 from mpesa_stk.simulator.scenarios import PAID, PIN, SCENARIOS, WRONG_PIN, Scenario
 
@@ -59,7 +60,7 @@ class AdjustableClock:
         self._ahead += seconds
 
 
-class Simulation(ABC):
+class Simulation(LedgerMethods):
     """One simulated Daraja. Safe to share between threads.
 
     `SimulatorServer` serves it over HTTP. `mpesa_stk.testing.SimulatedDaraja` is one inside a test.
@@ -123,7 +124,7 @@ class Simulation(ABC):
         """Give the next requests of a step one fault each.
 
         Args:
-            step: ``token``, ``push`` or ``query``.
+            step: ``token``, ``push``, ``query`` or ``pull``.
             faults: Names of `FAULTS`, or faults of your own.
 
         Raises:
@@ -151,7 +152,7 @@ class Simulation(ABC):
         """
 
     def reset(self) -> None:
-        """Forget prompts, journal, scripts and tokens. Play the first scenario again."""
+        """Forget prompts, ledger, outages, journal, scripts and tokens. Play the first scenario again."""
         with self._changes:
             self._engine = self._new_engine()
             self._changes.notify()

@@ -38,6 +38,7 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 _WHOLE = re.compile(r"([0-9]{1,20})(?:\.0{1,20})?")
 _MSISDN = re.compile(r"254[17][0-9]{8}")
 _TIMESTAMP = re.compile(r"[0-9]{14}")
+_PULL_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _CHECKOUT_ID = re.compile(r"[!-~]{1,128}")
 _BEARER = re.compile(r"bearer +([!-~]+)", re.IGNORECASE)
 _BASIC = re.compile(r"basic +([A-Za-z0-9+/]+={0,2})", re.IGNORECASE)
@@ -127,8 +128,37 @@ QUERY_FIELDS: Mapping[str, Rule] = MappingProxyType(
 )
 """The fields of a status query and their rules."""
 
+PULL_REGISTER_FIELDS: Mapping[str, Rule] = MappingProxyType(
+    {
+        "RequestType": lambda value: text_of(value) == "Pull",
+        "NominatedNumber": _matches(_MSISDN),
+        "CallBackURL": lambda value: isinstance(value, str) and host_of(value) != "",
+    }
+)
+"""The fields of a registration for pulls and their rules, besides ShortCode."""
+
+PULL_QUERY_FIELDS: Mapping[str, Rule] = MappingProxyType(
+    {
+        "StartDate": lambda value: pull_time(value) is not None,
+        "EndDate": lambda value: pull_time(value) is not None,
+        "OffSetValue": _matches(_DIGITS),
+    }
+)
+"""The fields of a pull and their rules, besides ShortCode."""
+
 # Name of the description in Daraja's refusal (docs/daraja.md, section 2).
 _CALLED = {"TransactionDesc": "Remarks"}
+
+
+def pull_time(value: object, /) -> datetime | None:
+    """A time as in ``2026-09-25 05:00:00``, read as East Africa Time, or None."""
+    text = text_of(value) or ""
+    if not _PULL_TIME.fullmatch(text):
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=EAT)
+    except ValueError:
+        return None
 
 
 def invalid_field(body: Mapping[str, object], fields: Mapping[str, Rule], /) -> str | None:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
+from mpesa_stk.simulator.pull_forms import PullForm
 from mpesa_stk.simulator.scenarios import (
     OUTCOMES,
     PIN,
@@ -58,6 +59,7 @@ __all__ = [
     "ManualClock",
     "Payload",
     "Pending",
+    "PullForm",
     "Scenario",
     "SearchContract",
     "Shape",

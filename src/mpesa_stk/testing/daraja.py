@@ -41,7 +41,7 @@ One for `AsyncSimulatedDaraja` may be an ``async def``.
 # No server listens at this address, so a test that uses the network by mistake fails.
 _NOWHERE = "http://127.0.0.1:9"
 TAKEN = 200
-_TOKEN_REFUSED = b'"404.001.03"'
+_TOKEN_REFUSED = b'"Invalid Access Token"'
 
 
 def simulated_config(**changes: Any) -> StkConfig:  # noqa: ANN401 - the settings of StkConfig
@@ -199,7 +199,7 @@ class SimulatedDaraja(Simulation):
         await self.advance_flow(0.0)
 
     def reset(self) -> None:
-        """Forget prompts, journal, scripts, tokens, errors. Play the first scenario."""
+        """Forget prompts, ledger, outages, journal, scripts, tokens, errors. Play the first scenario."""
         super().reset()
         self._pushes = 0
         self.callback_errors.clear()
