@@ -45,6 +45,7 @@ from mpesa_stk.errors import (
     InvalidCallback,
     InvalidPhoneNumber,
     InvalidRequest,
+    InvalidStatement,
     MpesaError,
     NotSent,
     OrderRefused,
@@ -83,6 +84,8 @@ from mpesa_stk.payments.search import (
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import AsyncTransactionStore, KeptCallback, TransactionStore
 from mpesa_stk.phone import PhoneNumber, normalize_phone
+from mpesa_stk.reconcile.statement import RowKind, Statement, StatementRow, StatementSource
+from mpesa_stk.reconcile.statement_file import read_statement
 from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransactionStore
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
 from mpesa_stk.web.endpoints import PaymentEndpoints
@@ -149,6 +152,7 @@ __all__ = [
     "InvalidCallback",
     "InvalidPhoneNumber",
     "InvalidRequest",
+    "InvalidStatement",
     "KeptCallback",
     "Limits",
     "MemoryLimits",
@@ -187,8 +191,12 @@ __all__ = [
     "Result",
     "RetryAdvice",
     "RetryPolicy",
+    "RowKind",
     "SearchableStore",
     "SecretsFileWarning",
+    "Statement",
+    "StatementRow",
+    "StatementSource",
     "StkClient",
     "StkConfig",
     "StoreError",
@@ -213,6 +221,7 @@ __all__ = [
     "json_response",
     "normalize_phone",
     "parse_callback",
+    "read_statement",
     "stk_password",
     "stk_timestamp",
 ]

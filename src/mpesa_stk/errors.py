@@ -21,6 +21,7 @@ A declined or cancelled payment is a result, never an exception. ::
     ├── UnexpectedResponse          not Daraja's format
     │   └── GatewayBlocked          an HTML block page in front of Daraja
     ├── InvalidCallback
+    ├── InvalidStatement            the file is not a statement, or a row of it cannot be read
     ├── CallbackRefused
     └── StoreError
         ├── DuplicateTransaction
@@ -255,6 +256,36 @@ class InvalidCallback(MpesaError):
     def __init__(self, problems: tuple[str, ...], /) -> None:
         self.problems = problems
         super().__init__("not an STK callback: " + "; ".join(problems))
+
+
+class InvalidStatement(MpesaError):
+    """The file is not a statement of the organisation portal, or a row of it cannot be read.
+
+    Nothing of the file was taken, because a wrong row could settle a wrong payment.
+
+    Attributes:
+        problem: What is wrong, in constant words.
+        line: Number of the line or row in the file, from 1, or None if it is about the whole file.
+        column: Name of the column, or None if it is about the whole line.
+        shown: Begin of the line, cleaned and without phone numbers, if the file is not a statement.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        /,
+        *,
+        line: int | None = None,
+        column: str | None = None,
+        shown: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.line = line
+        self.column = column
+        self.shown = shown
+        where = "" if line is None else f"line {line}: "
+        where += "" if column is None else f"{column}: "
+        super().__init__(f"{where}{problem}" + ("" if shown is None else f": {shown!r}"))
 
 
 class CallbackRefused(MpesaError):

@@ -43,6 +43,8 @@ ONLY_IN = {
     "redis": {"stores/redis"},
     "limits": {"web/shared_limits"},
     "rich": {"commands/screen"},
+    "openpyxl": {"reconcile/spreadsheets"},
+    "xlrd": {"reconcile/spreadsheets"},
     "pytest": {
         "testing/plugin",
         "testing/store_callbacks",
@@ -59,10 +61,12 @@ EXTRAS = {
     "aiohappyeyeballs",
     "greenlet",
     "limits",
+    "openpyxl",
     "pytest",
     "redis",
     "rich",
     "sqlalchemy",
+    "xlrd",
 }
 
 # What pure files may not touch: no time, no chance, no network, no process, no log.
@@ -98,6 +102,9 @@ PURE = [
     "daraja/outgoing",
     "daraja/models",
     "reconcile/statement",
+    "reconcile/record_values",
+    "reconcile/statement_rows",
+    "reconcile/statement_csv",
     "daraja/wire",
     "daraja/refusals",
     "daraja/protocol",

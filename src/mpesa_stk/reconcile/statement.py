@@ -35,7 +35,8 @@ class RowKind(str, Enum):
 class StatementRow:
     """One payment that reached the account, as Safaricom recorded it.
 
-    Fees, sweeps to a bank, reversals and payments that failed are no rows.
+    Fees, sweeps to a bank, payments that failed, and payments that the same record shows as reversed are no
+    rows.
 
     Attributes:
         receipt_number: M-Pesa's receipt, in capitals.
@@ -61,15 +62,17 @@ class Statement:
 
     Attributes:
         source: `StatementSource`.
-        number: The shortcode or till number that the record names. None if it names none.
+        number: The shortcode or till number that the file names, or that was asked about. None if the file
+            names none.
         rows: The payments, the first completed first. Each receipt stands there once.
-        covers_from: Begin of the period, aware, UTC. None if it is not known.
+        covers_from: Begin of the period, aware, UTC. None if it is not known, and then nothing is covered.
         covers_until: End of the period, aware, UTC: a moment after the last one that is covered.
         complete: Whether every payment of the period is among the rows, as far as the source itself shows.
             If not, the absence of a row proves nothing.
         empty_answer: Whether Daraja said that there are no records. It says the same if the account is not
             registered for pulls, so this alone proves nothing.
-        left_out: How many lines are no payments to the account: fees, sweeps, reversals, failed ones.
+        left_out: How many lines are no payments to the account: fees, sweeps, failed ones, reversals, and
+            the payments that were taken back.
         problems: Why the statement is not complete, in constant words, one for each kind.
     """
 
