@@ -523,3 +523,13 @@ def test_outcome_of_a_payment_is_waited_for() -> None:
     assert settled.paid
     assert host.payments.outcome("no-such-payment") is None
     assert host.daraja.queries == []
+
+
+def test_what_the_prompt_shows_is_stored() -> None:
+    """Safaricom's records have that reference, so it must be known later."""
+    host = Host()
+    host.daraja.push_script += [answer(accepted("ws_CO_1")), answer(accepted("ws_CO_2"))]
+    own = host.checkout(reference="INV-1")
+    assert (own.prompt_reference, own.shown_reference) == (None, "INV-1")
+    other = host.checkout(reference="Ada ya Shule 2026-00001", prompt_reference="2026-00001")
+    assert (other.prompt_reference, other.shown_reference) == ("2026-00001", "2026-00001")

@@ -34,7 +34,7 @@ def filled(engine: sa.Engine, payments: int) -> None:
     (table,) = (each for each in store.metadata.sorted_tables if each.name == TABLE)
     rows = [row_of(numbered(number)) for number in range(payments)]
     for row in rows:
-        for name in ("order", "order_slot"):
+        for name in ("order", "order_slot", "prompt_reference"):
             assert row.pop(name) is None
     with engine.begin() as connection:
         connection.execute(sa.insert(table), rows)

@@ -14,6 +14,8 @@ from mpesa_stk.errors import ConfigurationError
 
 _SHORTCODE = re.compile(r"[0-9]{5,7}")
 _TILL_NUMBER = re.compile(r"[0-9]{4,10}")
+_TILL = re.compile(r"till (\S+) of store (\S+)")
+_PAYBILL = re.compile(r"paybill (\S+)")
 _RULES = {
     "shortcode": "must be a string of 5 to 7 digits",
     "store_number": "must be a string of 5 to 7 digits",
@@ -95,3 +97,11 @@ class Till:
 
     def __str__(self) -> str:
         return f"till {self.till_number} of store {self.store_number}"
+
+
+def short_names(account: str, /) -> tuple[str, ...]:
+    """Return the short names of an account: its shortcode, or its till and store numbers."""
+    till, paybill = _TILL.fullmatch(account), _PAYBILL.fullmatch(account)
+    if till is not None:
+        return till[1], till[2]
+    return (paybill[1],) if paybill is not None else ()

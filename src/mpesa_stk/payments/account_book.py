@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from mpesa_stk.clock import AsyncClock
+from mpesa_stk.config.account import short_names
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.errors import ConfigurationError, InvalidRequest, MpesaError, StoreError
 from mpesa_stk.forks import PerProcess
@@ -28,18 +29,8 @@ LoadConfig = Callable[[str], StkConfig | Awaitable[StkConfig | None] | None]
 ListAccounts = Callable[[], Iterable[str] | Awaitable[Iterable[str]]]
 """Returns the full names of all accounts that are served. `AsyncAccounts` may await it."""
 
-_TILL = re.compile(r"till (\S+) of store (\S+)")
-_PAYBILL = re.compile(r"paybill (\S+)")
 _SHORTCODE = re.compile(r"[0-9]{5,7}")
 _LONGEST_EXCHANGE = 45.0
-
-
-def short_names(account: str, /) -> tuple[str, ...]:
-    """Return the short names of an account: its shortcode, or its till and store numbers."""
-    till, paybill = _TILL.fullmatch(account), _PAYBILL.fullmatch(account)
-    if till is not None:
-        return till[1], till[2]
-    return (paybill[1],) if paybill is not None else ()
 
 
 def unknown_account() -> InvalidRequest:

@@ -90,6 +90,7 @@ class Checkout:
         intent = attrs.evolve(
             self._intent(request, reference, description),
             idempotency_key=checked_key(idempotency_key),
+            prompt_reference=None if request.reference == reference else request.reference,
             order=None if order is None else checked_order(order),
             order_slot=live_slot(order),
         )

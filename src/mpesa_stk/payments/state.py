@@ -77,6 +77,8 @@ class Transaction:
         amount: Whole shillings (KES).
         reference: The caller's reference. The prompt shows it, unless `checkout` got a `prompt_reference`.
         description: The caller's description.
+        prompt_reference: The reference that the prompt showed instead. None if it showed `reference`. Payments
+            that were stored before version 4 of the tables do not say it.
         order: What is being paid, or None. Several attempts may be made for one order.
         order_slot: The place that this attempt takes for its order: ``live:`` or ``paid:`` and the order.
             None if it takes none. A store gives each place of an account to one payment.
@@ -108,6 +110,7 @@ class Transaction:
     amount: int
     reference: str
     description: str = ""
+    prompt_reference: str | None = None
     order: str | None = None
     order_slot: str | None = None
     state: TransactionState = TransactionState.CREATED
@@ -138,6 +141,11 @@ class Transaction:
     def settled(self) -> bool:
         """Whether the payment has an outcome."""
         return self.state.settled
+
+    @property
+    def shown_reference(self) -> str:
+        """The reference that the prompt showed. Safaricom's records have it as the account number."""
+        return self.reference if self.prompt_reference is None else self.prompt_reference
 
     @property
     def status_code(self) -> str:

@@ -41,7 +41,9 @@ UNIQUE = {
 }
 """For each field that a conflict can name: the fields whose values, together, only one payment has."""
 
-LENGTHS = dict.fromkeys((*UNIQUE, "reference", "order", "app"), 255) | dict.fromkeys(
+LENGTHS = dict.fromkeys(
+    (*UNIQUE, "reference", "prompt_reference", "order", "app"), 255
+) | dict.fromkeys(
     ("account", "phone_number", "state", "result_code", "settled_by", "callback_id"), 64
 )
 """The largest number of characters in each field. Other fields have no limit."""

@@ -1,7 +1,7 @@
 """The version of a store's tables: written when they are made, checked before they are used, brought up.
 
 Version 1 are the tables that did not say their version. Version 2 is the same tables, with this one.
-Version 3 knows orders, and has the indexes of searches.
+Version 3 knows orders, and has the indexes of searches. Version 4 knows the references of prompts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mpesa_stk.stores.sql_database import Database, ExactText, make_table
 
 __all__ = ["VERSION", "Schema"]
 
-VERSION = 3
+VERSION = 4
 """The version of the tables that this library reads and writes."""
 _UNSAID = 1
 _EMPTIED = 0  # the host emptied all tables, or another store's tables were brought up

@@ -20,7 +20,10 @@ def payment_steps(payments: sa.Table, /) -> Mapping[int, Step]:
         for index in payments.indexes:
             index.create(connection, checkfirst=True)
 
-    return {3: add_orders_and_searches}
+    def add_prompt_references(connection: sa.Connection) -> None:
+        _add_columns(connection, payments, ("prompt_reference",))
+
+    return {3: add_orders_and_searches, 4: add_prompt_references}
 
 
 def _add_columns(connection: sa.Connection, table: sa.Table, names: tuple[str, ...]) -> None:

@@ -53,6 +53,7 @@ def payments_table(metadata: sa.MetaData, prefix: str, /) -> sa.Table:
         sa.Column("amount", sa.BigInteger, nullable=False),
         _key("reference"),
         sa.Column("description", LongText(), nullable=False),
+        _key("prompt_reference", nullable=True),
         _key("order", nullable=True),
         _key("order_slot", nullable=True),
         _short("state"),

@@ -74,6 +74,7 @@ def full_payment(ordinal: int, /, **changes: Any) -> Transaction:  # noqa: ANN40
         "account": OTHER,
         "amount": 16_777_217,  # not exact as a float of 32 bits
         "reference": "Viatu \u2713 \U0001f45f",
+        "prompt_reference": f"VIATU-{ordinal}",
         "order": f"Oda \u2713 {ordinal}",
         "order_slot": f"paid:Oda \u2713 {ordinal}",
         "description": "Ngozi e\u0301 \u00e9",  # the same letter, composed and not

@@ -34,6 +34,7 @@ __all__ = ["MakeStore", "StoreContract"]
 _UNIQUE = ("transaction_no", "idempotency_key", "checkout_request_id", "receipt_number")
 _MAY_BE_NONE = (
     "idempotency_key",
+    "prompt_reference",
     "order",
     "order_slot",
     "due_at",

@@ -16,6 +16,7 @@ class Payment(models.Model):
     reference = models.CharField(max_length=255)
     description = models.CharField(max_length=255, blank=True)
     order = models.CharField(max_length=128, null=True)
+    prompt_reference = models.CharField(max_length=255, null=True)
     order_slot = models.CharField(max_length=133, null=True)
     state = models.CharField(max_length=16)
     created = models.DateTimeField()
