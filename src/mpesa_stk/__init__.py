@@ -75,6 +75,8 @@ from mpesa_stk.payments.due import DueReport
 from mpesa_stk.payments.orders import OrderState, OrderStatus
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.query import PaymentStatus
+from mpesa_stk.payments.reconciling import Claim, ClaimAnswer
+from mpesa_stk.payments.record_report import ReconcileReport, RecordDoubt, RecordMatch
 from mpesa_stk.payments.search import (
     AsyncSearchableStore,
     PaymentPage,
@@ -134,6 +136,8 @@ __all__ = [
     "CallbackRefused",
     "CallbackResult",
     "CallbackUrlWarning",
+    "Claim",
+    "ClaimAnswer",
     "Clock",
     "ConfigurationError",
     "DarajaError",
@@ -187,6 +191,9 @@ __all__ = [
     "Rate",
     "RateLimited",
     "Rates",
+    "ReconcileReport",
+    "RecordDoubt",
+    "RecordMatch",
     "RequestsTransport",
     "Result",
     "RetryAdvice",

@@ -18,7 +18,7 @@ from mpesa_stk.privacy import visible
 
 _LOGGER = logging.getLogger("mpesa_stk")
 
-EventKind = Literal["token", "push", "query", "callback", "settled", "refusal", "alarm"]
+EventKind = Literal["token", "push", "query", "callback", "settled", "claim", "refusal", "alarm"]
 _TROUBLE = frozenset(
     {"error", "unknown", "refused", "not_sent", "rate_limited", "kept", "callbacks_stopped"}
 )
@@ -29,10 +29,11 @@ class Event:
     """An event, for metrics, traces and logs. A field that does not apply is None.
 
     Attributes:
-        kind: ``token``, ``push``, ``query``, ``callback``, ``settled``, ``refusal`` or ``alarm``.
+        kind: ``token``, ``push``, ``query``, ``callback``, ``settled``, ``claim``, ``refusal`` or
+            ``alarm``.
         outcome: A constant word: ``ok``, ``refused``, ``unknown``, ``error``, ``paid`` ...
         duration: Seconds that the step took, if it waited for an answer.
-        code: Daraja's result or error code.
+        code: Daraja's result or error code. For a claim, the receipt, masked.
         error: Class name of the error.
         http_status: Status of Daraja's answer, if it was not a plain success.
         transaction_no: The payment, if it is known.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -21,8 +22,8 @@ from mpesa_stk import (
     parse_callback,
 )
 from mpesa_stk.payments import events
-from mpesa_stk.payments.effects import news_of
-from mpesa_stk.payments.evidence import contradiction
+from mpesa_stk.payments.effects import FITS_SEVERAL, FITS_WITHOUT_QUERY, news_of
+from mpesa_stk.payments.evidence import PAID_AFTER_FAILURE, contradiction
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
 from mpesa_stk.payments.transaction import (
     MAX_HISTORY,
@@ -491,6 +492,101 @@ def test_repr_of_a_transaction_hides_the_payer() -> None:
     assert "+254718***064" in shown
 
 
+def in_record(
+    receipt: str = "NLJ7RT61SV", amount: int | str = 100, source: str = "statement"
+) -> events.RecordSeen:
+    """A row of Safaricom's records fits this payment alone."""
+    return events.RecordSeen(
+        source=source, receipt_number=receipt, amount=Decimal(amount), paid_at=LATER
+    )
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_a_row_of_a_record_beats_every_state_but_darajas_own_no(state: State) -> None:
+    """It settles with its receipt and time, and is reported. A refused push is for a person."""
+    before = make_transaction(state=state, reported=state.settled, settled_by="time")
+    after = apply(before, in_record("NLJ7RT61SV", "100.00"), LATER)
+    if state is State.REJECTED:
+        assert (after.state, after.needs_review) == (state, PAID_AFTER_FAILURE)
+        assert after.history[-1].event == "record: contradicts"
+        return
+    assert (after.state, after.receipt_number, after.paid_at) == (
+        State.SUCCEEDED,
+        "NLJ7RT61SV",
+        LATER,
+    )
+    event = "record: receipt" if state is State.SUCCEEDED else "record: paid"
+    assert (after.settled_by, after.reported, after.due_at) == ("record", False, LATER)
+    assert (after.history[-1].event, after.history[-1].code) == (event, "statement NLJ7RT61SV")
+    assert apply(after, in_record(), LATER) is after
+    assert apply(after, in_record(source="pull"), LATER) is after
+
+
+def test_a_row_after_a_callbacks_failure_is_for_a_person() -> None:
+    """Two words of Safaricom disagree, so neither settles. What only a query denied is settled."""
+    failed = apply(make_transaction(state=State.PENDING), seen(1032), LATER)
+    after = apply(failed, in_record(), LATER)
+    assert (after.state, after.needs_review) == (State.FAILED, "record shows money after a failure")
+    assert apply(after, in_record(), LATER) is after
+    by_query = apply(make_transaction(state=State.PENDING), FAILED_QUERY, LATER)
+    assert apply(by_query, in_record(), LATER).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (in_record(amount="99.00"), "record has another amount"),
+        (in_record("OTHER12345"), "record has another receipt"),
+    ],
+)
+def test_a_row_that_contradicts_a_paid_payment_is_for_a_person(
+    event: events.RecordSeen, reason: str
+) -> None:
+    """The payment keeps what it has, and the same row has no second effect."""
+    paid = apply(make_transaction(state=State.PENDING), seen(), LATER)
+    after = apply(paid, event, LATER)
+    assert (after.state, after.receipt_number) == (State.SUCCEEDED, "NLJ7RT61SV")
+    assert after.needs_review == reason
+    assert apply(after, event, LATER) is after
+
+
+def test_a_callback_after_a_record_is_a_repetition_or_a_contradiction() -> None:
+    """The same receipt is no news, and another one is for a person."""
+    paid = apply(make_transaction(state=State.EXPIRED), in_record(), LATER)
+    told = apply(paid, events.Reported(news=news_of(paid)), LATER)
+    same = apply(told, seen(), LATER)
+    assert (same.reported, same.due_at, same.paid_at) == (True, None, LATER)
+    assert news_of(same) == news_of(told)
+    other = apply(told, seen(receipt="OTHER12345"), LATER)
+    assert (other.needs_review, other.reported) == ("callback has another receipt", False)
+
+
+def test_rows_in_doubt_are_a_review_once() -> None:
+    """A person who closed it is not asked again because of the same rows. A success ends the doubt."""
+    doubt = events.RecordDoubted(
+        source="pull", reason=FITS_SEVERAL, receipts=("A1B2C", "B1B2C", "C1B2C", "D1B2C", "E1B2C")
+    )
+    before = make_transaction(state=State.EXPIRED, reported=True, due_at=None)
+    after = apply(before, doubt, LATER)
+    assert (after.needs_review, after.reported, after.due_at) == (FITS_SEVERAL, False, LATER)
+    assert after.history[-1].code == "pull A1B2C B1B2C C1B2C D1B2C"
+    closed = apply(after, events.Resolved(by="Amina", note="seen", seen=after.needs_review), LATER)
+    assert apply(closed, doubt, LATER) is closed
+    more = attrs.evolve(doubt, receipts=("F1B2C",))
+    assert apply(closed, more, LATER).needs_review == FITS_SEVERAL
+    assert apply(after, seen(), LATER).needs_review is None
+
+
+def test_claims_of_customers_are_noted_a_few_times() -> None:
+    """Each code once, and at most five."""
+    payment = make_transaction(state=State.EXPIRED)
+    for number in (1, 1, 2, 3, 4, 5, 6, 7):
+        claim = events.ReceiptClaimed(receipt_number=f"CLAIM{number}")
+        payment = apply(payment, claim, LATER)
+    assert [entry.code for entry in payment.history] == [f"CLAIM{n}" for n in range(1, 6)]
+    assert (payment.state, payment.needs_review) == (State.EXPIRED, None)
+
+
 MOMENTS = st.integers(0, 7200).map(lambda seconds: START + timedelta(seconds=seconds))
 TOLD = st.builds(
     events.News,
@@ -506,8 +602,29 @@ DECISIONS = st.builds(
     st.sampled_from([None, "NLJ7RT61SV", "OTHER12345"]),
     st.sampled_from([None, "callback has another amount"]),
 )
+RECORDS = st.builds(
+    lambda source, receipt, amount: events.RecordSeen(
+        source=source, receipt_number=receipt, amount=Decimal(amount), paid_at=LATER
+    ),
+    st.sampled_from(["statement", "pull"]),
+    st.sampled_from(["NLJ7RT61SV", "OTHER12345"]),
+    st.sampled_from([100, 100, 100, 99]),
+)
+ROWS_IN_DOUBT = st.builds(
+    lambda reason, receipts: events.RecordDoubted(
+        source="statement", reason=reason, receipts=tuple(receipts)
+    ),
+    st.sampled_from([FITS_SEVERAL, FITS_WITHOUT_QUERY, PAID_AFTER_FAILURE]),
+    st.lists(st.sampled_from(["NLJ7RT61SV", "OTHER12345", "THIRD12345"]), max_size=6),
+)
+CLAIMS = st.builds(
+    lambda number: events.ReceiptClaimed(receipt_number=f"CLAIM{number}"), st.integers(10, 30)
+)
 EVENTS = st.one_of(
     DECISIONS,
+    RECORDS,
+    ROWS_IN_DOUBT,
+    CLAIMS,
     st.sampled_from(
         [
             taken(),

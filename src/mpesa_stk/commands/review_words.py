@@ -111,6 +111,27 @@ WORDS: Mapping[str, ReviewWords] = {
         "Daraja said until the end only that it is being processed, or could not be asked.",
         _LOOK_IT_UP,
     ),
+    "record fits several payments or rows": ReviewWords(
+        "Safaricom's record shows money that may be of this payment, or of another one that looks alike.",
+        "The history names the receipts. Ask the customers for the code in their SMS, and resolve each "
+        "payment with --paid and its receipt, or with --not-paid.",
+    ),
+    "record fits, and no query says paid": ReviewWords(
+        "Safaricom's record shows such an amount at the till at the right time. It names no reference, and "
+        "no status query said that this payment is paid.",
+        "The history names the receipt. Ask the customer for the code in the SMS. If it is the same, "
+        "resolve with --paid and the receipt.",
+    ),
+    "record shows money after a failure": ReviewWords(
+        "The prompt was not paid, and Safaricom's record shows the same amount for the same reference: "
+        "perhaps the customer paid by hand.",
+        "The history names the receipt. If the money is for this payment, resolve with --paid and the "
+        "receipt. Otherwise resolve with a note alone.",
+    ),
+    "record has another ...": ReviewWords(
+        "Safaricom's record names another amount or another receipt than this payment has.",
+        _COMPARE,
+    ),
     "order paid twice": ReviewWords(
         "Two attempts for one order are paid.",
         "Pay one of the two back. `list --order` shows both with their receipts. Then resolve with a note "

@@ -160,5 +160,10 @@ _EVENTS: Mapping[str, str] = {
     Meaning.REVIEWED.value: "a person looked at it",
     Meaning.PERSON_PAID.value: "a person found that it was paid",
     Meaning.PERSON_NOT_PAID.value: "a person found that it was not paid",
+    Meaning.RECORD_PAID.value: "Safaricom's own record shows the payment",
+    Meaning.RECORD_RECEIPT.value: "Safaricom's own record has its receipt",
+    Meaning.RECORD_CONTRADICTS.value: "Safaricom's own record contradicts what was known",
+    Meaning.RECORD_DOUBTFUL.value: "Safaricom's own record may show it, and proves nothing",
+    Meaning.CLAIMED.value: "the customer named a receipt",
     Meaning.FORGOTTEN.value: "it was forgotten who paid",
 }

@@ -44,7 +44,7 @@ def decision(
     if outcome not in _MEANINGS:
         raise InvalidRequest("outcome", "must be SUCCEEDED, FAILED or None")
     if receipt_number is not None:
-        receipt_number = _receipt_of(receipt_number)
+        receipt_number = receipt_of(receipt_number)
     return Resolved(
         by=_one_line("by", by, _LONGEST_NAME),
         note=_one_line("note", note, _LONGEST_NOTE),
@@ -54,7 +54,12 @@ def decision(
     )
 
 
-def _receipt_of(typed: object) -> str:
+def receipt_of(typed: object, /) -> str:
+    """Return a receipt as M-Pesa writes it. Spaces around it and small letters are corrected.
+
+    Raises:
+        InvalidRequest: It does not have the form of a receipt.
+    """
     receipt = typed.strip().upper() if isinstance(typed, str) else ""
     if not _RECEIPT.fullmatch(receipt):
         raise InvalidRequest("receipt_number", "must be 5 to 32 letters and digits")

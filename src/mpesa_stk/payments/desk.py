@@ -6,7 +6,7 @@ store, so `finish` runs it if the store never suspends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import attrs
@@ -18,6 +18,8 @@ from mpesa_stk.payments.alarm import LOOKED_AT, CallbackAlarm, CallbackNews, rec
 from mpesa_stk.payments.callback import CallbackHandler
 from mpesa_stk.payments.decisions import decision
 from mpesa_stk.payments.events import Forgotten
+from mpesa_stk.payments.reconciling import Claim, Reconciling
+from mpesa_stk.payments.record_report import ReconcileReport
 from mpesa_stk.payments.recorder import Recorder
 from mpesa_stk.payments.schedule import KEEP_ASKING
 from mpesa_stk.payments.search import (
@@ -30,6 +32,7 @@ from mpesa_stk.payments.search import (
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.store import AsyncTransactionStore
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.reconcile.statement import Statement
 
 ListNames = Callable[[], Awaitable[frozenset[str]]]
 """Lists the full names of accounts."""
@@ -39,7 +42,7 @@ _READ_AT_ONCE = 200
 
 
 class Desk:
-    """Searches payments, decides about those that need a person, and forgets old payers."""
+    """Searches payments, decides about those that need a person, reconciles, and forgets old payers."""
 
     def __init__(
         self,
@@ -65,6 +68,9 @@ class Desk:
         self._clock = clock
         self._recorder = Recorder(store=store, clock=clock, notify=notify, jitter=_half)
         self._callbacks = CallbackHandler(self._recorder)
+        self._reconciling = Reconciling(
+            self._recorder, self._callbacks, search=self.search, seen=self._seen
+        )
         self._forgetting: tuple[datetime, str | None] | None = None
 
     @hides_locals
@@ -185,6 +191,23 @@ class Desk:
             if cursor is None:
                 break
         return forgotten
+
+    @hides_locals
+    async def reconcile(
+        self, statement: Statement | Sequence[Statement], /, *, apply: bool = False
+    ) -> ReconcileReport:
+        """Compare payments with Safaricom's own records, as `Payments.reconcile` documents."""
+        return await self._reconciling.reconcile(statement, apply=apply)
+
+    @hides_locals
+    async def claim(
+        self, transaction_no: str, receipt_number: str, /, *, statement: Statement | None = None
+    ) -> Claim:
+        """Answer a customer who names the receipt of a payment, as `Payments.claim` documents."""
+        found = await self.get(transaction_no)
+        if found is None:
+            raise InvalidRequest("transaction_no", "is not the number of a payment here")
+        return await self._reconciling.claim(found, receipt_number, statement=statement)
 
     @hides_locals
     async def check_callbacks(self) -> CallbackNews | None:

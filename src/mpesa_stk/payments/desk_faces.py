@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from mpesa_stk.faces import finish
 from mpesa_stk.payments.alarm import CallbackNews
 from mpesa_stk.payments.desk import Desk
+from mpesa_stk.payments.reconciling import Claim
+from mpesa_stk.payments.record_report import ReconcileReport
 from mpesa_stk.payments.search import PaymentPage, PaymentSearch
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.reconcile.statement import Statement
 
 
 class DeskFace:
@@ -129,6 +133,53 @@ class DeskFace:
         )
 
     @hides_locals
+    def reconcile(
+        self, statement: Statement | Sequence[Statement], /, *, apply: bool = False
+    ) -> ReconcileReport:
+        """Compare the payments of this account with Safaricom's own records of it.
+
+        First look at the report of a dry run. With `apply`, each payment that the record proves becomes
+        SUCCEEDED and is reported. Paid payments get their receipts. A payment that a person must look at
+        gets a review. Applying the same statement twice changes nothing. Each payment is changed by itself,
+        so a call that failed may be made again.
+
+        docs/closing-the-day.md has the rules. The store must be a `SearchableStore`.
+
+        Args:
+            statement: The record, or several, which are read as one. Several accounts may be among them.
+            apply: Whether payments are changed.
+
+        Raises:
+            InvalidRequest: A statement names no account, an account that is not served here, or a number
+                that several accounts have.
+            ConfigurationError: The store cannot search.
+            StoreError: The store failed. What was applied before stays so.
+        """
+        return finish(self._desk.reconcile(statement, apply=apply))
+
+    @hides_locals
+    def claim(
+        self, transaction_no: str, receipt_number: str, /, *, statement: Statement | None = None
+    ) -> Claim:
+        """Answer a customer who says "I paid, here is my code".
+
+        The answer comes from what is stored and from the statement. A claim settles nothing: whoever reads
+        a code over a shoulder could make it. It is an entry in the history of the payment, which keeps the
+        first five codes. Limit how often a customer may ask, so that nobody guesses codes.
+
+        Args:
+            transaction_no: The number of the payment.
+            receipt_number: The code of the SMS, as the customer typed it.
+            statement: A fresh record, for example of a pull, in which the code is looked up.
+
+        Raises:
+            InvalidRequest: The payment is not known, the code does not have the form of a receipt, or the
+                statement is not of the payment's account.
+            StoreError: The store failed.
+        """
+        return finish(self._desk.claim(transaction_no, receipt_number, statement=statement))
+
+    @hides_locals
     def check_callbacks(self) -> CallbackNews | None:
         """Look whether callbacks still come while payments are made.
 
@@ -202,6 +253,20 @@ class AsyncDeskFace:
         return await self._desk.resolve(
             transaction_no, note=note, by=by, outcome=outcome, receipt_number=receipt_number
         )
+
+    @hides_locals
+    async def reconcile(
+        self, statement: Statement | Sequence[Statement], /, *, apply: bool = False
+    ) -> ReconcileReport:
+        """Compare payments with Safaricom's own records, as `Payments.reconcile` does."""
+        return await self._desk.reconcile(statement, apply=apply)
+
+    @hides_locals
+    async def claim(
+        self, transaction_no: str, receipt_number: str, /, *, statement: Statement | None = None
+    ) -> Claim:
+        """Answer a customer who names a receipt, as `Payments.claim` does."""
+        return await self._desk.claim(transaction_no, receipt_number, statement=statement)
 
     @hides_locals
     async def check_callbacks(self) -> CallbackNews | None:

@@ -22,11 +22,17 @@ from mpesa_stk.payments.events import (
     PushRefused,
     PushTaken,
     QuerySeen,
+    RecordDoubted,
+    RecordSeen,
     Reported,
     ReportFailed,
     Resolved,
 )
-from mpesa_stk.payments.evidence import contradiction
+from mpesa_stk.payments.evidence import (
+    PAID_AFTER_FAILURE,
+    contradiction,
+    contradiction_of_record,
+)
 from mpesa_stk.payments.orders import slot_after
 from mpesa_stk.payments.schedule import KEEP_ASKING, REPORT_LEASE
 from mpesa_stk.payments.state import FORGOTTEN_PHONE, Transaction, TransactionState
@@ -35,9 +41,21 @@ _UNPROVEN = "callback reports success without proof"
 _NEVER_LEARNT = "the push's outcome was never learnt"
 _NEVER_SAID = "Daraja never said how it ended"
 _PAID_TWICE = "order paid twice"
-_DOUBTS = frozenset({_UNPROVEN, _NEVER_LEARNT, _NEVER_SAID})
+FITS_SEVERAL = "record fits several payments or rows"
+FITS_WITHOUT_QUERY = "record fits, and no query says paid"
+_DOUBTS = frozenset(
+    {
+        _UNPROVEN,
+        _NEVER_LEARNT,
+        _NEVER_SAID,
+        FITS_SEVERAL,
+        FITS_WITHOUT_QUERY,
+        PAID_AFTER_FAILURE,
+    }
+)
 """Reasons for a review that a success removes."""
 _BY_HAND = "A person found that it was paid."
+_BY_RECORD = "Safaricom's records show the payment."
 _NO_RESULT: Mapping[str, None] = MappingProxyType({"result_code": None, "result_desc": None})
 BEING_REPORTED = "while it is reported"
 """The code in the history of a payment that was opened again while its outcome was being reported."""
@@ -69,6 +87,8 @@ def effects_of(
         facts |= _from_query(before, event.result, meaning, moved=moved)
     elif isinstance(event, Doubted):
         facts |= _doubt(before, event.reason, now)
+    elif isinstance(event, (RecordSeen, RecordDoubted)):
+        facts |= _from_record(before, event, meaning, moved=moved, now=now)
     elif isinstance(event, (Reported, ReportFailed)):
         facts |= _after_report(before, event, now)
     elif isinstance(event, Resolved):
@@ -185,6 +205,7 @@ _SETTLERS: Mapping[Meaning, str] = MappingProxyType(
         Meaning.QUERY_PAID: "query",
         Meaning.QUERY_NOT_PAID: "query",
         Meaning.TIME_UP: "time",
+        Meaning.RECORD_PAID: "record",
         Meaning.PERSON_PAID: "person",
         Meaning.PERSON_NOT_PAID: "person",
     }
@@ -246,6 +267,29 @@ def _from_callback(
             doubts = _without_reviews(before.needs_review, _DOUBTS)
             facts["needs_review"] = _with_review(doubts, "callback came more than a day late")
     return facts
+
+
+def _from_record(
+    before: Transaction,
+    event: RecordSeen | RecordDoubted,
+    meaning: Meaning,
+    *,
+    moved: bool,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the fields of a row of Safaricom's records: the receipt and the time, or a doubt."""
+    if meaning is Meaning.NOTHING_NEW:
+        return {}
+    if isinstance(event, RecordDoubted):
+        return _doubt(before, event.reason, now)
+    if meaning is Meaning.RECORD_CONTRADICTS:
+        return _doubt(before, str(contradiction_of_record(before, event)), now)
+    facts: dict[str, Any] = {
+        "receipt_number": event.receipt_number,
+        "paid_at": before.paid_at or event.paid_at.astimezone(timezone.utc),
+        "settled_by": "record",
+    }
+    return facts | ({"result_code": "0", "result_desc": _BY_RECORD} if moved else {})
 
 
 def _doubt(before: Transaction, reason: str, now: datetime) -> dict[str, Any]:

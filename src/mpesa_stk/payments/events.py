@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import ClassVar
 
@@ -11,6 +12,9 @@ import attrs
 from mpesa_stk.daraja.models import CallbackResult, PushAccepted, QueryResult
 from mpesa_stk.payments.state import TransactionState
 from mpesa_stk.privacy import masked_id_repr
+
+MOST_RECEIPTS = 4
+"""The most receipts that one entry of the history names."""
 
 
 class Meaning(str, Enum):
@@ -37,6 +41,11 @@ class Meaning(str, Enum):
     REVIEWED = "person: reviewed"
     PERSON_PAID = "person: paid"
     PERSON_NOT_PAID = "person: not paid"
+    RECORD_PAID = "record: paid"
+    RECORD_RECEIPT = "record: receipt"
+    RECORD_CONTRADICTS = "record: contradicts"
+    RECORD_DOUBTFUL = "record: doubtful"
+    CLAIMED = "customer: names a receipt"
     FORGOTTEN = "forgotten"
 
 
@@ -317,6 +326,60 @@ class Resolved(_Event):
 
 
 @attrs.frozen(kw_only=True)
+class RecordSeen(_Event):
+    """A row of Safaricom's own records fits the payment, and no other payment and no other row does.
+
+    Attributes:
+        source: Where the row was read: ``statement`` or ``pull``.
+        receipt_number: The receipt of the row.
+        amount: The amount of the row.
+        paid_at: When the row was completed, aware, UTC.
+    """
+
+    source: str
+    receipt_number: str
+    amount: Decimal
+    paid_at: datetime
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history: the source and the receipt."""
+        return f"{self.source} {self.receipt_number}"
+
+
+@attrs.frozen(kw_only=True)
+class RecordDoubted(_Event):
+    """Rows of Safaricom's own records may be of this payment, and prove nothing. A person must look.
+
+    Attributes:
+        source: Where the rows were read: ``statement`` or ``pull``.
+        reason: Constant words for the review.
+        receipts: The receipts of the rows, for the history.
+    """
+
+    source: str
+    reason: str
+    receipts: tuple[str, ...]
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history: the source and the first receipts."""
+        return " ".join((self.source, *self.receipts[:MOST_RECEIPTS]))
+
+
+@attrs.frozen(kw_only=True)
+class ReceiptClaimed(_Event):
+    """A customer says that the payment has this receipt. That alone proves nothing."""
+
+    receipt_number: str
+
+    @property
+    def history_code(self) -> str | None:
+        """The code for the history."""
+        return self.receipt_number
+
+
+@attrs.frozen(kw_only=True)
 class Forgotten(_Event):
     """It is time to forget who paid. Amounts, receipts, references, states and times stay."""
 
@@ -338,5 +401,8 @@ PaymentEvent = (
     | Reported
     | ReportFailed
     | Resolved
+    | RecordSeen
+    | RecordDoubted
+    | ReceiptClaimed
     | Forgotten
 )

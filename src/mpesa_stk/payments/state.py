@@ -77,8 +77,8 @@ class Transaction:
         amount: Whole shillings (KES).
         reference: The caller's reference. The prompt shows it, unless `checkout` got a `prompt_reference`.
         description: The caller's description.
-        prompt_reference: The reference that the prompt showed instead. None if it showed `reference`. Payments
-            that were stored before version 4 of the tables do not say it.
+        prompt_reference: The reference that the prompt showed instead. None if it showed `reference`.
+            Payments that were stored before version 4 of the tables do not say it.
         order: What is being paid, or None. Several attempts may be made for one order.
         order_slot: The place that this attempt takes for its order: ``live:`` or ``paid:`` and the order.
             None if it takes none. A store gives each place of an account to one payment.
@@ -94,9 +94,9 @@ class Transaction:
         result_code: The result's code, or the error code of a refused push.
         result_desc: Daraja's words on it.
         receipt_number: M-Pesa's receipt, or None until a callback brings it.
-        paid_at: When the customer paid, if a callback named the time.
-        settled_by: ``push``, ``callback``, ``query``, ``time`` or ``person``. None while the payment is
-            open.
+        paid_at: When the customer paid, if a callback or a record named the time.
+        settled_by: ``push``, ``callback``, ``query``, ``record``, ``time`` or ``person``. None while the
+            payment is open.
         needs_review: Why a person must look at it, or None. Several reasons are separated by "; ".
         reported: Whether the host's handler got the outcome as it is now.
         history: The events, oldest first. Their number is bounded.

@@ -8,6 +8,7 @@
 - A query never overrides a callback.
 - A callback that contradicts us (amount, id, receipt, payer or date) does not settle: `needs_review`.
 - A person may call a payment paid. He may call it unpaid if it is not paid and no prompt can be open.
+- A row of Safaricom's records that fits exactly one payment proves its success. A doubtful one does not.
 - If a fact changes after it was reported, the payment is due for a report again.
 - An event that comes twice has no second effect.
 - An attempt takes the places of its order. A second success takes none, and needs a review.
@@ -45,9 +46,12 @@ from mpesa_stk.payments.events import (
     PushRefused,
     QueryBegun,
     QuerySeen,
+    ReceiptClaimed,
+    RecordDoubted,
+    RecordSeen,
     Resolved,
 )
-from mpesa_stk.payments.evidence import contradiction
+from mpesa_stk.payments.evidence import contradiction, meaning_of_record
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 
 MAX_HISTORY = 40
@@ -89,6 +93,11 @@ TRANSITIONS: Mapping[Meaning, Mapping[TransactionState, TransactionState]] = Map
         Meaning.PERSON_PAID: _TO_PAID,
         # `meaning_for_the_desk` refuses it for an open payment that has not expired.
         Meaning.PERSON_NOT_PAID: _TO_FAILED | {_S.EXPIRED: _S.FAILED},
+        Meaning.RECORD_PAID: _TO_PAID,
+        Meaning.RECORD_RECEIPT: {},
+        Meaning.RECORD_CONTRADICTS: {},
+        Meaning.RECORD_DOUBTFUL: {},
+        Meaning.CLAIMED: {},
         Meaning.FORGOTTEN: {},
     }
 )
@@ -115,11 +124,13 @@ def meaning_of(transaction: Transaction, event: PaymentEvent, now: datetime, /) 
             return Meaning.CONTRADICTED if overrides else Meaning.QUERY_PAID
         failed = event.result.status is QueryStatus.FAILED
         return Meaning.QUERY_NOT_PAID if failed else Meaning.NOTHING_NEW
+    if isinstance(event, (RecordSeen, RecordDoubted, ReceiptClaimed)):
+        return meaning_of_record(transaction, event)
     if isinstance(event, (Resolved, Forgotten)):
         return meaning_for_the_desk(transaction, event, now)
-    if _is_of_an_earlier_try(transaction, event, now) or _is_of_another_prompt(transaction, event):
-        return Meaning.NOTHING_NEW
-    return event.meaning
+    past = _is_of_an_earlier_try(transaction, event, now)
+    past = past or _is_of_another_prompt(transaction, event)
+    return Meaning.NOTHING_NEW if past else event.meaning
 
 
 def _is_of_an_earlier_try(transaction: Transaction, event: PaymentEvent, now: datetime) -> bool:
@@ -186,11 +197,14 @@ def last_asked(transaction: Transaction, /) -> datetime | None:
 def _is_noted_always(before: Transaction, event: PaymentEvent, entry: HistoryEntry) -> bool:
     """Return whether an event without other effect gets an entry in the history.
 
-    A callback does if no entry has its meaning and code yet (invariant I4). A page's query does, since it
-    keeps other pages from asking too. A person's decision does, unless it was the last thing that happened.
+    A callback does if no entry has its meaning and code yet (invariant I4), and so does a row of
+    Safaricom's records or a customer's claim. A page's query does, since it keeps other pages from asking
+    too. A person's decision does, unless it was the last thing that happened.
     """
     if isinstance(event, Resolved):
         return not before.history or attrs.evolve(before.history[-1], at=entry.at) != entry
+    if isinstance(event, (RecordDoubted, RecordSeen, ReceiptClaimed)):
+        return entry.event != Meaning.NOTHING_NEW.value
     said = {(past.event, past.code) for past in before.history}
     new = isinstance(event, CallbackSeen) and (entry.event, entry.code) not in said
     return new or isinstance(event, QueryBegun)
