@@ -86,6 +86,7 @@ from mpesa_stk.payments.search import (
 from mpesa_stk.payments.state import HistoryEntry, Transaction, TransactionState
 from mpesa_stk.payments.store import AsyncTransactionStore, KeptCallback, TransactionStore
 from mpesa_stk.phone import PhoneNumber, normalize_phone
+from mpesa_stk.reconcile.pull import PullRegistration
 from mpesa_stk.reconcile.statement import RowKind, Statement, StatementRow, StatementSource
 from mpesa_stk.reconcile.statement_file import read_statement
 from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransactionStore
@@ -182,6 +183,7 @@ __all__ = [
     "PaymentUnresolved",
     "Payments",
     "PhoneNumber",
+    "PullRegistration",
     "PushAccepted",
     "PushRequest",
     "QueryBudget",

@@ -1,11 +1,13 @@
-"""`StkClient` and `AsyncStkClient`: token, push and status query. One flow, two faces.
+"""`StkClient` and `AsyncStkClient`: token, push, status query and pull. One flow, two faces.
 
-The flow is `daraja/client_flow.py`. This file gives it its parts: a transport, a token store and a clock.
+The flow is `daraja/client_flow.py`, and for pulls `reconcile/pull_flow.py`. This file gives it its parts: a
+transport, a token store and a clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,9 @@ from mpesa_stk.faces import finish
 from mpesa_stk.hooks import Hook
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.reconcile.pull import PullRegistration
+from mpesa_stk.reconcile.pull_flow import pull_statement, register_pull
+from mpesa_stk.reconcile.statement import Statement
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class StkClient:
-    """Talks to Daraja: token, push, status query.
+    """Talks to Daraja: token, push, status query, pull.
 
     It is safe to share between threads and to use after a fork. Use it as a context manager, or call
     `close`.
@@ -62,7 +67,7 @@ class StkClient:
             token_store: Keeps the token. Share one between workers. In memory by default.
             clock: The clock to read and to sleep by. The machine's clock by default.
             retry: Number of tries of a request that may be sent again, and the waits between them.
-            hooks: Called with an `Event` for each token, push and query.
+            hooks: Called with an `Event` for each token, push, query and page of a pull.
         """
         clock = clock if clock is not None else SystemClock()
         if transport is None:
@@ -227,6 +232,49 @@ class StkClient:
             self.flow.wait_for_result(checkout_request_id, timeout=timeout, on_poll=on_poll)
         )
 
+    @hides_locals
+    def pull(self, start: datetime, end: datetime, /) -> Statement:
+        """Ask Daraja for the payments that reached the account in a window of the last 48 hours.
+
+        The account must be registered (see `register_pull`), and the app needs the product Pull
+        Transactions. The answer to an account that is not registered is the same as the answer to an empty
+        window. So a statement without rows is never complete, and proves nothing.
+
+        Each page is one request, with ``config.total_timeout``. If a later page cannot be had, the rows
+        before it are returned, and the statement is not complete.
+
+        Args:
+            start: Begin of the window, aware, at most 48 hours ago.
+            end: End of the window, aware, not in the future.
+
+        Raises:
+            InvalidRequest: The window breaks a rule. No request was sent.
+            AuthenticationFailed: Daraja does not accept our credentials, or the app lacks the product.
+            MpesaError: Daraja refused, or gave no answer that can be read.
+        """
+        return finish(pull_statement(self.flow, start, end))
+
+    @hides_locals
+    def register_pull(
+        self, *, nominated_number: str | PhoneNumber, callback_url: str
+    ) -> PullRegistration:
+        """Register the account for `pull`, once.
+
+        Daraja may take longer than 30 seconds to answer. It accepts an account that is registered already.
+
+        Args:
+            nominated_number: The phone number that Safaricom's records name for the organisation.
+            callback_url: A URL of yours. Daraja asks for one, and no source says that it calls it.
+
+        Raises:
+            InvalidRequest: A field breaks a rule. No request was sent.
+            AuthenticationFailed: Daraja does not accept our credentials, or the app lacks the product.
+            MpesaError: Daraja refused, or gave no answer that can be read.
+        """
+        return finish(
+            register_pull(self.flow, nominated_number=nominated_number, callback_url=callback_url)
+        )
+
 
 class AsyncStkClient:
     """`StkClient` for asyncio: the same methods, awaited.
@@ -259,7 +307,7 @@ class AsyncStkClient:
             token_store: Keeps the token. Share one between workers. In memory by default.
             clock: The clock to read and to sleep by. The machine's clock by default.
             retry: Number of tries of a request that may be sent again, and the waits between them.
-            hooks: Called with an `Event` for each token, push and query. They must not block.
+            hooks: Called with an `Event` for each token, push, query and page of a pull. It must not block.
         """
         from mpesa_stk.daraja.async_tokens import (  # noqa: PLC0415 - synchronous hosts never import asyncio
             AsyncMemoryTokenStore,
@@ -362,6 +410,20 @@ class AsyncStkClient:
         """Ask until the payment is PAID or FAILED, or the time is up, as `StkClient` does."""
         return await self.flow.wait_for_result(
             checkout_request_id, timeout=timeout, on_poll=on_poll
+        )
+
+    @hides_locals
+    async def pull(self, start: datetime, end: datetime, /) -> Statement:
+        """Ask for the payments of a window, as `StkClient.pull` does."""
+        return await pull_statement(self.flow, start, end)
+
+    @hides_locals
+    async def register_pull(
+        self, *, nominated_number: str | PhoneNumber, callback_url: str
+    ) -> PullRegistration:
+        """Register the account for `pull`, as `StkClient.register_pull` does."""
+        return await register_pull(
+            self.flow, nominated_number=nominated_number, callback_url=callback_url
         )
 
 

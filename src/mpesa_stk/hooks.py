@@ -18,7 +18,18 @@ from mpesa_stk.privacy import visible
 
 _LOGGER = logging.getLogger("mpesa_stk")
 
-EventKind = Literal["token", "push", "query", "callback", "settled", "claim", "refusal", "alarm"]
+EventKind = Literal[
+    "token",
+    "push",
+    "query",
+    "pull",
+    "pull_registration",
+    "callback",
+    "settled",
+    "claim",
+    "refusal",
+    "alarm",
+]
 _TROUBLE = frozenset(
     {"error", "unknown", "refused", "not_sent", "rate_limited", "kept", "callbacks_stopped"}
 )
@@ -29,8 +40,8 @@ class Event:
     """An event, for metrics, traces and logs. A field that does not apply is None.
 
     Attributes:
-        kind: ``token``, ``push``, ``query``, ``callback``, ``settled``, ``claim``, ``refusal`` or
-            ``alarm``.
+        kind: ``token``, ``push``, ``query``, ``pull`` (one page), ``pull_registration``, ``callback``,
+            ``settled``, ``claim``, ``refusal`` or ``alarm``.
         outcome: A constant word: ``ok``, ``refused``, ``unknown``, ``error``, ``paid`` ...
         duration: Seconds that the step took, if it waited for an answer.
         code: Daraja's result or error code. For a claim, the receipt, masked.

@@ -105,6 +105,8 @@ PURE = [
     "reconcile/record_values",
     "reconcile/statement_rows",
     "reconcile/statement_csv",
+    "reconcile/pull",
+    "reconcile/pull_rows",
     "daraja/wire",
     "daraja/refusals",
     "daraja/protocol",

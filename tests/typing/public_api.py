@@ -69,6 +69,7 @@ from mpesa_stk import (
     Result,
     RetryAdvice,
     RetryPolicy,
+    Statement,
     StkClient,
     StkConfig,
     SubscriberBusy,
@@ -90,6 +91,7 @@ from mpesa_stk import (
     explain,
     normalize_phone,
     parse_callback,
+    read_statement,
     stk_password,
     stk_timestamp,
 )
@@ -257,6 +259,13 @@ def follow(client: StkClient, checkout_request_id: str) -> QueryResult:
     def show(result: QueryResult) -> None:
         print(result.status.value)  # noqa: T201 - never run
 
+    moment = datetime.fromisoformat("2026-11-23T09:00:00+03:00")
+    statement = client.pull(moment - timedelta(hours=1), moment)
+    assert_type(statement, Statement)
+    assert_type(read_statement("statement.csv"), Statement)
+    assert_type([row.reference for row in statement.rows], list[str | None])
+    done = client.register_pull(nominated_number="0722000000", callback_url="https://shop.example")
+    assert_type(done.was_registered, bool)
     result = client.query(checkout_request_id)
     assert_type(result, QueryResult)
     assert_type(result.status, QueryStatus)

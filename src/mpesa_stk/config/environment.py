@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import attrs
 
 from mpesa_stk.config.urls import is_loopback_url
@@ -11,6 +13,7 @@ SANDBOX_SHORTCODE = "174379"
 SANDBOX_PASSKEY = "bfb279f9aa9bdbcf158e97dd71a467cd2e0c893059b10f78e6b72ada1ed2c919"
 SANDBOX_HOST = "sandbox.safaricom.co.ke"
 PRODUCTION_HOST = "api.safaricom.co.ke"
+_QUERY_PATH = "/mpesa/stkpushquery/v1/query"
 
 
 @attrs.frozen(kw_only=True)
@@ -21,7 +24,7 @@ class Environment:
         name: ``sandbox``, ``production`` or a name that you choose.
         token_url: Address of the token endpoint.
         push_url: Address of the push endpoint.
-        query_url: Address of the status query endpoint.
+        query_url: Address of the status query endpoint. The addresses for pulls are at its origin.
     """
 
     name: str
@@ -31,7 +34,7 @@ class Environment:
 
     @classmethod
     def at(cls, origin: str, /, *, name: str) -> Environment:
-        """Make an environment of Daraja's three paths under an origin.
+        """Make an environment of Daraja's paths under an origin.
 
         Args:
             origin: For example ``https://api.safaricom.co.ke``.
@@ -41,8 +44,25 @@ class Environment:
             name=name,
             token_url=f"{origin}/oauth/v1/generate?grant_type=client_credentials",
             push_url=f"{origin}/mpesa/stkpush/v1/processrequest",
-            query_url=f"{origin}/mpesa/stkpushquery/v1/query",
+            query_url=origin + _QUERY_PATH,
         )
+
+    @property
+    def pull_query_url(self) -> str:
+        """Address of Pull Transactions, at the origin of the status query."""
+        return self._beside_the_query("/pulltransactions/v1/query")
+
+    @property
+    def pull_register_url(self) -> str:
+        """Address at which an account is registered for pulls, at the same origin."""
+        return self._beside_the_query("/pulltransactions/v1/register")
+
+    def _beside_the_query(self, path: str) -> str:
+        """Return the address of a path, behind the same gateway as the status query."""
+        if self.query_url.endswith(_QUERY_PATH):
+            return self.query_url.removesuffix(_QUERY_PATH) + path
+        parts = urlsplit(self.query_url)
+        return f"{parts.scheme}://{parts.netloc}{path}"
 
     @property
     def urls(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The calls of a client, once for both faces: a token, a push, a query, and waiting for a result.
+"""The calls of a client, once for both faces: a token, a push, a query, waiting, and other questions.
 
 `StkClient` and `AsyncStkClient` document the calls. This file adds time, randomness and the network to the
 pure code of `protocol`.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 
@@ -18,7 +19,7 @@ from mpesa_stk.clock import AsyncClock
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.config.urls import callback_url_fault
 from mpesa_stk.daraja import protocol
-from mpesa_stk.daraja.exchange import AsyncTransport
+from mpesa_stk.daraja.exchange import AsyncTransport, HttpRequest, HttpResponse
 from mpesa_stk.daraja.models import (
     PushAccepted,
     PushRequest,
@@ -45,6 +46,18 @@ from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.privacy import mask_checkout_id
 
 T = TypeVar("T")
+
+
+class Answer(Protocol):
+    """Daraja's answer to a question."""
+
+    @property
+    def response_code(self) -> str:
+        """Daraja's code for the question itself."""
+        ...
+
+
+A = TypeVar("A", bound=Answer)
 
 # Ask for a result first after 15 to 20 s and then every 15 to 20 s, since the sandbox allows about five
 # queries a minute (docs/daraja.md, sections 0 and 4).
@@ -80,7 +93,7 @@ class ClientFlow:
         self._clock = clock
         self._retry = retry if retry is not None else RetryPolicy()
         self._notify = Notifier(tuple(hooks))
-        self._spare_until = -math.inf
+        self._spare_until: dict[str, float] = {}
         self._transport = transport
         self._tokens = TokenCache(
             app=self.app, store=token_store, clock=clock, fetch=self._fetch_token
@@ -105,7 +118,7 @@ class ClientFlow:
     ) -> PushRequest:
         """Check a push without sending it."""
         if callback_url is not None:
-            self._check_callback_url(callback_url)
+            self.check_callback_url(callback_url)
         return PushRequest.checked(
             phone_number=phone_number,
             amount=amount,
@@ -193,7 +206,7 @@ class ClientFlow:
 
         try:
             result = await self._with_token(
-                query, token=lambda: self._tokens.get(ends_at=patience), spare=True
+                query, token=lambda: self._tokens.get(ends_at=patience), spare="query"
             )
         except MpesaError as error:
             self._report("query", started, error)
@@ -249,6 +262,54 @@ class ClientFlow:
             )
             return unknown, getattr(error, "retry_after", None) or 0.0
 
+    def now(self) -> datetime:
+        """Return the current moment by the client's clock."""
+        return self._clock.now()
+
+    async def ask(
+        self,
+        build: Callable[[Token], HttpRequest],
+        read: Callable[[HttpResponse], A],
+        /,
+        *,
+        kind: EventKind,
+        spare: str,
+        again: Callable[[BaseException], bool] = may_ask_again,
+    ) -> A:
+        """Ask Daraja something that moves no money, as often as the retry policy says.
+
+        Args:
+            build: Makes the request with a token.
+            read: Reads the answer, or raises what it means.
+            kind: The kind of its event.
+            spare: The product that is asked. See `_with_token`.
+            again: Returns whether another try may follow an error.
+
+        Raises:
+            MpesaError: What `read` and the transport raise, after the last try.
+        """
+        started = self._clock.monotonic()
+        ends_at = self._ends_at()
+
+        async def once(token: Token) -> A:
+            return read(await self._transport.send(build(token)))
+
+        async def ask(token: Token) -> A:
+            return await self._retry.run(
+                lambda: once(token), again=again, clock=self._clock, ends_at=ends_at
+            )
+
+        try:
+            answer = await self._with_token(
+                ask, token=lambda: self._tokens.get(ends_at=ends_at), spare=spare
+            )
+        except MpesaError as error:
+            self._report(kind, started, error)
+            raise
+        duration = self._clock.monotonic() - started
+        self._notify(Event(kind=kind, outcome="ok", duration=duration, code=answer.response_code))
+        return answer
+
     def _ends_at(self, timeout: float | None = None) -> float:
         """Return the monotonic second after which no new try starts."""
         return self._clock.monotonic() + (self.config.total_timeout if timeout is None else timeout)
@@ -258,19 +319,19 @@ class ClientFlow:
         call: Callable[[Token], Awaitable[T]],
         *,
         token: Callable[[], Awaitable[Token]],
-        spare: bool = False,
+        spare: str | None = None,
     ) -> T:
         """Call with a token. If Daraja refuses the token, call once more with a new one.
 
         A call whose token was refused had no effect. If the new token is refused too, the token is not at
-        fault. Calls with `spare` then renew no token for 5 minutes, because each new token would kill the
-        one that pushes use.
+        fault. Calls with the same `spare` then renew no token for 5 minutes, because each new token would
+        kill the one that pushes use.
         """
         first = await token()
         try:
             return await call(first)
         except AuthenticationFailed as error:
-            spared = spare and self._clock.monotonic() < self._spare_until
+            spared = self._clock.monotonic() < self._spare_until.get(spare or "", -math.inf)
             if error.reason != "token_refused" or spared:
                 raise
         await self._tokens.drop(first)
@@ -278,7 +339,7 @@ class ClientFlow:
             return await call(await token())
         except AuthenticationFailed as again:
             if spare and again.reason == "token_refused":
-                self._spare_until = self._clock.monotonic() + _SPARE_TOKENS
+                self._spare_until[spare] = self._clock.monotonic() + _SPARE_TOKENS
             raise
 
     async def _token_before_push(self, ends_at: float) -> Token:
@@ -309,7 +370,8 @@ class ClientFlow:
         self._notify(Event(kind="token", outcome="ok", duration=self._clock.monotonic() - started))
         return token
 
-    def _check_callback_url(self, url: str) -> None:
+    def check_callback_url(self, url: str, /) -> None:
+        """Refuse a callback URL that Daraja cannot post to."""
         fault = callback_url_fault(
             url,
             allow_loopback=self.config.environment.is_loopback,

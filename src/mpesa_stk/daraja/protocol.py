@@ -92,7 +92,8 @@ def build_token(config: StkConfig, /) -> HttpRequest:
     )
 
 
-def _post(config: StkConfig, url: str, token: Token, body: bytes) -> HttpRequest:
+def post(config: StkConfig, url: str, token: Token, body: bytes, /) -> HttpRequest:
+    """Build a POST of JSON with a token."""
     return HttpRequest(
         method="POST",
         url=url,
@@ -131,7 +132,7 @@ def build_push(
         reference=request.reference,
         description=request.description or DEFAULT_DESCRIPTION,
     )
-    return _post(config, config.environment.push_url, token, wire.encode(body))
+    return post(config, config.environment.push_url, token, wire.encode(body))
 
 
 def build_query(
@@ -145,7 +146,7 @@ def build_query(
         timestamp=timestamp,
         checkout_request_id=checkout_request_id,
     )
-    return _post(config, config.environment.query_url, token, wire.encode(body))
+    return post(config, config.environment.query_url, token, wire.encode(body))
 
 
 # --- answers -------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ of requests:
     =====  ==============  ================  ====================================
     token  again           --                again
     query  again           new token, once   again, within the caller's deadline
+    pull   again           new token, once   again; registering for pulls: never
     push   again           new token, once   never
     =====  ==============  ================  ====================================
 

@@ -6,7 +6,7 @@ Each reader returns None if a value is not what it should be. Nothing is guessed
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 from mpesa_stk.daraja.protocol import NAIROBI
@@ -78,7 +78,7 @@ def pull_time(text: str, /) -> datetime | None:
     if match is None:
         return None
     try:
-        return datetime.fromisoformat(f"{match[1]}T{match[2]}+03:00")
+        return datetime.fromisoformat(f"{match[1]}T{match[2]}+03:00").astimezone(timezone.utc)
     except ValueError:
         return None
 
