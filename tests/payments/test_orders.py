@@ -334,6 +334,33 @@ def test_a_rejected_key_is_not_pushed_while_another_attempt_is_open() -> None:
     assert len(host.daraja.pushes) == 3
 
 
+def test_a_rejected_key_gets_the_open_attempt_of_its_payload() -> None:
+    """The button was pressed again without a key, and that prompt is open: no second one goes out."""
+    host = Host()
+    host.daraja.push_script.append(REFUSED)
+    with pytest.raises(DarajaError):
+        host.checkout(order=ORDER, idempotency_key="k")
+    other = host.checkout(order=ORDER)
+    assert host.checkout(order=ORDER, idempotency_key="k") == other
+    assert len(host.daraja.pushes) == 2
+
+
+class CrowdedStore(MemoryTransactionStore):
+    """A store in which somebody else always has the place of the order, and is gone at the next look."""
+
+    def add(self, _transaction: Transaction, /) -> None:
+        """Refuse."""
+        raise DuplicateTransaction("order_slot")
+
+
+def test_a_checkout_does_not_race_for_ever() -> None:
+    """After twenty rounds it is an error, and nothing is sent."""
+    host = Host(store=CrowdedStore())
+    with pytest.raises(StoreError, match="first too many times"):
+        host.checkout(order=ORDER)
+    assert host.daraja.pushes == []
+
+
 class TurningStore(MemoryTransactionStore):
     """A store in which something happens right after the next attempt is stored."""
 

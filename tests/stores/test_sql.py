@@ -28,6 +28,7 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
+from mpesa_stk.payments.search import PaymentSearch
 from mpesa_stk.stores.rows import row_of
 from mpesa_stk.stores.sql import SqlTransactionStore
 from mpesa_stk.stores.sql_tables import due_statement, old_callbacks
@@ -209,6 +210,28 @@ def test_strange_characters_in_darajas_words_harm_no_payment(
     stored = store.get("no-1")
     assert stored is not None
     assert (stored.result_desc, stored.state) == ("paid\u2400", TransactionState.SUCCEEDED)
+
+
+def test_an_order_that_no_database_can_hold_has_no_attempts(
+    url: str, make_engine: MakeEngine
+) -> None:
+    """PostgreSQL refuses to look for it."""
+    assert new_store(make_engine(url)).attempts("paybill 600000", "a\0b") == []
+
+
+def test_search_of_more_accounts_than_one_statement_holds(
+    sqlite_url: str, make_engine: MakeEngine
+) -> None:
+    """The pages are in order over all of them."""
+    store = new_store(make_engine(sqlite_url))
+    for number in range(205):
+        created = START + timedelta(seconds=number * 7 % 205)
+        store.add(numbered(number, account=f"paybill {number}", created=created))
+    first = store.search(PaymentSearch(), cursor=None, limit=150)
+    rest = store.search(PaymentSearch(), cursor=first.next_cursor, limit=150)
+    moments = [one.created for one in (*first.payments, *rest.payments)]
+    assert len(moments) == 205
+    assert moments == sorted(moments, reverse=True)
 
 
 def test_history_and_every_look_up_work(sqlite_url: str, make_engine: MakeEngine) -> None:

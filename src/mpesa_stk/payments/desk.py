@@ -66,7 +66,7 @@ class Desk:
         self._alarm = CallbackAlarm()
         self._store = store
         self._clock = clock
-        self._recorder = Recorder(store=store, clock=clock, notify=notify, jitter=_half)
+        self._recorder = Recorder(store=store, clock=clock, notify=notify, jitter=lambda: 0.5)
         self._callbacks = CallbackHandler(self._recorder)
         self._reconciling = Reconciling(
             self._recorder, self._callbacks, search=self.search, seen=self._seen
@@ -221,8 +221,3 @@ class Desk:
     async def _seen(self) -> frozenset[str] | None:
         """Return the accounts whose payments this desk sees now. None means all."""
         return await self._accounts() if callable(self._accounts) else self._accounts
-
-
-def _half() -> float:
-    """Return the middle of all varied waits: a desk schedules none."""
-    return 0.5

@@ -90,13 +90,11 @@ def was_prompted(rejected: Transaction, /) -> bool:
 
 
 def is_unresolved(attempt: Transaction, now: datetime, /) -> bool:
-    """Return whether nobody knows if an attempt that has ended was paid.
+    """Return whether nobody knows if an attempt that has ended unpaid was paid after all.
 
     That is so if it expired, if only a query said that it failed while its prompt could still be answered,
     or if a person must look at it. A person who resolves it, or a callback, ends the doubt.
     """
-    if attempt.paid or not attempt.settled:
-        return False
     if attempt.needs_review is not None:
         return True
     if attempt.state is _S.REJECTED:
