@@ -442,7 +442,11 @@ def test_the_period_begins_with_its_first_and_ends_before_its_last_moment(
 
 def test_a_payment_at_an_end_of_the_period_is_a_problem() -> None:
     """Its time is known roughly: it may lie in the period, and outside of it."""
-    for change in ({"covers_from": START}, {"covers_until": START + timedelta(seconds=20)}):
+    changes: list[dict[str, Any]] = [
+        {"covers_from": START},
+        {"covers_until": START + timedelta(seconds=20)},
+    ]
+    for change in changes:
         report = matched(by_query(), **change)
         assert (report.missing, report.not_covered) == ((), (by_query(),))
         assert (report.problems, report.agrees) == ((PERHAPS_OUTSIDE,), False)
@@ -552,26 +556,25 @@ def test_two_sources_that_agree_are_one(change: dict[str, Any]) -> None:
         assert (report.trusted, report.problems) == (True, ())
 
 
-def test_a_complete_source_that_lacks_a_row_disagrees() -> None:
+@pytest.mark.parametrize(
+    ("change", "disagrees"),
+    [
+        ({}, True),
+        ({"covers_from": START - timedelta(seconds=110)}, True),
+        ({"covers_from": START - timedelta(seconds=109)}, False),
+        ({"covers_until": START + timedelta(seconds=131)}, True),
+        ({"covers_until": START + timedelta(seconds=130)}, False),
+        ({"complete": False}, False),
+    ],
+)
+def test_a_complete_source_that_lacks_a_row_disagrees(
+    change: dict[str, Any], *, disagrees: bool
+) -> None:
     """Unless the row lies near an end of its period, or it is not complete."""
-    for change in ({}, {"covers_from": START - timedelta(seconds=110)}):
-        report = match(
-            [asked()], [statement(row()), statement(source=PULL, **change)], is_till=False
-        )
-        assert SOURCES_DISAGREE in report.problems
-    for change in (
-        {"complete": False},
-        {"covers_from": START - timedelta(seconds=109)},
-        {"covers_until": START + timedelta(seconds=130)},
-    ):
-        report = match(
-            [asked()], [statement(row()), statement(source=PULL, **change)], is_till=False
-        )
-        assert SOURCES_DISAGREE not in report.problems
-        assert len(report.would_settle) == 1
-    ends = {"covers_until": START + timedelta(seconds=131)}
-    report = match([asked()], [statement(row()), statement(source=PULL, **ends)], is_till=False)
-    assert SOURCES_DISAGREE in report.problems
+    lacking = statement(source=PULL, **change)
+    report = match([asked()], [statement(row()), lacking], is_till=False)
+    assert (SOURCES_DISAGREE in report.problems) is disagrees
+    assert bool(report.would_settle) is not disagrees
 
 
 # --- the report -----------------------------------------------------------------------------------------
@@ -594,10 +597,13 @@ def test_each_difference_keeps_books_and_record_from_agreeing(field: str) -> Non
     """And so do a record that is not trusted, and one that covers nothing."""
     good = ReconcileReport(applied=True, covered=((START, START + DAY),))
     assert good.agrees
-    assert not attrs.evolve(good, **{field: (row(),)}).agrees
-    assert not attrs.evolve(good, trusted=False).agrees
-    assert not attrs.evolve(good, covered=()).agrees
-    assert not attrs.evolve(good, applied=False, receipts_added=(row(),)).agrees
+    changes: list[dict[str, Any]] = [
+        {field: (row(),)},
+        {"trusted": False},
+        {"covered": ()},
+        {"applied": False, "receipts_added": (row(),)},
+    ]
+    assert [attrs.evolve(good, **change).agrees for change in changes] == [False] * 4
     assert attrs.evolve(good, not_covered=(paid(),)).agrees
 
 

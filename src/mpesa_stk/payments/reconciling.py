@@ -105,7 +105,7 @@ class Reconciling:
         self, statement: Statement | Sequence[Statement], /, *, apply: bool
     ) -> ReconcileReport:
         """Compare, as `Payments.reconcile` documents."""
-        given = [statement] if isinstance(statement, Statement) else list(statement)
+        given = list(statement) if isinstance(statement, Sequence) else [statement]
         if not given:
             raise InvalidRequest("statement", "must be a statement, or at least one of several")
         by_number: dict[str, list[Statement]] = {}
