@@ -322,6 +322,17 @@ def test_every_status_is_handed_back(transport: Transport, status: int) -> None:
         assert server.count("POST") == 1
 
 
+def test_a_request_may_allow_a_longer_answer(transport: Transport) -> None:
+    """Plain or compressed, its body is read whole up to that, and no further."""
+    body = b"[" + b" " * 3 * MAX_BODY + b"]"
+    zipped = answer(200, gzip.compress(body), content_encoding="gzip")
+    with Server(answer(200, body), zipped, answer(200, body), zipped) as server:
+        longer = attrs.evolve(post(server.origin), max_body=len(body))
+        assert [transport.send(longer).body for _ in range(2)] == [body, body]
+        shorter = attrs.evolve(longer, max_body=len(body) - 1)
+        assert [failure(transport, shorter).reason for _ in range(2)] == [TOO_LARGE] * 2
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(transport: Transport, status: int) -> None:
     """A 307 followed would be a second POST: the status comes back and nothing else happens."""

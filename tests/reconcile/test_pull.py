@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from both_faces import make_client
 from mpesa_stk import (
+    MAX_BODY,
     AuthenticationFailed,
     DarajaError,
     Environment,
@@ -40,6 +41,7 @@ from mpesa_stk import (
     UnexpectedResponse,
 )
 from mpesa_stk.reconcile import pull_rows
+from mpesa_stk.reconcile.pull import MOST_PAGE
 from secret_scenes import PHONE, leaks_of
 from support import CALLBACK_URL, DATA, START, TOKEN, ManualClock, make_config
 
@@ -322,6 +324,19 @@ def test_a_dead_token_is_renewed() -> None:
     assert (len(statement.rows), statement.complete, daraja.tokens) == (1, True, 2)
 
 
+def test_wrong_keys_are_not_a_missing_product() -> None:
+    """The token endpoint refused them."""
+
+    class WrongKeys(Daraja):
+        def send(self, _request: HttpRequest, /) -> HttpResponse:
+            """Refuse everything."""
+            return answer(b"", 400)
+
+    with pytest.raises(AuthenticationFailed) as caught:
+        client_of(WrongKeys(page())).pull(START - HOUR, START)
+    assert caught.value.reason == "credentials"
+
+
 def test_an_unknown_shortcode_is_refused() -> None:
     """It is not asked again."""
     body = {"requestId": "x", "errorCode": "400.001", "errorMessage": "Invalid ShortCode"}
@@ -530,6 +545,16 @@ def test_daraja_counts_more_records_than_it_gives() -> None:
     assert pulled(page(row(1), TotalRecords=2), page()).problems == (pull_rows.FEWER,)
     assert pulled(page(row(1), TotalRecords="1"), page()).complete
     assert pulled(page(row(1), TotalRecords="many"), page()).complete
+
+
+def test_a_page_may_be_long() -> None:
+    """It may have a thousand rows, far more than other answers may have."""
+    long = page(*(row(1, transactionId=f"UKN{number:07}") for number in range(1000)))
+    assert len(long.body) > 3 * MAX_BODY
+    daraja = Daraja(long, page())
+    statement = client_of(daraja).pull(START - HOUR, START)
+    assert (len(statement.rows), statement.complete) == (1000, True)
+    assert {request.max_body for request in daraja.asked} == {MOST_PAGE}
 
 
 def test_there_are_200_pages_at_most() -> None:

@@ -65,14 +65,14 @@ _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # Seconds until the next address of a name is tried beside the one before (RFC 8305).
 _NEXT_ADDRESS = 0.25
 
-# Most bytes of an answer, with its headers and with what divides it into chunks.
-_MAX_ANSWER = 16 * MAX_BODY
+# An answer may have so many times the bytes of its body, with headers and with what divides it into chunks.
+_ROOM = 16
 
 
 class Connection(ResponseHandler):
     """A connection that carries one exchange at a time."""
 
-    _room = _MAX_ANSWER
+    _room = _ROOM * MAX_BODY
 
     def is_quiet(self) -> bool:
         """Return whether the connection is open, and nothing arrived since its last answer.
@@ -85,7 +85,7 @@ class Connection(ResponseHandler):
             selector.register(self.transport.get_extra_info("socket"), selectors.EVENT_READ)
             return not selector.select(0)
 
-    async def ask(self, request: bytes) -> tuple[int, Any, Any]:
+    async def ask(self, request: bytes, *, most: int = MAX_BODY) -> tuple[int, Any, Any]:
         """Write a request at once, and return the status, the headers and the body of the answer.
 
         Raises:
@@ -93,7 +93,7 @@ class Connection(ResponseHandler):
         """
         if self.transport is None or self.transport.is_closing():
             raise NeverLeft(CLOSED)
-        self._room = _MAX_ANSWER
+        self._room = _ROOM * most
         self.set_response_params(read_until_eof=True, auto_decompress=False)
         self.transport.write(request)
         while True:
@@ -179,7 +179,13 @@ class Connections:
         return await self._connect(way, within)
 
     async def exchange(
-        self, way: Way, connection: Connection, request: bytes, *, within: float
+        self,
+        way: Way,
+        connection: Connection,
+        request: bytes,
+        *,
+        within: float,
+        most: int = MAX_BODY,
     ) -> HttpResponse:
         """Send a request and read the answer.
 
@@ -190,20 +196,20 @@ class Connections:
         complete = False
         try:
             async with _timeout(within):
-                status, headers, content = await connection.ask(request)
+                status, headers, content = await connection.ask(request, most=most)
                 body = b""
-                while len(body) <= MAX_BODY and not content.at_eof():
+                while len(body) <= most and not content.at_eof():
                     body += await content.readany()
-            complete = len(body) <= MAX_BODY and not connection.should_close
+            complete = len(body) <= most and not connection.should_close
         except _TIMED_OUT:
             reason = NO_ANSWER
         except _FAILED:
             reason = BROKEN
         else:
             fields = {name.lower(): value for name, value in headers.items()}
-            if len(body) <= MAX_BODY:
-                body = decompressed(body, fields.get("content-encoding", ""))
-            if len(body) <= MAX_BODY:
+            if len(body) <= most:
+                body = decompressed(body, fields.get("content-encoding", ""), most=most)
+            if len(body) <= most:
                 return HttpResponse(status=status, headers=fields, body=body)
             reason = TOO_LARGE
         finally:

@@ -83,7 +83,9 @@ class AioHttpTransport:
             taken = time.monotonic() - started
             if taken <= min(request.total_timeout, request.leave_within):
                 left = request.total_timeout - taken
-                return await connections.exchange(way, connection, written, within=left)
+                return await connections.exchange(
+                    way, connection, written, within=left, most=request.max_body
+                )
             connections.keep(way, connection)
             reason = TOO_LATE
         except NeverLeft as error:

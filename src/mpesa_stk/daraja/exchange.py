@@ -11,7 +11,8 @@ import attrs
 from mpesa_stk.privacy import Unpicklable
 
 MAX_BODY = 64 * 1024
-"""Most bytes of a body, both compressed and decompressed. A larger body is refused."""
+"""Most bytes of a body, both compressed and decompressed. A larger body is refused, unless the request says
+that its answer may have more."""
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +28,7 @@ class HttpRequest(Unpicklable):
         total_timeout: Seconds for the whole exchange.
         leave_within: Seconds after which the request must not leave any more, even if connecting took
             that long.
+        max_body: Most bytes of the answer's body, both compressed and decompressed.
     """
 
     method: Literal["GET", "POST"]
@@ -36,6 +38,7 @@ class HttpRequest(Unpicklable):
     connect_timeout: float
     total_timeout: float
     leave_within: float = math.inf
+    max_body: int = MAX_BODY
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +48,7 @@ class HttpResponse(Unpicklable):
     Attributes:
         status: HTTP status.
         headers: Header fields, names in lower case.
-        body: Body, decompressed, at most `MAX_BODY` bytes. It may hold a token.
+        body: Body, decompressed, at most ``max_body`` bytes of the request. It may hold a token.
     """
 
     status: int

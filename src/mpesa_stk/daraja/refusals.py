@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from mpesa_stk.daraja import wire
-from mpesa_stk.daraja.exchange import HttpResponse
+from mpesa_stk.daraja.exchange import MAX_BODY, HttpResponse
 from mpesa_stk.errors import (
     AuthenticationFailed,
     DarajaError,
@@ -110,8 +110,8 @@ class Payload:
     json: Mapping[str, Any] = attrs.field(repr=False)
 
 
-def payload_of(response: HttpResponse, /) -> Payload:
-    """Read the answer as a JSON object.
+def payload_of(response: HttpResponse, /, *, most: int = MAX_BODY) -> Payload:
+    """Read the answer as a JSON object of at most so many bytes.
 
     Raises:
         AuthenticationFailed: The answer is plain text that refuses the token (docs/daraja.md, section 1).
@@ -120,7 +120,7 @@ def payload_of(response: HttpResponse, /) -> Payload:
         UnexpectedResponse: The answer is anything else.
     """
     try:
-        return Payload(wire.read_object(response.body))
+        return Payload(wire.read_object(response.body, most=most))
     except wire.WireError as error:
         problems = error.problems
     _raise_if_limited(response)

@@ -13,8 +13,6 @@ from typing import Generic, Protocol, TypeVar
 
 import attrs
 
-from mpesa_stk.daraja.exchange import MAX_BODY
-
 MAX_IDLE = 15.0
 """Seconds after which an idle connection is not used again. A NAT may have dropped it silently, and the
 next payment would be lost on it."""
@@ -28,7 +26,7 @@ TOO_LATE = "connecting took too long to send it in time"
 
 NO_ANSWER = "no complete answer in time"
 BROKEN = "the connection failed before the answer was complete"
-TOO_LARGE = f"the answer is larger than {MAX_BODY} bytes"
+TOO_LARGE = "the answer is too large"
 
 _CLOCK = frozenset({9, 10})  # OpenSSL: not valid yet, not valid any more
 _OTHER_HOST = frozenset({62, 64})  # OpenSSL: another host name, another IP address
@@ -154,19 +152,20 @@ class IdleConnections(Generic[Connection]):
 # --- bodies ------------------------------------------------------------------------------------------
 
 
-def decompressed(body: bytes, encoding: str, /) -> bytes:
+def decompressed(body: bytes, encoding: str, /, *, most: int) -> bytes:
     """Decompress a body that a server compressed unasked.
 
     Args:
         body: The body as it came.
         encoding: The header Content-Encoding.
+        most: Most bytes of a body.
 
     Returns:
-        At most one byte more than `MAX_BODY`.
+        At most one byte more than that.
     """
     if encoding.lower() not in ("gzip", "deflate"):
         return body
     try:
-        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MAX_BODY + 1)
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, most + 1)
     except zlib.error:
         return body  # the header was wrong, so the reader will find no JSON in it

@@ -54,7 +54,7 @@ from urllib3.exceptions import (
 )
 
 from mpesa_stk.daraja.connections import Limits
-from mpesa_stk.daraja.exchange import MAX_BODY, HttpRequest, HttpResponse
+from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse
 from mpesa_stk.daraja.sending import (
     BROKEN,
     NO_ANSWER,
@@ -137,7 +137,7 @@ class RequestsTransport:
                 cert=session.cert,
                 proxies=self._proxies,
             )
-            body = _read_body(answer.raw)
+            body = _read_body(answer.raw, most=request.max_body)
         except NeverLeft as error:
             failure = NotSent(error.reason)
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -225,8 +225,8 @@ class _TooLargeError(Exception):
     pass
 
 
-def _read_body(raw: Any) -> bytes:
-    """Read at most `MAX_BODY` bytes, before and after decompression.
+def _read_body(raw: Any, *, most: int) -> bytes:
+    """Read at most so many bytes, before and after decompression.
 
     urllib3 puts the connection back when all is read. One with unread bytes must not be used again.
     """
@@ -234,16 +234,16 @@ def _read_body(raw: Any) -> bytes:
     raw.enforce_content_length = True  # off by default in urllib3 1.26
     try:
         while not raw.closed:
-            chunk = raw.read(MAX_BODY + 1 - len(body), decode_content=False)
+            chunk = raw.read(most + 1 - len(body), decode_content=False)
             if not chunk:
                 break
             body += chunk
-            if len(body) > MAX_BODY:
+            if len(body) > most:
                 raise _TooLargeError  # noqa: TRY301 - the connection must be closed for this error too
     except BaseException:
         raw.close()
         raise
-    body = decompressed(body, raw.headers.get("content-encoding", ""))
-    if len(body) > MAX_BODY:
+    body = decompressed(body, raw.headers.get("content-encoding", ""), most=most)
+    if len(body) > most:
         raise _TooLargeError
     return body

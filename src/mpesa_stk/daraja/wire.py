@@ -121,20 +121,22 @@ _STRICT = json.JSONDecoder(
 _LOOSE = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 
 
-def read_object(body: bytes | str, /) -> dict[str, Any]:
+def read_object(body: bytes | str, /, *, most: int = MAX_BODY) -> dict[str, Any]:
     """Read bytes as one JSON object, strictly.
 
     Raises:
         WireError: The bytes are anything else. No bytes can cause another error.
     """
-    return _decode(body, _STRICT.decode)
+    return _decode(body, _STRICT.decode, most)
 
 
-def _decode(body: bytes | str, decode: Callable[[str], object]) -> dict[str, Any]:
+def _decode(
+    body: bytes | str, decode: Callable[[str], object], most: int = MAX_BODY
+) -> dict[str, Any]:
     """Decode bytes as one JSON object. Every failure raises `WireError`."""
     try:
-        if len(body) > MAX_BODY:
-            raise WireError((f"$: larger than {MAX_BODY} bytes",))
+        if len(body) > most:
+            raise WireError((f"$: larger than {most} bytes",))
         text = body if isinstance(body, str) else body.decode()
         value = decode(text[1:] if text[:1] == "\ufeff" else text)
         if "\\u" in text or text is body:

@@ -33,6 +33,9 @@ NONE_FOUND = "1001"
 """No records, or the account is not registered, or the app lacks the product: Daraja does not tell."""
 NOT_RETRIEVED = "500"
 
+MOST_PAGE = 4 * 1024 * 1024
+"""Most bytes of a page. Nobody knows whether all pages are as short as those that were seen."""
+
 _TOLERANCE = timedelta(minutes=1)
 _REGISTERS_WITHIN = 120.0  # it may hang for longer than 30 s (docs/daraja.md, section 11)
 
@@ -122,7 +125,8 @@ def build_page(
         "EndDate": _nairobi(window.asked_until),
         "OffSetValue": str(offset),
     }
-    return protocol.post(config, config.environment.pull_query_url, token, _json(body))
+    request = protocol.post(config, config.environment.pull_query_url, token, _json(body))
+    return attrs.evolve(request, max_body=MOST_PAGE)
 
 
 def check_nominated(number: str | PhoneNumber, /) -> PhoneNumber:
@@ -227,7 +231,7 @@ def folded(found: Mapping[str, object], /) -> dict[str, object]:
 
 def _answer_of(response: HttpResponse, step: str) -> dict[str, object]:
     """Read an answer that is no error."""
-    payload = refusals.payload_of(response)
+    payload = refusals.payload_of(response, most=MOST_PAGE)
     error = wire.read_error(payload.json)
     if error is None and response.status == refusals.TOO_MANY:
         error = wire.ErrorAnswer(code=None, message=None, request_id=None)

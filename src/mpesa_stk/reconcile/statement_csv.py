@@ -53,7 +53,7 @@ def _text_of(data: bytes) -> str:
 
 def _delimiter_of(text: str) -> str:
     """Return the delimiter of the line that names the columns, or a comma if there is no such line."""
-    for line in io.StringIO(text):
+    for line in io.StringIO(text, newline=None):
         for delimiter in _DELIMITERS:
             if delimiter in line and heading_of(line.replace('"', "").split(delimiter)):
                 return delimiter
@@ -98,7 +98,7 @@ class _Lines:
             waiting = number, cells
         if waiting is None:
             return
-        if not ended and not self.cut:
+        if not ended and not self.cut and any(map(str.strip, waiting[1])):
             self.cut = heading_of(waiting[1]) is not None or len(waiting[1]) < width
             if len(waiting[1]) < width:
                 return
