@@ -353,7 +353,8 @@ def test_ids_are_compared_by_their_bytes(sqlite: sa.Engine, name: str, collation
     """MySQL and MariaDB have one collation each that ignores neither case nor trailing spaces."""
     dialect = sa.create_mock_engine(f"{name}+pymysql://", lambda *_: None).dialect
     ids = {"transaction_no", "idempotency_key", "checkout_request_id", "receipt_number"}
-    ids |= {"account", "reference", "order", "order_slot", "callback_id", "app", "value", "name"}
+    ids |= {"account", "reference", "prompt_reference", "order", "order_slot", "callback_id"}
+    ids |= {"app", "value", "name"}
     for metadata in (SqlTransactionStore(sqlite).metadata, SqlTokenStore(sqlite).metadata):
         for table in metadata.sorted_tables:
             for column in table.c:
