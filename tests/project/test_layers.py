@@ -142,6 +142,7 @@ PURE = [
     "simulator/apps",
     "simulator/books",
     "simulator/control",
+    "simulator/control_ledger",
     "simulator/delivery",
     "simulator/engine",
     "simulator/faults",

@@ -141,6 +141,9 @@ def test_the_state_of_a_fresh_simulator() -> None:
         "faults": list(FAULTS),
         "last": 0,
         "prompts": [],
+        "accounts": ["paybill 600000"],
+        "ledger": [],
+        "outage": {"on": False, "all": []},
     }
 
 
@@ -637,9 +640,28 @@ TARGETS = st.sampled_from(
         "/_sim/clock",
         "/_sim/tokens/revoke",
         "/_sim/reset",
+        "/_sim/payments",
+        "/_sim/sweeps",
+        "/_sim/fees",
+        "/_sim/reversals",
+        "/_sim/outage",
     ]
 )
-NAMES = st.sampled_from(["pin", "outcome", "name", "scenario", "step", "faults", "advance"])
+NAMES = st.sampled_from(
+    [
+        "pin",
+        "outcome",
+        "name",
+        "scenario",
+        "step",
+        "faults",
+        "advance",
+        "amount",
+        "on",
+        "from",
+        "to",
+    ]
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (

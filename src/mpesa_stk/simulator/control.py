@@ -23,6 +23,7 @@ from mpesa_stk.simulator.access import (
     check_content_type,
     policy_of,
 )
+from mpesa_stk.simulator.control_ledger import LedgerControl
 from mpesa_stk.simulator.delivery import Stream
 from mpesa_stk.simulator.faults import FAULTS, MOST_SECONDS, DeliveryFault, Fault
 from mpesa_stk.simulator.incoming import Step
@@ -80,6 +81,7 @@ class Control:
         self._now = now
         self._page = page
         self._events = events
+        self._ledger = LedgerControl(daraja)
         # Path and handler. A handler gets the groups of the path, and the query or the body's object.
         self._gets: tuple[tuple[re.Pattern[str], _Handler], ...] = (
             (re.compile(r"/"), self._get_page),
@@ -88,6 +90,7 @@ class Control:
             (re.compile(r"/_sim/log"), self._get_log),
             (re.compile(r"/_sim/events"), self._get_events),
             (re.compile(_PROMPT), self._get_prompt),
+            *self._ledger.gets,
         )
         self._posts: tuple[tuple[re.Pattern[str], _Handler], ...] = (
             (re.compile(f"{_PROMPT}/answer"), self._post_answer),
@@ -96,6 +99,7 @@ class Control:
             (re.compile(r"/_sim/clock"), self._post_clock),
             (re.compile(r"/_sim/tokens/revoke"), self._post_revoke),
             (re.compile(r"/_sim/reset"), self._post_reset),
+            *self._ledger.posts,
         )
 
     @staticmethod
@@ -164,6 +168,7 @@ class Control:
                     )
                     for prompt in daraja.prompts[-_MOST_PROMPTS:]
                 ],
+                **self._ledger.state(),
             }
         )
 

@@ -13,6 +13,8 @@ import attrs
 from mpesa_stk.daraja import wire
 from mpesa_stk.simulator.access import bad_field
 from mpesa_stk.simulator.journal import Entry
+from mpesa_stk.simulator.ledger import LedgerRow
+from mpesa_stk.simulator.outages import Outage
 from mpesa_stk.simulator.prompts import Prompt
 from mpesa_stk.simulator.scenarios import BadScenario, Scenario
 
@@ -79,6 +81,39 @@ def prompt_view(
         "callbacks": [
             {"at": time_view(entry.at), "status": entry.status, "note": entry.note}
             for entry in callbacks
+        ],
+    }
+
+
+def row_view(row: LedgerRow, /) -> dict[str, object]:
+    """A row of the ledger. Amounts are texts with two decimal places."""
+    return {
+        "number": row.number,
+        "account": str(row.account),
+        "kind": row.kind,
+        "receipt_number": row.receipt_number,
+        "completed": time_view(row.completed),
+        "amount": f"{row.amount:.2f}",
+        "balance": f"{row.balance:.2f}",
+        "failed": row.failed,
+        "phone_number": row.phone_number,
+        "name": row.name,
+        "reference": row.reference,
+        "linked_to": row.linked_to,
+        "checkout_request_id": row.checkout_request_id,
+    }
+
+
+def outage_view(current: Outage | None, outages: Iterable[Outage], /) -> dict[str, object]:
+    """Whether there is an outage now, and all outages."""
+    return {
+        "on": current is not None,
+        "all": [
+            {
+                "from": time_view(outage.begins),
+                "to": None if outage.ends is None else time_view(outage.ends),
+            }
+            for outage in outages
         ],
     }
 
