@@ -453,6 +453,79 @@ def test_the_beginning_says_what_to_do(page: Browser, daraja: SimulatorServer) -
     assert "docs/simulator.md" in hint
 
 
+# --- the ledger ----------------------------------------------------------------------------------------
+
+
+def ledger(page: Browser) -> list[str]:
+    """The rows of the ledger as they can be read, the newest first."""
+    return [element.text for element in page.all("#entries tr")]
+
+
+def test_the_ledger_shows_what_was_paid(page: Browser, shop: Shop, daraja: SimulatorServer) -> None:
+    """A paid prompt and a payment by hand are rows, with the shop's receipt, payer and balance."""
+    assert not page.by_id("rows").is_displayed()
+    shop.push()
+    page.wait_for_focus("pin")
+    page.press("1234", Keys.ENTER)
+    paid = shop.called_back()
+    assert isinstance(paid, PaymentConfirmed)
+    (row,) = page.until(lambda: ledger(page))
+    for text in (paid.receipt_number, "paid prompt", "0718 643 064", "INV-001", "100.00"):
+        assert text in row
+    page.by_id("hand-amount").send_keys("2500.50")
+    page.by_id("hand-reference").send_keys("<b>RENT</b>", Keys.ENTER)
+    page.until(lambda: len(ledger(page)) == 2)
+    by_hand = daraja.newest_rows(1)[0]
+    page.shows("ledger-told", f"paid by hand, receipt {by_hand.receipt_number}.")
+    for text in (by_hand.receipt_number, "paid by hand", "<b>RENT</b>", "2,500.50", "2,600.50"):
+        assert text in ledger(page)[0]
+    daraja.sweep()
+    page.until(lambda: "sweep to the bank" in ledger(page)[0])
+
+
+def test_a_payment_by_hand_without_an_amount_is_refused(page: Browser) -> None:
+    """The reader is told beside the button."""
+    page.by_id("pay").click()
+    page.shows("ledger-told", "amount must be a number")
+    page.by_id("hand-amount").send_keys("0")
+    page.by_id("pay").click()
+    page.shows("ledger-told", "amount must be more than 0")
+    assert ledger(page) == []
+    assert [line for line in page.complaints() if "400 (Bad Request)" not in line] == []
+
+
+def test_the_statement_can_be_fetched(page: Browser, daraja: SimulatorServer) -> None:
+    """The link leads to the file of the account that is chosen."""
+    daraja.pay_by_hand(5)
+    page.until(lambda: ledger(page))
+    address = str(page.by_id("statement").get_attribute("href"))
+    assert address.endswith("/_sim/statement.csv?account=paybill%20174379")
+    file = requests.get(address, timeout=PATIENCE)
+    assert file.text == daraja.statement_csv()
+
+
+def test_an_outage_is_switched_on_and_off(page: Browser, shop: Shop) -> None:
+    """While it is on, money moves and no callback goes out; the page says both, and why."""
+    assert not page.by_id("out").is_displayed()
+    page.by_id("outage").click()
+    page.shows("out", "Outage: no callback is delivered")
+    assert page.by_id("outage").get_attribute("aria-pressed") == "true"
+    shop.push("LOST")
+    page.wait_for_focus("pin")
+    page.press("1234", Keys.ENTER)
+    wait_for_row(page, "LOST", "paid", "callback not delivered", "an outage")
+    page.until(lambda: "LOST" in "".join(ledger(page)))
+    page.by_id("outage").click()
+    page.until(lambda: not page.by_id("out").is_displayed())
+    assert page.by_id("outage").get_attribute("aria-pressed") == "false"
+    shop.push("AFTER", phone=OTHER_PHONE)
+    page.wait_for_focus("pin")
+    page.press("1234", Keys.ENTER)
+    wait_for_row(page, "AFTER", "paid", "callback delivered")
+    shop.called_back()
+    assert shop.callbacks.empty()
+
+
 # --- connection ----------------------------------------------------------------------------------------
 
 
@@ -651,12 +724,11 @@ def story_so_far(page: Browser, shop: Shop, clock: ManualClock) -> None:
 
 
 def photograph(page: Browser, file: Path, width: int, height: int) -> None:
-    """Take a picture; a narrow page is taken down to its timeline."""
+    """Take a picture; a narrow page is taken down to its timeline, a wide one down to its ledger."""
     page.run("scrollTo(0, 0)")
-    if width < 760:
-        height = int(str(page.run("return Math.round(document.body.scrollHeight)")))
-        height = min(height, 2100)
-    else:
+    whole = int(str(page.run("return Math.round(document.body.scrollHeight)")))
+    height = min(max(height, whole), 2100)
+    if width >= 760:
         page.run("document.querySelector('#story .scroll').scrollTop = 0")
     page.point_at("business")
     page.by_id("pin").send_keys("12")
