@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
 import pytest
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpesa_stk import Till
+from mpesa_stk import StkClient, Till
+from mpesa_stk.simulator import Scenario, SimulatorServer
 from mpesa_stk.simulator.control import Control
 from mpesa_stk.testing import SimulatedDaraja, simulated_config
 from mpesa_stk.web.messages import WebRequest, WebResponse
 from support import START
 
+PATIENCE = 10.0
 TILL = Till(store_number="600001", till_number="5566778")
 LOCAL = {"host": "127.0.0.1:8090", "content-type": "application/json"}
 
@@ -236,3 +240,37 @@ def test_whatever_is_entered_can_be_read(
     assert bench.ask("GET", "/_sim/statement.csv").status == 200
     assert bench.ask("GET", f"/_sim/statement.csv?from={query}").status in (200, 400)
     assert bench.state["now"].startswith(f"{START:%Y-%m-%d}")
+
+
+def test_a_server_plays_an_outage_and_keeps_the_ledger() -> None:
+    """Over HTTP: a script pays, switches, and reads the statement and the pull."""
+    config = simulated_config()
+    with SimulatorServer(config, scenario=Scenario(answer_after=0.0)) as server:
+
+        def post(path: str, payload: object, token: str = "") -> Any:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = requests.post(
+                f"{server.origin}{path}", json=payload, headers=headers, timeout=PATIENCE
+            )
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        post("/_sim/outage", {"on": True})
+        with StkClient(attrs.evolve(config, environment=server.environment)) as client:
+            client.push(phone_number="0718643064", amount=100, reference="INV-1")
+            token = client.token().value
+        post("/_sim/payments", {"amount": 30})
+        server.register_for_pulls()
+        span = {"StartDate": "2000-01-01 00:00:00", "EndDate": "2999-01-01 00:00:00"}
+        pulled = post(
+            "/pulltransactions/v1/query",
+            {"ShortCode": "600000", "OffSetValue": 0} | span,
+            token,
+        )
+        statement = requests.get(f"{server.origin}/_sim/statement.csv", timeout=PATIENCE).text
+    receipts = [row.receipt_number for row in server.ledger()]
+    assert len(receipts) == 2
+    assert [row["transactionId"] for row in pulled["Response"][0]] == receipts
+    assert all(receipt in statement for receipt in receipts)
+    # No callback went out.
+    assert not [one for one in server.journal.entries() if one.kind == "callback" and one.status]

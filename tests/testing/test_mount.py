@@ -132,3 +132,25 @@ def test_other_addresses_are_not_answered(daraja: SimulatedDaraja) -> None:
     assert daraja.pushes == 0
     with pytest.raises(requests_mock.NoMockAddress):
         requests.get("https://shop.example.co.ke/", timeout=5)
+
+
+def test_pulls_reach_it_over_requests(daraja: SimulatedDaraja) -> None:
+    """At the two addresses beside those of the environment."""
+    token = get_token(daraja).json()["access_token"]
+    daraja.pay_by_hand(5)
+
+    def pull(path: str, **fields: str) -> Any:
+        origin = daraja.config.environment.query_url.partition("/mpesa/")[0]
+        return requests.post(
+            f"{origin}/pulltransactions/v1/{path}",
+            json={"ShortCode": "600000"} | fields,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=5,
+        ).json()
+
+    number = {"RequestType": "Pull", "NominatedNumber": "254722000000"}
+    registered = pull("register", CallBackURL="https://shop.example/pull", **number)
+    span = {"StartDate": "2026-11-23 08:00:00", "EndDate": "2026-11-23 10:00:00"}
+    pulled = pull("query", OffSetValue="0", **span)
+    assert registered["ResponseStatus"] == "1000"
+    assert len(pulled["Response"][0]) == 1

@@ -34,12 +34,14 @@ from mpesa_stk.simulator.validation import text_of
 SLOW_SECONDS = 20.0
 """Delay of a slow answer: a client that waits for 30 seconds still receives it."""
 
+PULL_PATHS = ("/pulltransactions/v1/register", "/pulltransactions/v1/query")
+"""Paths of Pull Transactions."""
+
 _STEPS: Mapping[str, Step] = {
     "/oauth/v1/generate": "token",
     "/mpesa/stkpush/v1/processrequest": "push",
     "/mpesa/stkpushquery/v1/query": "query",
-    "/pulltransactions/v1/register": "pull",
-    "/pulltransactions/v1/query": "pull",
+    **dict.fromkeys(PULL_PATHS, "pull"),
 }
 _LOST = "not posted: an outage, and it does not come later"
 _NOT_SENT = HttpResponse(status=503, headers={}, body=b"")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from mpesa_stk.client import StkClient
 from mpesa_stk.config.account import PayBill
@@ -21,7 +22,7 @@ from mpesa_stk.faces import finish
 from mpesa_stk.hooks import Hook
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.payments.store import TransactionStore
-from mpesa_stk.simulator.engine import SLOW_SECONDS
+from mpesa_stk.simulator.engine import PULL_PATHS, SLOW_SECONDS
 from mpesa_stk.simulator.faults import DeliveryFault
 from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import Scenario
@@ -185,7 +186,9 @@ class SimulatedDaraja(Simulation):
         def exchange(*request: Any) -> HttpResponse:  # noqa: ANN401 - as _exchange has it
             return finish(self._exchange(*request))
 
-        register(mocker, self.config.environment.urls.values(), exchange)
+        addresses = self.config.environment.urls
+        pulls = [urljoin(addresses["query_url"], path) for path in PULL_PATHS]
+        register(mocker, [*addresses.values(), *pulls], exchange)
 
     # --- time ------------------------------------------------------------------------------------
 
