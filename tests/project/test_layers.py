@@ -151,6 +151,7 @@ PURE = [
     "simulator/ledger",
     "simulator/ledger_file",
     "simulator/ledger_methods",
+    "simulator/ledger_sheet",
     "simulator/outages",
     "simulator/prompt_schedule",
     "simulator/prompts",

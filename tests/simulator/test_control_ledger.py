@@ -122,6 +122,9 @@ def test_the_statement_is_a_file() -> None:
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="statement.csv"'
     assert answer.body.decode() == bench.daraja.statement_csv()
+    sheet = bench.ask("GET", "/_sim/statement.xlsx")
+    assert sheet.body == bench.daraja.statement_xlsx()
+    assert sheet.headers["Content-Disposition"] == 'attachment; filename="statement.xlsx"'
     span = "from=2026-11-23T08:00:00&to=2026-11-23T09:00:00%2B03:00"
     named = bench.ask("GET", f"/_sim/statement.csv?account=till+5566778+of+store+600001&{span}")
     assert "From,23-11-2026 08:00:00,To,23-11-2026 09:00:00" in named.body.decode()
@@ -238,6 +241,7 @@ def test_whatever_is_entered_can_be_read(
     assert bench.ask("POST", "/_sim/payments", body).status in (200, 400)
     bench.post("/_sim/payments", {"amount": 5, "reference": reference, "name": "A"})
     assert bench.ask("GET", "/_sim/statement.csv").status == 200
+    assert bench.ask("GET", "/_sim/statement.xlsx").status == 200
     assert bench.ask("GET", f"/_sim/statement.csv?from={query}").status in (200, 400)
     assert bench.state["now"].startswith(f"{START:%Y-%m-%d}")
 

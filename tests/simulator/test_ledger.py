@@ -337,6 +337,28 @@ def test_any_reference_stays_one_cell() -> None:
     assert row["A/C No."] == reference
 
 
+def test_the_statement_as_xlsx_has_the_same_lines() -> None:
+    """Amounts are numbers, all else is text as in the .csv, and no reference breaks it."""
+    openpyxl = pytest.importorskip("openpyxl", reason="needs the extra statement")
+    daraja = SimulatedDaraja()
+    ask(daraja)
+    daraja.run()
+    daraja.pay_by_hand(Decimal("2.50"), reference="<b>&\x00 'A', \"B\"")
+    daraja.sweep(2)
+
+    sheet = openpyxl.load_workbook(io.BytesIO(daraja.statement_xlsx())).active
+    lines = [
+        ["" if cell is None else cell for cell in row] for row in sheet.iter_rows(values_only=True)
+    ]
+    expected = list(csv.reader(io.StringIO(daraja.statement_csv().replace("\x00", "\ufffd"))))
+    assert [[str(cell) for cell in line if cell != ""] for line in lines[:7]] == expected[:7]
+    for line, cells in zip(lines[7:], expected[7:], strict=True):
+        for column, (cell, text) in enumerate(zip(line, cells, strict=True)):
+            is_amount = column in (5, 6, 7) and text
+            assert (float(cell) == float(text)) if is_amount else (cell == text)
+    assert daraja.statement_xlsx() == daraja.statement_xlsx()
+
+
 # --- outages -------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from mpesa_stk.simulator.views import known_name, outage_view, row_view
 from mpesa_stk.web.messages import WebResponse, json_response
 
 _MOST_ROWS = 50
+_XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _YEARS = range(2000, 3000)
 _ZONE_LOST = re.compile(r" (?=[0-9]{2}:[0-9]{2}$)")
 
@@ -60,7 +61,10 @@ class LedgerControl:
         self._accounts: dict[str, PayBill | Till] = {
             str(merchant.account): merchant.account for merchant in daraja.merchants
         }
-        self.gets: Routes = ((re.compile(r"/_sim/statement\.csv"), self._get_statement),)
+        self.gets: Routes = (
+            (re.compile(r"/_sim/statement\.csv"), self._get_csv),
+            (re.compile(r"/_sim/statement\.xlsx"), self._get_xlsx),
+        )
         self.posts: Routes = (
             (re.compile(r"/_sim/payments"), self._post_payment),
             (re.compile(r"/_sim/sweeps"), self._post_sweep),
@@ -82,20 +86,13 @@ class LedgerControl:
 
     # --- GET -----------------------------------------------------------------------------------------
 
-    def _get_statement(self, query: str) -> WebResponse:
-        asked = {name: values[-1] for name, values in parse_qs(query).items()}
-        for name in asked:
-            if name not in ("account", "from", "to"):
-                raise bad_field(name, "is not known here: account, from and to are")
-        text = self._daraja.statement_csv(
-            self._account(asked), begins=_moment(asked, "from"), ends=_moment(asked, "to")
-        )
-        headers = {
-            **HEADERS,
-            "Content-Type": "text/csv; charset=utf-8",
-            "Content-Disposition": 'attachment; filename="statement.csv"',
-        }
-        return WebResponse(200, headers, text.encode("utf-8", "replace"))
+    def _get_csv(self, query: str) -> WebResponse:
+        text = self._daraja.statement_csv(self._account(_asked(query)), **_span(query))
+        return _file("csv", "text/csv; charset=utf-8", text.encode("utf-8", "replace"))
+
+    def _get_xlsx(self, query: str) -> WebResponse:
+        sheet = self._daraja.statement_xlsx(self._account(_asked(query)), **_span(query))
+        return _file("xlsx", _XLSX, sheet)
 
     # --- POST ----------------------------------------------------------------------------------------
 
@@ -158,6 +155,29 @@ class LedgerControl:
         if "account" not in asked:
             return None
         return self._accounts[known_name("account", asked["account"], self._accounts)]
+
+
+def _asked(query: str) -> dict[str, str]:
+    """The fields of a query for a statement."""
+    asked = {name: values[-1] for name, values in parse_qs(query).items()}
+    for name in asked:
+        if name not in ("account", "from", "to"):
+            raise bad_field(name, "is not known here: account, from and to are")
+    return asked
+
+
+def _span(query: str) -> dict[str, datetime | None]:
+    asked = _asked(query)
+    return {"begins": _moment(asked, "from"), "ends": _moment(asked, "to")}
+
+
+def _file(ending: str, kind: str, content: bytes) -> WebResponse:
+    headers = {
+        **HEADERS,
+        "Content-Type": kind,
+        "Content-Disposition": f'attachment; filename="statement.{ending}"',
+    }
+    return WebResponse(200, headers, content)
 
 
 def _row(row: LedgerRow) -> WebResponse:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 
@@ -52,8 +52,10 @@ _PAYBILL_WORDS = {
 }
 
 
-def portal_csv(ledger: Ledger, account: PayBill | Till, begins: datetime, ends: datetime, /) -> str:
-    """The statement of an account.
+def portal_lines(
+    ledger: Ledger, account: PayBill | Till, begins: datetime, ends: datetime, /
+) -> list[list[str]]:
+    """The lines of an account's statement, each a list of cells.
 
     Args:
         ledger: The ledger.
@@ -61,17 +63,21 @@ def portal_csv(ledger: Ledger, account: PayBill | Till, begins: datetime, ends: 
         begins: First second that it covers, aware.
         ends: Last second that it covers, aware.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     rows = ledger.rows(account, begins=begins, ends=ends)
     opening = ledger.balance_before(account, begins)
-    writer.writerows(_header(account, begins, ends))
     closing = rows[-1].balance if rows else opening
-    writer.writerow(
+    return [
+        *_header(account, begins, ends),
         ["Opening Balance:", amount_text(opening), "Closing Balance:", amount_text(closing)],
-    )
-    writer.writerow(COLUMNS)
-    writer.writerows(map(_cells, rows))
+        list(COLUMNS),
+        *map(_cells, rows),
+    ]
+
+
+def portal_csv(lines: Iterable[Iterable[str]], /) -> str:
+    """The lines of a statement as the portal's .csv."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 

@@ -12,7 +12,8 @@ from mpesa_stk.simulator.books import PAYER, PAYER_NAME
 from mpesa_stk.simulator.changes import Changes
 from mpesa_stk.simulator.engine import DarajaEngine
 from mpesa_stk.simulator.ledger import LedgerRow
-from mpesa_stk.simulator.ledger_file import portal_csv
+from mpesa_stk.simulator.ledger_file import portal_csv, portal_lines
+from mpesa_stk.simulator.ledger_sheet import portal_xlsx
 from mpesa_stk.simulator.outages import Outage
 from mpesa_stk.simulator.prompts import EAT
 
@@ -151,12 +152,28 @@ class LedgerMethods(ABC):
             begins: First second that it covers, aware. Default: the begin of today, in Nairobi.
             ends: Last second that it covers, aware. Default: the end of the day of `begins`, in Nairobi.
         """
+        return portal_csv(self._statement(account, begins, ends))
+
+    def statement_xlsx(
+        self,
+        account: PayBill | Till | None = None,
+        /,
+        *,
+        begins: datetime | None = None,
+        ends: datetime | None = None,
+    ) -> bytes:
+        """Write the statement of an account as .xlsx. The arguments are those of `statement_csv`."""
+        return portal_xlsx(self._statement(account, begins, ends))
+
+    def _statement(
+        self, account: PayBill | Till | None, begins: datetime | None, ends: datetime | None
+    ) -> list[list[str]]:
         with self._changes:
             books = self._engine.books
             books.enter_prompts()
             first = _midnight(books.now()) if begins is None else begins
             last = _midnight(first) + timedelta(days=1, seconds=-1) if ends is None else ends
-            return portal_csv(books.ledger, self._account(account), first, last)
+            return portal_lines(books.ledger, self._account(account), first, last)
 
     def register_for_pulls(self, account: PayBill | Till | None = None, /) -> None:
         """Register an account for Pull Transactions, as its merchant once did.
