@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+
+from mpesa_stk.daraja.protocol import NAIROBI
 
 EXPIRE_AFTER = timedelta(minutes=15)
 """How long after its push an open payment expires.
@@ -70,3 +72,46 @@ def pause_before_look(waited: float, /) -> float:
         waited: Seconds of waiting so far. The pause is a tenth of it, within limits.
     """
     return min(max(waited / 10, _SOONEST_LOOK), _LATEST_LOOK)
+
+
+# --- Safaricom's records -------------------------------------------------------------------------------
+
+LOOKS = (
+    timedelta(minutes=3),
+    timedelta(minutes=15),
+    timedelta(hours=2),
+    timedelta(hours=24),
+    timedelta(hours=47),
+)
+"""How long after its push a payment without outcome is looked for in Safaricom's records.
+
+The first two find a payment while the customer waits. The last one is an hour before the records end.
+"""
+RECORDS_REACH = timedelta(hours=48)
+"""How far back Safaricom's Pull Transactions reach."""
+DAY_CLOSES_AFTER = timedelta(minutes=30)
+"""How long after midnight in Nairobi the day before is closed: its last payments must be recorded."""
+LEAST_PULL_PAUSE = 60.0
+"""The least seconds between two pulls of an account by a worker."""
+
+
+def is_to_be_looked_for(pushed: datetime, /, *, since: datetime | None, now: datetime) -> bool:
+    """Return whether it is time to look for a payment in Safaricom's records.
+
+    Args:
+        pushed: When the payment was pushed.
+        since: When its account was last looked at. None if it never was.
+        now: The time.
+    """
+    age = now - pushed
+    if age > RECORDS_REACH:
+        return False
+    looked_at = timedelta(0) if since is None else since - pushed
+    return any(looked_at < look <= age for look in LOOKS)
+
+
+def closed_day(now: datetime, /) -> datetime:
+    """Return the first moment of the last day in Nairobi that is closed, aware UTC."""
+    here = (now - DAY_CLOSES_AFTER).astimezone(NAIROBI)
+    midnight = here.replace(hour=0, minute=0, second=0, microsecond=0)
+    return (midnight - timedelta(days=1)).astimezone(timezone.utc)
