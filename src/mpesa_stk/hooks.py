@@ -29,9 +29,19 @@ EventKind = Literal[
     "claim",
     "refusal",
     "alarm",
+    "records",
 ]
 _TROUBLE = frozenset(
-    {"error", "unknown", "refused", "not_sent", "rate_limited", "kept", "callbacks_stopped"}
+    {
+        "error",
+        "unknown",
+        "refused",
+        "not_sent",
+        "rate_limited",
+        "kept",
+        "callbacks_stopped",
+        "differ",
+    }
 )
 
 
@@ -41,7 +51,7 @@ class Event:
 
     Attributes:
         kind: ``token``, ``push``, ``query``, ``pull`` (one page), ``pull_registration``, ``callback``,
-            ``settled``, ``claim``, ``refusal`` or ``alarm``.
+            ``settled``, ``claim``, ``refusal``, ``alarm`` or ``records``.
         outcome: A constant word: ``ok``, ``refused``, ``unknown``, ``error``, ``paid`` ...
         duration: Seconds that the step took, if it waited for an answer.
         code: Daraja's result or error code. For a claim, the receipt, masked.
@@ -50,7 +60,7 @@ class Event:
         transaction_no: The payment, if it is known.
         merchant_request_id: Daraja's id of the request.
         checkout_request_id: Daraja's id of the prompt, masked.
-        endpoint: ``checkout``, ``query`` or ``callback``, for a refusal.
+        endpoint: ``checkout``, ``query``, ``claim`` or ``callback``, for a refusal.
         reason: The reason of a refusal, as a constant text.
         client_address: The address that sent the refused request, as far as it is known.
     """

@@ -115,6 +115,7 @@ PURE = [
     "web/addresses",
     "web/answers",
     "web/request_body",
+    "commands/findings",
     "commands/days",
     "commands/doctor_settings",
     "commands/exit_codes",

@@ -74,6 +74,16 @@ class View:
         text = re.sub(rf"(?:\+?254|0)?{re.escape(payer)}", _masked, text)
         return _PHONE_LIKE.sub(_masked, text)
 
+    def record_phone(self, number: str | None, /) -> str:
+        """Return the payer as Safaricom's record shows it. It may hide digits already."""
+        if number is None or self.unmask or not number.removeprefix("+").isdecimal():
+            return number or ""
+        return str(mask_phone(number))
+
+    def record_text(self, text: str | None, /) -> str:
+        """Return a text of Safaricom's record, which the customer typed."""
+        return (text or "") if self.unmask else _PHONE_LIKE.sub(_masked, text or "")
+
 
 def _masked(found: re.Match[str]) -> str:
     return str(mask_phone(found[0]))

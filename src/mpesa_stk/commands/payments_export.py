@@ -44,7 +44,7 @@ def run_export(context: Context, arguments: argparse.Namespace, /) -> int:
     count = 0
     with (
         payments_source.open_desk(context, arguments) as desk,
-        _opened(context, arguments.csv) as target,
+        opened(context, arguments.csv) as target,
         _progress(context, arguments.csv) as advance,
     ):
         if arguments.bom:
@@ -95,7 +95,7 @@ def harmless(text: str, /) -> str:
 
 
 @contextmanager
-def _opened(context: Context, name: str) -> Iterator[TextIO]:
+def opened(context: Context, name: str, /) -> Iterator[TextIO]:
     """Open the target as UTF-8. A file gets its name when it is complete, and only its owner reads it.
 
     Raises:

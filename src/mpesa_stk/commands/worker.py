@@ -19,6 +19,7 @@ from mpesa_stk.commands.context import BadArgument, Context, one_line
 from mpesa_stk.commands.exit_codes import DONE
 from mpesa_stk.commands.loop import StopFlag, do_batches, stop_signals
 from mpesa_stk.commands.options import Subparsers, seconds, whole_number
+from mpesa_stk.commands.pull_work import PullWork, pause
 from mpesa_stk.errors import ConfigurationError, StoreError
 from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.alarm import CallbackNews
@@ -71,6 +72,12 @@ def add_to(commands: Subparsers, /) -> None:
         help="most payments of a batch (%(default)s)",
     )
     command.add_argument("--once", action="store_true", help="do what is due now, then end")
+    command.add_argument(
+        "--pull",
+        type=pause,
+        metavar="PAUSE",
+        help="also look for lost payments in Safaricom's records, at most so often: 15m",
+    )
     command.set_defaults(command=run)
 
 
@@ -80,6 +87,8 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
     here = str(context.folder.resolve())
     if here not in sys.path:
         sys.path.insert(0, here)
+    if arguments.once and arguments.pull is not None:
+        raise BadArgument("--pull: not with --once: cron runs `mpesa-stk reconcile --pull --apply`")
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         # The module of the factory first: it may set up something that the handler's module needs.
@@ -102,10 +111,11 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
             every=arguments.every,
             limit=arguments.limit,
             once=arguments.once,
+            pull_every=arguments.pull,
         )
 
 
-def work(
+def work(  # noqa: PLR0913 - each has a name
     context: Context,
     source: Callable[[], Payments | Accounts],
     handler: Handler,
@@ -115,6 +125,7 @@ def work(
     every: float = _EVERY,
     limit: int = _LIMIT,
     once: bool = False,
+    pull_every: float | None = None,
 ) -> int:
     """Do batches until the flag is set. The payment in hand is finished first.
 
@@ -126,11 +137,13 @@ def work(
         every: Seconds between two batches.
         limit: Most payments of a batch.
         once: Whether to end as soon as no more is due.
+        pull_every: The least seconds between two pulls of an account. None pulls nothing.
 
     Raises:
         StoreError: The store failed, and `once` is set.
     """
     check = _CallbackCheck(context)
+    look = PullWork(context, pull_every) if pull_every is not None else None
 
     def batch() -> DueReport:
         payments = source()
@@ -140,6 +153,8 @@ def work(
         _print_batch(context, report)
         if not once:
             check(payments)
+        if look is not None:
+            look(payments)
         return report
 
     def failed(error: StoreError, wait: float) -> None:
