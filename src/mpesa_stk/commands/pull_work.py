@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from mpesa_stk.commands.findings import APPLIED, Books, Verdict, books_of, headline
 from mpesa_stk.commands.context import Context, one_line
+from mpesa_stk.commands.findings import APPLIED, Books, Verdict, books_of, headline
 from mpesa_stk.commands.payment_facts import payments as in_words
 from mpesa_stk.commands.pulls import each_account, pull
 from mpesa_stk.commands.screen import show_lines

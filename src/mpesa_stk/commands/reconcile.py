@@ -10,10 +10,10 @@ from datetime import timedelta
 import attrs
 
 from mpesa_stk.commands import database, payments_source
-from mpesa_stk.commands.findings import Books, books_of
-from mpesa_stk.commands.findings_screen import books_facts, show_books, write_csv
 from mpesa_stk.commands.context import BadArgument, Context, one_line
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE, UNKNOWN
+from mpesa_stk.commands.findings import Books, books_of
+from mpesa_stk.commands.findings_screen import books_facts, show_books, write_csv
 from mpesa_stk.commands.options import Subparsers, whole_number
 from mpesa_stk.commands.payment_facts import View
 from mpesa_stk.commands.payments_export import opened

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from mpesa_stk.clock import AsyncClock
 from mpesa_stk.daraja.client_flow import ClientFlow
@@ -73,6 +73,10 @@ class PaymentsFlow:
             accounts=OneAccount(name=self.account, parts=self.parts),
             callback_retention=callback_retention,
         )
+
+    def now(self) -> datetime:
+        """Return the current moment."""
+        return self._clock.now()
 
     async def get(self, transaction_no: str, /) -> Transaction | None:
         """Return the payment of this account with that number as stored, or None."""

@@ -64,7 +64,7 @@ class AccountsEndpoints:
         first, second, rest = self._segments(request.path)
         if first == "callback" and not rest:
             return await self._callback(request, second)
-        if second not in ("checkout", "query", "callback"):
+        if second not in ("checkout", "query", "claim", "callback"):
             raise Refusal(_NOT_FOUND)
         try:
             payments = await self._accounts.account(_name_in(first))

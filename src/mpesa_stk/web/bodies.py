@@ -35,6 +35,7 @@ from mpesa_stk.errors import (
     UnexpectedResponse,
 )
 from mpesa_stk.hooks import log_trouble
+from mpesa_stk.payments.reconciling import Claim, ClaimAnswer
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.privacy import mask_phone, mask_receipt
 from mpesa_stk.web.limits import RateName
@@ -80,6 +81,15 @@ _LIMITED: Mapping[RateName, tuple[str, str, str | None]] = {
     "open_prompts": ("prompt_open", "A prompt is open on that phone.", "phone_number"),
     "prompts": ("too_many_prompts", "That phone was asked too often.", "phone_number"),
     "prompts_of_client": ("too_many_prompts", "That phone was asked too often.", "phone_number"),
+}
+
+_CLAIMS: Mapping[ClaimAnswer, tuple[str, str]] = {
+    ClaimAnswer.PAID: ("paid", "The payment is paid, with this code."),
+    ClaimAnswer.OTHER_RECEIPT: ("paid_otherwise", "The payment is paid, with another code."),
+    ClaimAnswer.IN_RECORD: ("found", "M-Pesa has this payment; it is being written down."),
+    ClaimAnswer.OTHER_PAYMENT: ("not_this_payment", "The code is not of this payment."),
+    ClaimAnswer.DOES_NOT_FIT: ("not_this_payment", "The code is not of this payment."),
+    ClaimAnswer.UNKNOWN: ("unknown", "M-Pesa has not shown this code yet; keep the message."),
 }
 
 
@@ -260,14 +270,32 @@ def _masked_fields(local: Transaction) -> dict[str, object]:
     }
 
 
-def limited_answer(name: RateName, wait: float, /) -> WebResponse:
+def claim_answer(claim: Claim, /) -> WebResponse:
+    """Answer a customer who named a receipt. No answer shows a receipt, or what another payment is."""
+    answer, message = _CLAIMS[claim.answer]
+    local = claim.transaction
+    return json_response(
+        200,
+        {
+            "transaction_no": local.transaction_no,
+            "state": local.state.value,
+            "answer": answer,
+            "message": message,
+        },
+    )
+
+
+def limited_answer(name: RateName, wait: float, /, *, asked: str) -> WebResponse:
     """Answer a request that came too often.
 
     Args:
         name: The name of the rate, as in `Rates`.
         wait: Seconds until it may come again.
+        asked: The endpoint: ``checkout``, ``query`` or ``claim``.
     """
     code, message, field = _LIMITED[name]
+    if name == "misses" and asked == "claim":
+        message, field = "Too many codes were not those of the payment.", "receipt_number"
     return error_response(429, code, message, field, Retry_After=str(max(math.ceil(wait), 1)))
 
 

@@ -1,4 +1,4 @@
-"""`PaymentEndpoints`: checkout, query and callback over HTTP, for any framework. One flow, two faces."""
+"""`PaymentEndpoints`: checkout, query, claim and callback, for any framework. One flow, two faces."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TASKS_AT_ONCE = 256
 
 
 class PaymentEndpoints:
-    """``<prefix>/checkout/``, ``<prefix>/query/`` and ``<prefix>/callback/``.
+    """``checkout/``, ``query/``, ``claim/`` and ``callback/``, all under ``<prefix>/``.
 
     With `Accounts`, each account has them under ``<prefix>/<account>/``. A callback at
     ``<prefix>/callback/`` finds its account by its signed token.
@@ -69,21 +69,21 @@ class PaymentEndpoints:
             payments: The payments that the endpoints change and read.
             guard: Rules about who may call, or a function that makes them of the settings of an account.
                 Default: `CallbackGuard.from_config`.
-            prefix: The common start of the three paths.
+            prefix: The common start of the paths.
             quote: Returns the price of an order, in shillings, or None if there is nothing to pay. It gets
                 the ``order`` of the request, or its ``reference`` if it names no order. The amount of a
                 request must be that price or missing. Without `quote`, whoever reaches the checkout
                 decides what he pays. With `Accounts` it gets the full name of the account as well,
                 because two accounts may have orders of one name.
-            authorize: Called with the request, ``"checkout"`` or ``"query"``, and for a query the payment.
-                If it returns False, the answer is 403, and nothing is sent or shown.
+            authorize: Called with the request, ``"checkout"``, ``"query"`` or ``"claim"``, and for the last
+                two the payment. If it returns False, the answer is 403, and nothing is sent or shown.
             key_scope: Returns who the client is, such as the id of its session, or None. An
                 ``Idempotency-Key`` then counts for that client only.
             limits: What clients may do how often. Default: `MemoryLimits`. `NoLimits` turns them off. With
                 `AsyncPayments`, limits that ask a database must be `AsyncLimits`.
             show_all: Whether a query by CheckoutRequestID shows the payment whole, though such an id can
                 be guessed. If there is an `authorize`, every query that it allows does.
-            at_once: Largest number of checkouts and queries that are answered at the same time. One
+            at_once: Largest number of checkouts, queries and claims that are answered at the same time. One
                 more gets 503 at once. Callbacks do not count.
 
                 With `Payments` the default is 16, because each request holds a thread until Daraja

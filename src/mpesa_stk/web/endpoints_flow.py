@@ -1,4 +1,4 @@
-"""The three payment endpoints, from request to response, once for both faces.
+"""The payment endpoints, from request to response, once for both faces.
 
 Their paths, fields and statuses are fixed. `PaymentEndpoints` documents them.
 """
@@ -31,7 +31,9 @@ from mpesa_stk.web.messages import (
 )
 from mpesa_stk.web.throttle import Client, Limited, Throttle
 from mpesa_stk.web.web_checkout import WebCheckout
+from mpesa_stk.web.web_claim import WebClaim
 
+_UNKNOWN_PAYMENT = error_response(404, "unknown_payment", "There is no such payment here.")
 _ACCEPTED = {"ResultCode": 0, "ResultDesc": "Accepted"}
 
 
@@ -59,6 +61,7 @@ class EndpointsFlow:
         self._host = host
         self._throttle = Throttle(limits, get=payments.get)
         self._web_checkout = WebCheckout(payments, host=host, throttle=self._throttle)
+        self._web_claim = WebClaim(payments, throttle=self._throttle)
         # Whoever `authorize` lets in may see a payment whole.
         self._shows_all = show_all or host.authorize is not None
         self._prefix = with_slash(prefix)
@@ -82,6 +85,7 @@ class EndpointsFlow:
         endpoints: dict[str, Callable[[WebRequest], Awaitable[WebResponse]]] = {
             f"{self._prefix}/checkout": self._checkout,
             f"{self._prefix}/query": self._query,
+            f"{self._prefix}/claim": self._claim,
         }
         callback = f"{self._prefix}/callback"
         endpoint = endpoints.get(path)
@@ -106,7 +110,7 @@ class EndpointsFlow:
             return await endpoint(request)
         except Limited as limited:
             self._tell_refusal(request, name, f"too many {limited.name}")
-            return bodies.limited_answer(limited.name, limited.wait)
+            return bodies.limited_answer(limited.name, limited.wait, asked=name)
 
     def _check_host(self, request: WebRequest, endpoint: str) -> None:
         callback_url = self._payments.config.callback_url
@@ -192,8 +196,27 @@ class EndpointsFlow:
             local = await payments.find(checkout_request_id=name)
         if local is None:
             await self._throttle.missed(client)
-            raise Refusal(error_response(404, "unknown_payment", "There is no such payment here."))
+            raise Refusal(_UNKNOWN_PAYMENT)
         return local
+
+    # --- claim ---------------------------------------------------------------------------------
+
+    async def _claim(self, request: WebRequest) -> WebResponse:
+        payload = bodies.json_object(request)
+        number = bodies.text_of(payload, "transaction_no")
+        receipt = bodies.text_of(payload, "receipt_number")
+        client = self._client_of(request)
+        await self._throttle.admit_guess(client)
+        local = await self._payments.get(number)
+        if local is None:
+            await self._throttle.missed(client)
+            raise Refusal(_UNKNOWN_PAYMENT)
+        try:
+            await self._authorize(request, "claim", local)
+        except Refusal:
+            await self._throttle.missed(client)
+            raise
+        return bodies.claim_answer(await self._web_claim.run(local, receipt, client))
 
     # --- callback ------------------------------------------------------------------------------
 

@@ -14,14 +14,14 @@ from mpesa_stk.hooks import log_trouble
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.web.messages import Refusal, WebRequest, error_response
 
-Action: TypeAlias = Literal["checkout", "query"]
+Action: TypeAlias = Literal["checkout", "query", "claim"]
 """What a client asks for."""
 Quote: TypeAlias = "Callable[[str], int | Awaitable[int | None] | None]"
 """Returns the price of an order or a reference, in shillings, or None if there is nothing to pay."""
 AccountQuote: TypeAlias = "Callable[[str, str], int | Awaitable[int | None] | None]"
 """The same for one of several accounts: it gets the full name of the account, too."""
 Authorize: TypeAlias = "Callable[[WebRequest, Action, Transaction | None], bool | Awaitable[bool]]"
-"""Returns whether a client may check out, or see a payment."""
+"""Returns whether a client may check out, see a payment, or name the receipt of one."""
 KeyScope: TypeAlias = "Callable[[WebRequest], str | Awaitable[str | None] | None]"
 """Returns who a client is, so that its idempotency keys are its own."""
 

@@ -56,8 +56,10 @@ class Rates:
     """What `PaymentEndpoints` allows. A client is an IPv4 address, or an IPv6 network of 64 bits.
 
     Attributes:
-        requests: Checkouts and queries of one client. Many phones of one mobile network share an address.
-        misses: Queries of one client for payments that do not exist, or that are none of its business.
+        requests: Checkouts, queries and claims of one client. Many phones of one mobile network share an
+            address.
+        misses: Queries and claims of one client for payments that do not exist or are none of its business,
+            and claimed codes that are not those of the payment.
         open_prompts: Prompts on one phone at a time. The seconds are the longest life of a prompt.
         prompts: Prompts on one phone that were not paid.
         prompts_of_client: Prompts on one phone from one client. It is lower than `prompts`, so that one
