@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mpesa_stk import (
+    Accounts,
     Event,
     MemoryTransactionStore,
     Payments,
@@ -282,3 +283,19 @@ def test_texts_that_are_no_pauses(text: str) -> None:
     """They are said with an example."""
     with pytest.raises(argparse.ArgumentTypeError, match="15m"):
         pause(text)
+
+
+def test_an_account_without_settings_stops_no_other() -> None:
+    """A merchant has gone, and the payments of the others are looked for."""
+    shop = Shop()
+    payment = shop.lost()
+    shop.daraja.advance(5 * MINUTE)
+    accounts = Accounts(
+        shop.payments.store,
+        lambda name: shop.daraja.config if name == "paybill 600000" else None,
+        accounts=lambda: {"paybill 500000", "paybill 600000"},
+        clock=shop.daraja.clock,
+        transport=shop.daraja,
+    )
+    shop.work(accounts)
+    assert shop.now(payment).paid

@@ -26,8 +26,9 @@ from closing_scene import (
     write_statement,
 )
 from desk_scene import store_at
-from mpesa_stk import Transaction, TransactionState, cli
+from mpesa_stk import PayBill, StkConfig, Transaction, TransactionState, cli
 from mpesa_stk.commands.context import Context
+from mpesa_stk.testing import SimulatedDaraja, phones, simulated_config
 from support import ManualClock
 from terminals import Terminal
 
@@ -259,3 +260,105 @@ def test_a_statement_without_a_number(
     assert "bare.csv: does not say of which account it is" in capsys.readouterr().err
     assert run("--statement", "bare.csv", "--account", "600000", url=url, folder=tmp_path) == 1
     assert capsys.readouterr().out.startswith("600000, by the statement: 2026-09-25")
+
+
+# --- pulls -----------------------------------------------------------------------------------------------
+
+
+CONFIGS = tuple(
+    simulated_config(
+        account=PayBill(number),
+        consumer_key=f"key-{number}",
+        passkey=f"passkey-{number}",
+        callback_secrets=(f"callback-secret-{number}",),
+    )
+    for number in ("600000", "600001")
+)
+
+
+def variables(config: StkConfig, prefix: str) -> dict[str, str]:
+    """The settings of an account, as the environment has them."""
+    settings = {
+        "consumer_key": config.consumer_key,
+        "consumer_secret": config.consumer_secret,
+        "shortcode": config.account.shortcode,
+        "pass_key": config.passkey,
+        "c2b_callback": config.callback_url,
+        "callback_secret": config.callback_secrets[0],
+        "access_token_url": config.environment.token_url,
+        "checkout_url": config.environment.push_url,
+        "mpesa_query_check_url": config.environment.query_url,
+    }
+    return {f"{prefix}_{name.upper()}": text for name, text in settings.items()}
+
+
+class School:
+    """Two accounts over one database, each with a payment of which the school heard nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"sqlite:///{folder / 'school.db'}"
+        self.daraja = SimulatedDaraja(*CONFIGS, clock=ManualClock(start=CLOSING))
+        self.daraja.outage()
+        with store_at(self.url) as store:
+            store.create_tables()
+            for config in CONFIGS:
+                self.daraja.register_for_pulls(config.account)
+                self.daraja.next("push", "done-but-dropped")
+                self.daraja.payments(store, client=self.daraja.client(config)).checkout(
+                    phone_number=phones.PAID, amount=900, reference="TERM-1"
+                )
+                self.daraja.advance(120.0)
+
+    def reconcile(self, *argv: str) -> int:
+        """Pull and compare."""
+        environ = {"MPESA_ACCOUNTS": "FEES,LUNCH", "mpesa_database": self.url}
+        for prefix, config in zip(("FEES", "LUNCH"), CONFIGS, strict=True):
+            environ |= variables(config, prefix)
+        context = Context(
+            environ=environ, clock=self.daraja.clock, transport=self.daraja, folder=self.folder
+        )
+        return cli.main(["reconcile", "--pull", *argv], context=context)
+
+
+def test_all_accounts_are_pulled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its own keys; both are settled, and then nothing is missing."""
+    school = School(tmp_path)
+    assert school.reconcile("--hours", "2") == 1
+    assert capsys.readouterr().out.count("--apply writes 1 payment into the books") == 2
+    assert school.reconcile("--apply") == 0
+    out = capsys.readouterr().out
+    assert "paybill 600000, by what Daraja answered: 2026-09-24 08:04:00 EAT to " in out
+    assert out.count("Nothing is missing: the books and Safaricom agree.") == 2
+
+
+def test_an_account_that_cannot_be_asked_stops_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one is settled, it is said why the first is not, and the exit code is 3."""
+    school = School(tmp_path)
+    school.daraja.next("pull", *["pull-no-product"] * 2)
+    assert school.reconcile("--apply", "--json") == 3
+    first, second = json.loads(capsys.readouterr().out)["records"]
+    assert (first["account"], first["covered"], first["agree"]) == ("paybill 600000", [], False)
+    assert first["problems"][0].startswith("Daraja gave no record: AuthenticationFailed: ")
+    assert (second["account"], second["agree"]) == ("paybill 600001", True)
+    assert second["counts"]["settled"] == 1
+
+
+def test_long_work_says_how_far_it_is(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a line on stderr every few seconds, so that nobody thinks that it hangs."""
+
+    class Slow(ManualClock):
+        """A clock on which each look takes three seconds."""
+
+        def monotonic(self) -> float:
+            self.advance(3.0)
+            return super().monotonic()
+
+    clock = Slow(start=CLOSING)
+    given = ("--statement", "september-25.csv", "--apply", "--json")
+    assert run(*given, url=url, folder=tmp_path, clock=clock) == 1
+    assert "payments compared: 13" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.search import PaymentPage, PaymentSearch
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.store import AwaitedTransactionStore, KeptCallback, TransactionStore
+from mpesa_stk.privacy import hides_locals
 
 _PAGE = 500
 
@@ -65,15 +66,46 @@ class OpenDesk:
         )
 
 
+class _CountedStore(AwaitedTransactionStore):
+    """A store that says how far a long work on it is."""
+
+    def __init__(self, store: TransactionStore, advance: Advance) -> None:
+        super().__init__(store)
+        self._advance = advance
+
+    @hides_locals
+    async def search(
+        self, search: PaymentSearch, /, *, cursor: str | None, limit: int
+    ) -> PaymentPage:
+        """Count each payment that is read."""
+        page = await super().search(search, cursor=cursor, limit=limit)
+        self._advance(len(page.payments))
+        return page
+
+    @hides_locals
+    async def replace(self, transaction: Transaction, /) -> bool:
+        """Count each payment that is written."""
+        self._advance(1)
+        return await super().replace(transaction)
+
+
 @contextlib.contextmanager
-def open_desk(context: Context, arguments: argparse.Namespace, /) -> Iterator[OpenDesk]:
+def open_desk(
+    context: Context, arguments: argparse.Namespace, /, *, advance: Advance | None = None
+) -> Iterator[OpenDesk]:
     """Open the payments that ``--database`` or the setting names.
+
+    Args:
+        context: The world of the command.
+        arguments: Its arguments.
+        advance: Is told of each payment that the desk reads or writes.
 
     Raises:
         BadArgument: Neither names a database, or it cannot be opened.
     """
     with database.open_store(database.needed(context, arguments.database)) as store:
-        awaited, clock = AwaitedTransactionStore(store), AwaitedClock(context.clock)
+        counted = None if advance is None else _CountedStore(store, advance)
+        awaited, clock = counted or AwaitedTransactionStore(store), AwaitedClock(context.clock)
         yield OpenDesk(store, Desk(awaited, clock=clock, notify=Notifier(())))
 
 

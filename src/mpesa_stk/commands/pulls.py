@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from mpesa_stk.errors import RateLimited
+from mpesa_stk.errors import ConfigurationError, InvalidRequest, RateLimited
 from mpesa_stk.faces import finish
 from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.payments import Payments
@@ -13,12 +13,19 @@ from mpesa_stk.reconcile.statement import Statement
 
 
 def each_account(payments: Payments | Accounts, /) -> Iterator[Payments]:
-    """Return the payments of each account, by its name."""
+    """Return the payments of each account, by its name.
+
+    An account whose settings cannot be had is left out, so that it stops no other. `process_due` says so.
+    """
     if isinstance(payments, Payments):
         yield payments
         return
     for name in sorted(payments.names()):
-        yield payments[name]
+        try:
+            one = payments[name]
+        except (InvalidRequest, ConfigurationError):
+            continue
+        yield one
 
 
 def pull(

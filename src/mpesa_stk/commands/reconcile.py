@@ -112,8 +112,8 @@ def _of_files(context: Context, arguments: argparse.Namespace) -> list[Books]:
             statement = _read(context, name, arguments.account, advance)
             by_number.setdefault(statement.number or "", []).append(statement)
     with (
-        payments_source.open_desk(context, arguments) as open_desk,
-        screen_of(context).progress("rows compared") as advance,
+        screen_of(context).progress("payments compared") as advance,
+        payments_source.open_desk(context, arguments, advance=advance) as open_desk,
     ):
         # A record of a foreign account stops the command before the first change.
         rehearsals = (False, True) if arguments.apply and len(by_number) > 1 else (arguments.apply,)
@@ -122,7 +122,6 @@ def _of_files(context: Context, arguments: argparse.Namespace) -> list[Books]:
             for number, statements in by_number.items():
                 report = _compared(open_desk.desk, number, statements, applies=applies)
                 all_books.append(books_of(report, name=number, source=statements[0].source.value))
-                advance(sum(len(one.rows) for one in statements))
     return all_books
 
 
