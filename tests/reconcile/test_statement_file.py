@@ -425,6 +425,12 @@ def test_a_file_that_is_cut_in_its_reference() -> None:
     assert (statement.rows[0].reference, statement.complete) == (None, False)
 
 
+def test_a_quote_that_swallows_lines_is_no_cut() -> None:
+    """The file also lacks its last line end, but more than one line is lost."""
+    with pytest.raises(InvalidStatement, match="line 8: has a quote that does not close"):
+        read(TILL.replace("Merchant Payment", '"Merchant Payment', 1).rstrip())
+
+
 def test_a_file_that_is_cut_at_the_names_of_columns() -> None:
     """It has no payments, and does not say that there were none."""
     assert read(COLUMNS).complete is False
