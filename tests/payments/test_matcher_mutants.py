@@ -54,7 +54,7 @@ def test_a_mutant_is_killed(mutant: tuple[str, str, str], tmp_path: Path) -> Non
             "no:cacheprovider",
             "-k",
             "not asyncio",
-            *TESTS,
+            TESTS[mutant[0]],
         ],
         cwd=ROOT,
         env=environ,

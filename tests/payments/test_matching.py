@@ -88,7 +88,8 @@ def test_one_row_and_one_payment_that_fit_are_proof() -> None:
     report = matched(asked(), row())
     (one,) = report.would_settle
     assert (one.transaction, one.row, one.source) == (asked(), row(), "statement")
-    assert (report.ambiguous, report.unasked, report.agrees) == ((), (), False)
+    assert (report.receipts_added, report.ambiguous, report.unasked) == ((), (), ())
+    assert not report.agrees
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,16 @@ def test_a_till_gets_the_receipt_of_what_a_query_called_paid() -> None:
 
 
 @pytest.mark.parametrize(
-    "payment", [asked(), asked(state=State.PENDING), by_query(settled_by="person", history=())]
+    "payment",
+    [
+        asked(),
+        asked(state=State.PENDING),
+        by_query(settled_by="person", history=()),
+        by_query(
+            settled_by="person",
+            history=(HistoryEntry(at=START, event="person: paid", state=State.SUCCEEDED),),
+        ),
+    ],
 )
 def test_a_till_without_the_word_of_a_query_is_for_a_person(payment: Transaction) -> None:
     """The candidate is named, and never settled."""
@@ -554,6 +564,15 @@ def test_two_sources_that_agree_are_one(change: dict[str, Any]) -> None:
         assert len(report.would_settle) == 1
         assert report.would_settle[0].source == "pull"
         assert (report.trusted, report.problems) == (True, ())
+
+
+@pytest.mark.parametrize("change", [{"kind": RowKind.TILL}, {"phone_number": "254718643065"}])
+def test_what_only_one_source_says_counts(change: dict[str, Any]) -> None:
+    """A row that is of a till, or whose phone contradicts, by the word of one of two sources."""
+    nothing: dict[str, Any] = dict.fromkeys(change)
+    silent = row(**nothing)
+    assert both(silent, row(**change)).would_settle == ()
+    assert both(row(**change), silent).would_settle == ()
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,6 @@ _SETTLERS: Mapping[Meaning, str] = MappingProxyType(
         Meaning.QUERY_PAID: "query",
         Meaning.QUERY_NOT_PAID: "query",
         Meaning.TIME_UP: "time",
-        Meaning.RECORD_PAID: "record",
         Meaning.PERSON_PAID: "person",
         Meaning.PERSON_NOT_PAID: "person",
     }
@@ -286,7 +285,7 @@ def _from_record(
         return _doubt(before, str(contradiction_of_record(before, event)), now)
     facts: dict[str, Any] = {
         "receipt_number": event.receipt_number,
-        "paid_at": before.paid_at or event.paid_at.astimezone(timezone.utc),
+        "paid_at": event.paid_at.astimezone(timezone.utc),
         "settled_by": "record",
     }
     return facts | ({"result_code": "0", "result_desc": _BY_RECORD} if moved else {})

@@ -191,10 +191,8 @@ def fits(payment: Transaction, row: StatementRow, /) -> bool:
 
 
 def query_said_paid(payment: Transaction, /) -> bool:
-    """Return whether a status query said that a payment is paid, and nothing contradicted it."""
-    return payment.paid and any(
-        entry.event == Meaning.QUERY_PAID.value for entry in payment.history
-    )
+    """Return whether a status query made a payment SUCCEEDED. That state is never left."""
+    return any(entry.event == Meaning.QUERY_PAID.value for entry in payment.history)
 
 
 def _of_equal_amount(held: Iterable[RecordMatch], *, equal: bool) -> tuple[RecordMatch, ...]:

@@ -192,12 +192,10 @@ def _reference(shown: str | None, rule: FitRule) -> str | None:
 
 
 def _alike(rows: Iterable[StatementRow], rule: FitRule) -> dict[_Likeness, _Alike]:
-    """Return the rows in buckets. A row without the reference that the rule needs is in none."""
+    """Return the rows in buckets. Each payment has a reference, so none finds a row without one."""
     alike: dict[_Likeness, _Alike] = {}
     for place, row in enumerate(rows):
         reference = _reference(row.reference, rule)
-        if rule.by_reference and not reference:
-            continue
         same = alike.setdefault((reference, row.amount), _Alike())
         bucket = same.of(visible_digits(row.phone_number))
         bucket.rows.append(place)
