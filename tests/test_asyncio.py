@@ -25,7 +25,7 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
 )
-from mpesa_stk.client import AsyncStkClient
+from mpesa_stk.async_client import AsyncStkClient
 from mpesa_stk.clock import AsyncSystemClock
 from mpesa_stk.daraja.async_tokens import AsyncMemoryTokenStore
 from mpesa_stk.payments.async_payments import AsyncPayments

@@ -9,7 +9,8 @@ import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
-from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.async_client import AsyncStkClient
+from mpesa_stk.client import StkClient
 from mpesa_stk.clock import AsyncClock, AsyncSystemClock, Clock, SystemClock
 from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.config.environment import PRODUCTION, SANDBOX, Environment

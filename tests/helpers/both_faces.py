@@ -25,7 +25,7 @@ from mpesa_stk import (
     TokenStore,
     TransactionStore,
 )
-from mpesa_stk.client import AsyncStkClient
+from mpesa_stk.async_client import AsyncStkClient
 from mpesa_stk.clock import AwaitedClock, Clock
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse, Transport
 from mpesa_stk.daraja.tokens import AwaitedTokenStore

@@ -15,7 +15,7 @@ import pytest
 from both_faces import drive
 from daraja_double import ScriptedDaraja, answer, result
 from mpesa_stk import HttpRequest, HttpResponse, MemoryTransactionStore, Transaction
-from mpesa_stk.client import AsyncStkClient
+from mpesa_stk.async_client import AsyncStkClient
 from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.daraja.tokens import AwaitedTokenStore, MemoryTokenStore
 from mpesa_stk.payments.async_payments import AsyncPayments

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import mpesa_stk
-from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.async_client import AsyncStkClient
+from mpesa_stk.client import StkClient
 from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.async_accounts import AsyncAccounts
 from mpesa_stk.payments.async_payments import AsyncPayments

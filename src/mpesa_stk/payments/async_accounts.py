@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from mpesa_stk.client import AsyncStkClient, aiohttp_transport
+from mpesa_stk.async_client import AsyncStkClient, aiohttp_transport
 from mpesa_stk.clock import AsyncClock, AsyncSystemClock
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.exchange import AsyncTransport

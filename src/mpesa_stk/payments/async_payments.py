@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 
-from mpesa_stk.client import AsyncStkClient
+from mpesa_stk.async_client import AsyncStkClient
 from mpesa_stk.clock import AsyncClock, AsyncSystemClock
 from mpesa_stk.hooks import Hook
 from mpesa_stk.payments.budget import (

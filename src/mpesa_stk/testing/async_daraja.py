@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from mpesa_stk.client import AsyncStkClient
+from mpesa_stk.async_client import AsyncStkClient
 from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.daraja.exchange import HttpRequest, HttpResponse

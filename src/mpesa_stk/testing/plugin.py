@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mpesa_stk.client import AsyncStkClient, StkClient
+from mpesa_stk.async_client import AsyncStkClient
+from mpesa_stk.client import StkClient
 from mpesa_stk.payments.async_payments import AsyncPayments
 from mpesa_stk.payments.payments import Payments
 from mpesa_stk.testing.async_daraja import AsyncSimulatedDaraja
