@@ -42,6 +42,7 @@ from mpesa_stk import (
 )
 from mpesa_stk.reconcile import pull_rows
 from mpesa_stk.reconcile.pull import MOST_PAGE
+from mpesa_stk.testing import SimulatedDaraja
 from secret_scenes import PHONE, leaks_of
 from support import CALLBACK_URL, DATA, START, TOKEN, ManualClock, make_config
 
@@ -503,22 +504,48 @@ def test_a_receipt_that_contradicts_itself_is_no_payment() -> None:
 
 def test_pages_are_read_by_the_number_of_rows() -> None:
     """The offset grows by the rows that came, until a page is empty. The first payment is the first row."""
-    daraja = Daraja(page(row(1), row(2)), page(row(3)), page())
+    daraja = Daraja(page(row(1), row(2)), page(row(3)), page(), page(row(2), row(3)))
     statement = client_of(daraja).pull(START - HOUR, START)
-    assert [body["OffSetValue"] for body in daraja.bodies] == ["0", "2", "3"]
+    assert [body["OffSetValue"] for body in daraja.bodies] == ["0", "2", "3", "1"]
     assert [each.reference for each in statement.rows] == ["INV-3", "INV-2", "INV-1"]
     assert statement.complete
 
 
 def test_rows_that_come_again_are_dropped() -> None:
-    """Pages may overlap. One with nothing new is the last."""
+    """Pages may overlap. One with nothing new is the last, and there may be more behind it."""
     daraja = Daraja(
         page(row(1), row(2), row(8, transactiontype="b2c")),
         page(row(2), row(8, transactiontype="b2c"), row(3)),
         page(row(3), row(1)),
     )
     statement = client_of(daraja).pull(START - HOUR, START)
-    assert (len(daraja.asked), len(statement.rows), statement.left_out) == (3, 3, 1)
+    assert (len(daraja.asked), len(statement.rows), statement.left_out) == (4, 3, 1)
+    assert statement.problems == (pull_rows.REPEATED,)
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [("", (137, True)), ("pull-page-index", (137, True)), ("pull-repeats", (100, False))],
+)
+def test_pages_of_the_simulator(fault: str, wanted: tuple[int, bool]) -> None:
+    """However it counts its pages, no statement that lacks a row says that it is complete."""
+    daraja = SimulatedDaraja()
+    daraja.register_for_pulls()
+    for number in range(137):
+        daraja.pay_by_hand(100, reference=f"INV-{number}")
+        daraja.clock.advance(1)
+    daraja.next("pull", *([fault] * 10 if fault else []))
+    now = daraja.clock.now()
+    statement = daraja.client().pull(now - HOUR, now)
+    assert (len(statement.rows), statement.complete) == wanted
+
+
+def test_pages_that_are_counted_by_their_number() -> None:
+    """The page behind the first rows is empty, and the second page is there all the same."""
+    daraja = Daraja(page(row(1), row(2)), page(), page(row(3), row(4)), page(row(5)), page())
+    statement = client_of(daraja).pull(START - HOUR, START)
+    assert [body["OffSetValue"] for body in daraja.bodies] == ["0", "2", "1", "2", "3"]
+    assert len(statement.rows) == 5
     assert statement.complete
 
 

@@ -9,7 +9,7 @@ from mpesa_stk.daraja.retry import may_push_again
 from mpesa_stk.errors import AuthenticationFailed, MpesaError
 from mpesa_stk.phone import PhoneNumber
 from mpesa_stk.reconcile import pull, pull_rows
-from mpesa_stk.reconcile.pull import PullRegistration
+from mpesa_stk.reconcile.pull import PullRegistration, PullWindow
 from mpesa_stk.reconcile.pull_rows import PulledRows
 from mpesa_stk.reconcile.statement import Statement
 
@@ -19,32 +19,54 @@ _PRODUCT = "pull"
 async def pull_statement(flow: ClientFlow, start: datetime, end: datetime, /) -> Statement:
     """Ask page by page, until one has nothing new.
 
-    How Daraja counts its pages is disputed. Its offset counts rows here, and rows that come again are
-    dropped.
+    How Daraja counts its pages is disputed (docs/daraja.md, section 11). The offset counts rows at first.
+    If the page behind the rows is empty, Daraja may count pages. Then the second page is asked for by its
+    number.
     """
     window = pull.check_window(start, end, now=flow.now())
     rows = PulledRows(window, number=flow.config.account.shortcode)
-    more = True
-    while more:
-        try:
-            page = await flow.ask(
-                lambda token: pull.build_page(flow.config, window, offset=rows.offset, token=token),
-                pull.read_page,
-                kind="pull",
-                spare=_PRODUCT,
-            )
-        except MpesaError as error:
-            if rows.pages == 0 and isinstance(error, AuthenticationFailed):
-                raise pull.not_allowed(error) from None
-            if rows.pages == 0:
-                raise
-            rows.say(pull_rows.BROKE)
-            break
-        more = rows.take(page)
-        if more and rows.pages == pull_rows.MOST_PAGES:
-            rows.say(pull_rows.TOO_MANY_PAGES)
-            break
+    while await _take_page(flow, window, rows, offset=rows.offset):
+        pass
+    number = 1
+    while rows.may_have_more and await _take_page(flow, window, rows, offset=number, again=True):
+        number += 1
     return rows.statement()
+
+
+async def _take_page(
+    flow: ClientFlow, window: PullWindow, rows: PulledRows, /, *, offset: int, again: bool = False
+) -> bool:
+    """Ask for a page, and take its rows. Return whether another one may follow.
+
+    Args:
+        flow: Asks Daraja.
+        window: What is asked for.
+        rows: The rows so far.
+        offset: Where the page begins.
+        again: Whether the page may hold rows that came already.
+
+    Raises:
+        MpesaError: The first page cannot be had.
+    """
+    try:
+        page = await flow.ask(
+            lambda token: pull.build_page(flow.config, window, offset=offset, token=token),
+            pull.read_page,
+            kind="pull",
+            spare=_PRODUCT,
+        )
+    except MpesaError as error:
+        if rows.pages > 0:
+            rows.say(pull_rows.BROKE)
+            return False
+        if isinstance(error, AuthenticationFailed):
+            raise pull.not_allowed(error) from None
+        raise
+    more = rows.take(page, again=again)
+    if more and rows.pages == pull_rows.MOST_PAGES:
+        rows.say(pull_rows.TOO_MANY_PAGES)
+        return False
+    return more
 
 
 async def register_pull(

@@ -26,6 +26,7 @@ BAD_ROW = "a row could not be read"
 CONTRADICTION = "a receipt came with different facts"
 OUTSIDE = "a row is outside of the window that was asked for"
 FEWER = "Daraja counts more records than it gave"
+REPEATED = "a page repeats another one, so there may be more"
 TOO_MANY_PAGES = f"there are more than {MOST_PAGES} pages"
 
 _AROUND = timedelta(minutes=2)
@@ -65,8 +66,23 @@ class PulledRows:
         """Note why the statement is not complete."""
         self._problems[problem] = None
 
-    def take(self, page: PullPage, /) -> bool:
-        """Take a page. Return whether another one may follow: if this one had something new."""
+    @property
+    def may_have_more(self) -> bool:
+        """Whether rows may have been passed over, because the offset counts pages.
+
+        That cannot be if nothing or one row came, or if Daraja counts no more. If something went wrong, it
+        is known already.
+        """
+        is_all = self._total is not None and len(self._seen) >= self._total
+        return self.offset > 1 and not is_all and not self._problems.keys() - {REPEATED}
+
+    def take(self, page: PullPage, /, *, again: bool = False) -> bool:
+        """Take a page. Return whether another one may follow: if this one had something new.
+
+        Args:
+            page: The page.
+            again: Whether it may hold rows that came already.
+        """
         self.pages += 1
         if page.total is not None:
             self._total = page.total
@@ -81,7 +97,11 @@ class PulledRows:
         known = len(self._seen)
         for row in page.rows:
             self._take_row(row)
-        return len(self._seen) > known
+        if len(self._seen) > known:
+            return True
+        if not again:
+            self.say(REPEATED)
+        return False
 
     def _take_row(self, raw: object) -> None:
         """Take a row. One that came before is looked at again, since it may say something else."""
@@ -103,8 +123,10 @@ class PulledRows:
 
     def statement(self) -> Statement:
         """Return what came."""
-        if self._total is not None and len(self._seen) < self._total:
-            self.say(FEWER)
+        if self._total is not None:
+            self._problems.pop(REPEATED, None)
+            if len(self._seen) < self._total:
+                self.say(FEWER)
         rows = [row for name, row in self._rows.items() if name not in self._contradicted]
         return Statement(
             source=StatementSource.PULL,
