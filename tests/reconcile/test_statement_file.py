@@ -502,6 +502,7 @@ def test_a_spreadsheet_that_unpacks_to_gigabytes(monkeypatch: pytest.MonkeyPatch
         read_statement(xlsx(LINES))
 
 
+@pytest.mark.slow
 def test_a_spreadsheet_with_a_billion_rows() -> None:
     """Its rows before the billionth are empty, and are not made."""
     stream = io.BytesIO()
