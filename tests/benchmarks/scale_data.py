@@ -120,6 +120,8 @@ def _later(
 ) -> sa.ColumnElement[Any]:
     if engine.dialect.name == "postgresql":
         return moment + sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    if engine.dialect.name in ("mysql", "mariadb"):
+        return sa.func.addtime(moment, sa.func.sec_to_time(sa.func.mod(seconds, 3_000_000)))
     pause = "+" + sa.cast(seconds, sa.String) + " seconds"
     return sa.func.strftime("%Y-%m-%d %H:%M:%S.000000", moment, pause)
 
