@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import io
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from hosts import BrokenStore
 from mpesa_stk import (
     Accounts,
     Event,
+    MemoryQueryBudget,
     MemoryTransactionStore,
     Payments,
+    QueryPace,
+    RateLimited,
+    StoreError,
     Transaction,
     TransactionState,
     TransactionStore,
@@ -22,8 +27,9 @@ from mpesa_stk import (
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.loop import StopFlag
 from mpesa_stk.commands.pull_work import PullWork, pause
+from mpesa_stk.commands.pulls import pull
 from mpesa_stk.commands.worker import work
-from mpesa_stk.testing import SimulatedDaraja, phones
+from mpesa_stk.testing import SimulatedDaraja, contract_values, phones
 
 MINUTE, HOUR = 60.0, 3600.0
 
@@ -37,7 +43,12 @@ class Shop:
     """
 
     def __init__(
-        self, *, budget: Any = None, every: float = MINUTE, registered: bool = True
+        self,
+        *,
+        budget: Any = None,
+        every: float = MINUTE,
+        registered: bool = True,
+        store: MemoryTransactionStore | None = None,
     ) -> None:
         self.daraja = SimulatedDaraja()
         if registered:
@@ -46,7 +57,7 @@ class Shop:
         self.events: list[Event] = []
         self.payments = Payments(
             self.daraja.client(hooks=(self.events.append,)),
-            MemoryTransactionStore(),
+            MemoryTransactionStore() if store is None else store,
             clock=self.daraja.clock,
             hooks=(self.events.append,),
             jitter=lambda: 0.5,
@@ -183,6 +194,51 @@ def test_a_pull_waits_for_the_budget_of_its_app() -> None:
     shop.daraja.advance(MINUTE)
     shop.work(shop.payments)
     assert shop.now(payment).paid
+
+
+def test_a_person_waits_a_little_for_the_budget() -> None:
+    """A command waits for some seconds, and no longer."""
+    budget = MemoryQueryBudget(QueryPace(per_minute=60))
+    shop = Shop(budget=budget)
+    now, app = shop.daraja.clock.now(), shop.payments.client.app
+    while budget.take(app, now) <= 0:
+        pass
+    window = (now - timedelta(hours=1), now)
+    assert pull(shop.payments, *window, patience=0.0) is None
+    assert pull(shop.payments, *window, patience=30.0) is not None
+    assert shop.daraja.clock.slept != []
+
+
+def test_a_rate_limit_slows_the_queries_of_the_app_down() -> None:
+    """They share one budget."""
+    budget = MemoryQueryBudget(QueryPace(per_minute=60))
+    shop = Shop(budget=budget)
+    shop.daraja.next("pull", *["rate-limited"] * 10)
+    now = shop.daraja.clock.now()
+    with pytest.raises(RateLimited):
+        pull(shop.payments, now - timedelta(hours=1), now, patience=0.0)
+    assert budget.take(shop.payments.client.app, shop.daraja.clock.now()) > 0
+
+
+def test_a_store_that_fails_ends_the_look() -> None:
+    """The worker says so, and tries again."""
+    store = BrokenStore()
+    shop = Shop(store=store)
+    shop.lost()
+    shop.daraja.advance(4 * MINUTE)
+    store.broken = "replace"
+    with pytest.raises(StoreError):
+        shop.work(shop.payments)
+
+
+def test_more_lost_payments_than_one_page() -> None:
+    """They are looked for in one pull all the same."""
+    store = MemoryTransactionStore()
+    shop = Shop(store=store)
+    for number in range(501):
+        store.add(contract_values.payment(number, state=TransactionState.UNCERTAIN, due_at=None))
+    shop.go_on(5 * MINUTE)
+    assert "paybill 600000: looked for 501 payments, 0 found in the records" in shop.lines
 
 
 def test_a_day_on_which_nothing_is_missing() -> None:

@@ -28,6 +28,9 @@ from closing_scene import (
 from desk_scene import store_at
 from mpesa_stk import PayBill, StkConfig, Transaction, TransactionState, cli
 from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.findings import Books
+from mpesa_stk.commands.findings_screen import show_books
+from mpesa_stk.commands.payment_facts import View
 from mpesa_stk.testing import SimulatedDaraja, phones, simulated_config
 from support import ManualClock
 from terminals import Terminal
@@ -362,3 +365,17 @@ def test_long_work_says_how_far_it_is(
     given = ("--statement", "september-25.csv", "--apply", "--json")
     assert run(*given, url=url, folder=tmp_path, clock=clock) == 1
     assert "payments compared: 13" in capsys.readouterr().err
+
+
+def test_books_in_which_nothing_was_found() -> None:
+    """No table is drawn, and the answer stands all the same."""
+    output = io.StringIO()
+    books = Books(name="paybill 600000", source="pull")
+    show_books(Context(command="reconcile", stdout=output), books, View())
+    assert "paybill 600000" in output.getvalue()
+
+
+def test_a_payer_whom_the_record_shows_whole() -> None:
+    """It is masked like one of the books, unless somebody asks for it."""
+    assert "712345" not in View().record_phone("254712345678")
+    assert View(unmask=True).record_phone("254712345678") == "254712345678"

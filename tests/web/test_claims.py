@@ -12,8 +12,10 @@ from both_faces import Face, make_accounts, make_client, make_payments, run
 from mpesa_stk import (
     Event,
     MemoryLimits,
+    MemoryQueryBudget,
     MemoryTransactionStore,
     PaymentEndpoints,
+    QueryPace,
     Rate,
     Rates,
     Transaction,
@@ -237,6 +239,17 @@ def test_a_pull_that_fails_is_no_error_of_the_customer() -> None:
     payment, code = shop.lost()
     shop.daraja.next("pull", *["unavailable"] * 10)
     assert shop.answer(payment.transaction_no, code) == "unknown"
+
+
+def test_a_rate_limit_slows_the_queries_of_the_app_down() -> None:
+    """The next claim is answered from the store alone."""
+    shop = Shop(budget=MemoryQueryBudget(QueryPace(per_minute=60)))
+    payment, code = shop.lost()
+    shop.daraja.next("pull", *["rate-limited"] * 10)
+    assert shop.answer(payment.transaction_no, code) == "unknown"
+    asked = shop.pulls
+    assert shop.answer(payment.transaction_no, code) == "unknown"
+    assert shop.pulls == asked > 0
 
 
 def test_a_payment_of_long_ago_is_not_pulled_for() -> None:

@@ -19,7 +19,7 @@ from mpesa_stk.commands.payment_facts import View
 from mpesa_stk.commands.payments_export import opened
 from mpesa_stk.commands.pulls import each_account, pull
 from mpesa_stk.commands.screen import Advance, screen_of
-from mpesa_stk.errors import InvalidRequest, InvalidStatement, MpesaError, StoreError
+from mpesa_stk.errors import InvalidRequest, InvalidStatement, MpesaError
 from mpesa_stk.faces import finish
 from mpesa_stk.payments.desk import Desk
 from mpesa_stk.payments.payments import Payments
@@ -184,8 +184,6 @@ def _asked(context: Context, payments: Payments, hours: int) -> tuple[Statement 
     end = context.clock.now()
     try:
         statement = pull(payments, end - timedelta(hours=hours), end, patience=_PATIENCE)
-    except StoreError:
-        raise
     except MpesaError as error:
         return None, one_line(f"Daraja gave no record: {type(error).__name__}: {error}")
     busy = "Daraja allows no further question now: try again in some minutes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
+from typing import cast
 
 import attrs
 
@@ -167,9 +168,7 @@ def _why_not_covering(
 
 def _period(one: Statement) -> Period:
     """Return the period of a statement whose period is known."""
-    if one.covers_from is None or one.covers_until is None:
-        raise ValueError(NO_PERIOD)
-    return one.covers_from, one.covers_until
+    return cast("Period", (one.covers_from, one.covers_until))
 
 
 def _joined(periods: Iterable[Period]) -> tuple[Period, ...]:

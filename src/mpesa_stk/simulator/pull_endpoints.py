@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import cast
 
 from mpesa_stk.config.account import PayBill, Till
 from mpesa_stk.daraja.exchange import HttpResponse
@@ -72,11 +73,10 @@ class PullEndpoints:
         self, payload: Mapping[str, object], accounts: list[PayBill | Till]
     ) -> list[LedgerRow]:
         """The payments of a window that reached the accounts, the oldest first."""
-        begins = validation.pull_time(payload["StartDate"])
-        ends = validation.pull_time(payload["EndDate"])
+        # Both were checked.
+        begins = cast("datetime", validation.pull_time(payload["StartDate"]))
+        ends = cast("datetime", validation.pull_time(payload["EndDate"]))
         oldest = self._books.now() - WINDOW
-        if begins is None or ends is None:
-            return []
         rows = [
             row
             for account in accounts

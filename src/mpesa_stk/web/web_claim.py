@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from mpesa_stk.errors import InvalidRequest, MpesaError, RateLimited, StoreError
+from mpesa_stk.errors import InvalidRequest, MpesaError, RateLimited
 from mpesa_stk.payments.decisions import receipt_of
 from mpesa_stk.payments.payments_flow import PaymentsFlow
 from mpesa_stk.payments.reconciling import Claim, ClaimAnswer
@@ -63,10 +63,9 @@ class WebClaim:
             return None
         try:
             return await pull_statement(parts.client, start, now)
-        except StoreError:
-            raise
         except RateLimited as error:
-            await parts.budget.throttled(parts.client.app, now, error.retry_after or 0.0)
+            slow = error.retry_after or 0.0
+            await parts.budget.throttled(parts.client.app, self._payments.now(), slow)
             return None
         except MpesaError:
             return None  # the client has reported it
