@@ -350,7 +350,7 @@ def test_the_statement_as_xlsx_has_the_same_lines() -> None:
     lines = [
         ["" if cell is None else cell for cell in row] for row in sheet.iter_rows(values_only=True)
     ]
-    expected = list(csv.reader(io.StringIO(daraja.statement_csv().replace("\x00", "\ufffd"))))
+    expected = list(csv.reader(io.StringIO(daraja.statement_csv())))
     assert [[str(cell) for cell in line if cell != ""] for line in lines[:7]] == expected[:7]
     for line, cells in zip(lines[7:], expected[7:], strict=True):
         for column, (cell, text) in enumerate(zip(line, cells, strict=True)):

@@ -75,9 +75,10 @@ def portal_lines(
 
 
 def portal_csv(lines: Iterable[Iterable[str]], /) -> str:
-    """The lines of a statement as the portal's .csv."""
+    """The lines of a statement as the portal's .csv. A NUL, which Python 3.10 cannot write, is replaced."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([cell.replace("\0", "\ufffd") for cell in line] for line in lines)
     return text.getvalue()
 
 
