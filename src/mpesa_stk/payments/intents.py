@@ -19,11 +19,9 @@ from mpesa_stk.errors import (
 )
 from mpesa_stk.payments.events import KeyReused, OrderReleased, PushRefused
 from mpesa_stk.payments.orders import differing, obstacle, was_prompted, way_for
-from mpesa_stk.payments.recorder import Recorder
+from mpesa_stk.payments.recorder import MOST_RACES, Recorder
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.payments.transaction import apply
-
-_MOST_RACES = 20
 
 
 class Intents:
@@ -48,7 +46,7 @@ class Intents:
             OrderRefused: Another attempt at the order is in the way.
             StoreError: The store failed.
         """
-        for _ in range(_MOST_RACES):
+        for _ in range(MOST_RACES):
             try:
                 found = await self._live_attempt(intent, unresolved_ok=unresolved_ok)
                 if found is not None:

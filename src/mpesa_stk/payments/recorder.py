@@ -21,7 +21,8 @@ from mpesa_stk.payments.store import AsyncTransactionStore
 from mpesa_stk.payments.transaction import apply
 from mpesa_stk.privacy import mask_checkout_id
 
-_MOST_RACES = 20
+MOST_RACES = 20
+"""How often a write is tried again because other writers were first."""
 
 
 class Recorder:
@@ -64,7 +65,7 @@ class Recorder:
             event had no effect, for example because another worker had already applied it.
         """
         paid_before = False
-        for _ in range(_MOST_RACES):
+        for _ in range(MOST_RACES):
             after = apply(transaction, event, self.clock.now(), paid_before=paid_before)
             if after is transaction:
                 return transaction, transaction
@@ -154,7 +155,7 @@ class Recorder:
             StoreError: The store failed, or other writers were first too many times.
         """
         mine = transaction.due_at
-        for _ in range(_MOST_RACES):
+        for _ in range(MOST_RACES):
             until = self.clock.now() + REPORT_LEASE
             held = attrs.evolve(transaction, due_at=until)
             # If the write took longer than the lease, another worker may have reported newer facts.

@@ -45,12 +45,7 @@ class AccountsEndpoints:
     @hides_locals
     async def answer(self, request: WebRequest, /) -> WebResponse:
         """Answer one request. It raises no `Exception`, even for a malformed request or a bug."""
-        try:
-            return await self._route(request)
-        except Refusal as refusal:
-            return refusal.response
-        except Exception as error:  # noqa: BLE001 - a bug must not show a stack trace to the internet
-            return bodies.failure_answer(error)
+        return await bodies.answered(self._route, request)
 
     def _segments(self, path: str) -> tuple[str, str, str]:
         """Return the parts of a path behind the prefix: the first, the second, and the rest."""

@@ -7,7 +7,7 @@ trace.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timezone
 from typing import Any
 
@@ -331,6 +331,18 @@ def order_answer(
     }
     kind = type(refused)
     return error_response(409, kind.__name__, _ORDERS[kind], "order", facts)
+
+
+async def answered(
+    route: Callable[[WebRequest], Awaitable[WebResponse]], request: WebRequest, /
+) -> WebResponse:
+    """Return what a route answers, or the answer to its error. It raises no `Exception`."""
+    try:
+        return await route(request)
+    except Refusal as refusal:
+        return refusal.response
+    except Exception as error:  # noqa: BLE001 - a bug must not show a stack trace to the internet
+        return failure_answer(error)
 
 
 def failure_answer(error: Exception, /) -> WebResponse:

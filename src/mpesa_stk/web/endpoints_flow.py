@@ -73,12 +73,7 @@ class EndpointsFlow:
     @hides_locals
     async def answer(self, request: WebRequest, /) -> WebResponse:
         """Answer one request. It raises no `Exception`, even for a malformed request or a bug."""
-        try:
-            return await self._route(request)
-        except Refusal as refusal:
-            return refusal.response
-        except Exception as error:  # noqa: BLE001 - a bug must not show a stack trace to the internet
-            return bodies.failure_answer(error)
+        return await bodies.answered(self._route, request)
 
     async def _route(self, request: WebRequest) -> WebResponse:
         path = request.path.rstrip("/")
