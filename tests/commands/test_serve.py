@@ -659,7 +659,7 @@ def test_an_address_can_be_typed(host: str, origin: str) -> None:
 
 def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """The lines to type of the documentation are those that the command prints."""
-    page = (ROOT / "docs" / "serve.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "serve.md").read_text(encoding="utf-8")
 
     assert serve(CONTEXT, None, host=LOCAL, port=0, wait=lambda: None) == 0
 

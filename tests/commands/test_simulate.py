@@ -36,7 +36,7 @@ from processes import command
 from support import CALLBACK_SECRET, CANARIES, DATA, ROOT
 
 PATIENCE = 60.0
-PAGE = (ROOT / "docs" / "simulator.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "simulator.md").read_text(encoding="utf-8")
 OWN = {
     "CONSUMER_KEY": CANARIES[0],
     "CONSUMER_SECRET": CANARIES[1],

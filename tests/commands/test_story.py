@@ -266,7 +266,7 @@ def test_every_event_has_words() -> None:
 
 def test_every_reason_for_a_review_has_words() -> None:
     """Each reason that the page on transactions lists is explained, and an unknown one too."""
-    page = (ROOT / "docs" / "transactions.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "transactions.md").read_text(encoding="utf-8")
     table = page.split("\n## `needs_review`\n")[1].split("\n## ")[0]
     reasons = [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")]
     assert len(reasons) >= 13

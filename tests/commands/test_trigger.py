@@ -47,7 +47,7 @@ from mpesa_stk.simulator.poster import Posted
 from mpesa_stk.web.http_server import HttpServer
 from support import CALLBACK_SECRET, CANARIES, CHECKOUT_ID, ROOT, ManualClock, callback, make_config
 
-PAGE = ROOT / "docs" / "trigger.md"
+PAGE = ROOT / "docs" / "how-to" / "trigger.md"
 TAKEN = answer_json({"ResultCode": 0, "ResultDesc": "Accepted"})
 NUMBER = "6f9619ff-8b86-4011-b42d-00c04fc964ff"
 SIGNING = {"callback_secret": CALLBACK_SECRET, "shortcode": "600000"}
@@ -506,7 +506,7 @@ def test_the_page_shows_what_happens(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each command of docs/trigger.md prints what the page says, whatever time the answers took."""
+    """Each command of docs/how-to/trigger.md prints what the page says, whatever time the answers took."""
     monkeypatch.chdir(tmp_path)
     other = callback(1032, checkout_request_id="ws_CO_23112026090007412718643064")
     Path("callbacks.jsonl").write_bytes(b"\n".join([callback(), other, b"garbage"]))

@@ -158,7 +158,7 @@ def test_a_year_of_a_shop() -> None:
 def test_ten_years_of_a_shop(
     scale: float, payments: int, outages_seen: int, median: timedelta, most: timedelta
 ) -> None:
-    """A shop with a hundred customers a day, and one with ten: the figures of docs/worker.md."""
+    """A shop with a hundred customers a day, and one with ten: the figures of docs/how-to/worker.md."""
     years = [year(seed, scale) for seed in range(10)]
     delays = sorted(delay for one in years for delay in one.delays)
     assert sum(one.payments for one in years) == payments

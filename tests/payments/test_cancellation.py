@@ -1,7 +1,7 @@
 """A task is cancelled while it waits, at each step of each method: nothing is lost, nothing is sent twice.
 
 The flow is driven by hand, without an event loop. Every part suspends before and after its work, so that
-the flow can be cancelled there, as asyncio does it. `docs/asyncio.md` has the table of these points.
+the flow can be cancelled there, as asyncio does it. `docs/how-to/asyncio.md` has the table of these points.
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ STORED = {
 
 @pytest.mark.parametrize("name", STORED)
 def test_what_is_stored_after_a_cancelled_checkout(name: str) -> None:
-    """The table of `docs/asyncio.md`."""
+    """The table of `docs/how-to/asyncio.md`."""
     for after in range(1, 100):
         shop = Shop()
         found = cancel(_checkout(shop)(), after=after)

@@ -1,7 +1,7 @@
 """A worker is killed (SIGKILL) at every step, others take over, and the promises I1 to I4 hold.
 
 Each test plays one story of `crash_stories` with a worker that dies at one point, in a process of its own,
-on a real database. ``docs/crash-safety.md`` describes the method.
+on a real database. ``docs/explanation/crash-safety.md`` describes the method.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A shop of many orders: each scenario of the simulator, processes that die, customers who press again.
 
-It is written as `docs/orders.md` says. In the end its books are compared with the prompts that were paid.
+It is written as `docs/how-to/orders.md` says. In the end its books are compared with the prompts that were
+paid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/closing-the-day.md: what it shows of the command is what it prints, for a made-up shop.
+"""docs/how-to/closing-the-day.md: what it shows of the command is what it prints, for a made-up shop.
 
 ``PYTHONPATH=src:tests/helpers python tests/project/test_closing_page.py --write`` writes the output anew.
 """
@@ -18,7 +18,7 @@ from mpesa_stk import cli
 from mpesa_stk.commands.context import Context
 from support import ROOT, ManualClock
 
-PAGE = ROOT / "docs" / "closing-the-day.md"
+PAGE = ROOT / "docs" / "how-to" / "closing-the-day.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUIET_DAY = "september-25.csv"
 LOST_DAY = "september-25-lost.csv"

@@ -1,4 +1,4 @@
-"""docs/desk.md: what it shows of the commands is what they print, for a made-up shop.
+"""docs/how-to/desk.md: what it shows of the commands is what they print, for a made-up shop.
 
 ``PYTHONPATH=src:tests/helpers python tests/project/test_desk_page.py --write`` writes the output anew.
 """
@@ -19,7 +19,7 @@ from mpesa_stk.commands.context import Context
 from support import ROOT, ManualClock
 from terminals import TypedInput
 
-PAGE = ROOT / "docs" / "desk.md"
+PAGE = ROOT / "docs" / "how-to" / "desk.md"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROMPT, QUESTION = "$ ", re.compile(r"^.*\[y/N\] (.*)$", re.MULTILINE)
 

@@ -1,6 +1,7 @@
 """The documentation: its links lead somewhere, its code is Python, and what it says of the code is so.
 
-``python tests/project/test_docs.py --write`` writes the generated part of ``docs/transactions.md`` anew.
+``python tests/project/test_docs.py --write`` writes the generated part of
+``docs/reference/transactions.md`` anew.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from mpesa_stk.payments.transaction import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mpesa_stk.__file__).parent
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "tests" / "benchmarks" / "README.md", *DOCS]
-TRANSACTIONS = ROOT / "docs" / "transactions.md"
-ARCHITECTURE = ROOT / "docs" / "architecture.md"
+TRANSACTIONS = ROOT / "docs" / "reference" / "transactions.md"
+ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
 FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
 BEGIN, END = "<!-- transitions:begin -->", "<!-- transitions:end -->"
 

@@ -1,4 +1,4 @@
-"""docs/events.md: its snippets for logging show what happens, and show it once."""
+"""docs/how-to/events.md: its snippets for logging show what happens, and show it once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from mpesa_stk.hooks import log_trouble
 from support import ROOT
 
-PAGE = ROOT / "docs" / "events.md"
+PAGE = ROOT / "docs" / "how-to" / "events.md"
 SECTION = PAGE.read_text(encoding="utf-8").split("\n### See it\n")[1]
 PLAIN, DJANGO, AS_JSON = re.findall(r"^```python\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)[
     :3

@@ -57,7 +57,7 @@ from web_cases import CASES, HOST, PROXY, SAFARICOM, AsyncShop, Send, Shop, body
 LEASE = timedelta(seconds=60)
 TICK = timedelta(microseconds=1)
 GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-PAGE = ROOT / "docs" / "frameworks.md"
+PAGE = ROOT / "docs" / "how-to" / "frameworks.md"
 
 
 @attrs.frozen
@@ -751,7 +751,7 @@ def test_the_page_counts_the_lines_as_they_are() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for path in ADAPTERS.values():
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert f"](examples/{path.relative_to(EXAMPLES)}) | {lines} |" in page
+        assert f"](../examples/{path.relative_to(EXAMPLES)}) | {lines} |" in page
 
 
 def test_each_project_says_how_it_is_run() -> None:

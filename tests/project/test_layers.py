@@ -1,6 +1,7 @@
 """What a file may use: each dependency has one home, and pure files touch nothing.
 
-The order of the files is that of `docs/architecture.md`; `test_docs.py` holds the imports to it.
+The order of the files is that of `docs/explanation/architecture.md`;
+`test_docs.py` holds the imports to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`docs/reference.md` names every export. Run this file with ``--write`` to make the page anew."""
+"""`docs/reference/names.md` names every export. Run this file with ``--write`` to make the page anew."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import mpesa_stk
 from support import ROOT
 
-PAGE = ROOT / "docs" / "reference.md"
+PAGE = ROOT / "docs" / "reference" / "names.md"
 # Values have no docstring of their own.
 VALUES = {
     "CallbackResult": "`PaymentConfirmed`, `PaymentFailed` or `PaymentUnproven`.",

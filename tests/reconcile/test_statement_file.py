@@ -405,7 +405,7 @@ def test_the_error_has_its_facts() -> None:
 @pytest.mark.parametrize("name", DAMAGED)
 def test_the_page_lists_the_damage(name: str) -> None:
     """What is said about it is what the page says."""
-    page = (ROOT / "docs" / "closing-the-day.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "closing-the-day.md").read_text(encoding="utf-8")
     assert f"| {name} |" in page
 
 

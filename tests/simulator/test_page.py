@@ -1,6 +1,6 @@
 """The simulator's page in a real browser: prompts come, are answered by hand, and are told of.
 
-With MPESA_STK_SCREENSHOTS=1 the pictures of ``docs/phone.md`` are taken anew.
+With MPESA_STK_SCREENSHOTS=1 the pictures of ``docs/how-to/phone.md`` are taken anew.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from support import (
 
 pytestmark = pytest.mark.slow
 
-DOCS = ROOT / "docs"
+PICTURES = ROOT / "docs" / "images"
 PAGE = Path(mpesa_stk.simulator.__file__).parent / "page.html"
 PATIENCE = 10.0
 PHONE = "0718643064"
@@ -450,7 +450,7 @@ def test_the_beginning_says_what_to_do(page: Browser, daraja: SimulatorServer) -
     assert "Nothing was asked for yet." in hint
     assert f"CHECKOUT_URL={daraja.origin}/mpesa/stkpush/v1/processrequest" in hint
     assert "curl -X POST" in hint
-    assert "docs/simulator.md" in hint
+    assert "docs/how-to/simulator.md" in hint
 
 
 # --- the ledger ----------------------------------------------------------------------------------------
@@ -696,7 +696,7 @@ def test_it_is_readable_at_any_width(chromium: Browser, width: int, height: int)
         )
         assert cut == 0
         if os.environ.get("MPESA_STK_SCREENSHOTS") == "1" and width != 320:
-            photograph(chromium, DOCS / f"simulator-{width}.png", width, height)
+            photograph(chromium, PICTURES / f"simulator-{width}.png", width, height)
         assert chromium.complaints() == []
         chromium.leave()
 

@@ -16,7 +16,7 @@ from mpesa_stk import MpesaError, Transaction
 from mpesa_stk.testing import TEST_PHONES, SimulatedDaraja, phones, plugin
 from support import ROOT
 
-PAGE = ROOT / "docs" / "testing.md"
+PAGE = ROOT / "docs" / "how-to" / "testing.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
 ROWS = re.findall(r"^\| `([A-Z0-9_]+)` \| (254\d{9}) \| .+ \| (.+) \|$", TEXT, re.MULTILINE)

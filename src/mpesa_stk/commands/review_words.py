@@ -1,6 +1,6 @@
 """Why a person must look at a payment, in plain words, and what to do about it. Pure.
 
-docs/desk.md has the same words in a table.
+docs/how-to/desk.md has the same words in a table.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class DeskFace:
         gets a review. Applying the same statement twice changes nothing. Each payment is changed by itself,
         so a call that failed may be made again.
 
-        docs/closing-the-day.md has the rules. The store must be a `SearchableStore`.
+        docs/how-to/closing-the-day.md has the rules. The store must be a `SearchableStore`.
 
         Args:
             statement: The record, or several, which are read as one. Several accounts may be among them.

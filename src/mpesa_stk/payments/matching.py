@@ -1,6 +1,6 @@
 """Decide which payments Safaricom's own records prove. Pure: payments and rows in, a report out.
 
-The rules, each by the reports about Safaricom's records (docs/closing-the-day.md):
+The rules, each by the reports about Safaricom's records (docs/how-to/closing-the-day.md):
 
 - A receipt that a payment holds confirms it. Another amount on its row is for a person.
 - A row of a paybill proves a payment if its reference, amount, time and phone fit exactly that one, and no

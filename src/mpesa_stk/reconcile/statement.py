@@ -1,7 +1,7 @@
 """Define what Safaricom's own records say: `Statement` and its rows. Pure.
 
 A statement is read from a file of the organisation portal, or pulled from Daraja
-(docs/closing-the-day.md).
+(docs/how-to/closing-the-day.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read the lines of a portal statement, as texts in cells, into a `Statement`. Pure.
 
 Columns are found by name. Nothing is guessed about money: a line that cannot be read refuses the file
-(docs/closing-the-day.md lists what is said about each damage).
+(docs/how-to/closing-the-day.md lists what is said about each damage).
 """
 
 from __future__ import annotations

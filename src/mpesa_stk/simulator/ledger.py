@@ -1,6 +1,6 @@
 """Keep Safaricom's ledger of each account: money in, money out, and the balance after each. Pure.
 
-The facts are in docs/simulator.md, section "Safaricom's ledger".
+The facts are in docs/how-to/simulator.md, section "Safaricom's ledger".
 """
 
 from __future__ import annotations

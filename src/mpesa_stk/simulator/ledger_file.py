@@ -1,7 +1,7 @@
 """Write a ledger as the statement that Safaricom's organisation portal exports. Pure.
 
-Header block, columns and date form are those of real exports (docs/simulator.md, section "Safaricom's
-ledger").
+Header block, columns and date form are those of real exports (docs/how-to/simulator.md, section
+"Safaricom's ledger").
 """
 
 from __future__ import annotations

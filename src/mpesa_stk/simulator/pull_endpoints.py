@@ -1,7 +1,7 @@
 """Pull Transactions of the simulated Daraja: the registration and the query. Pure.
 
-Codes, texts and forms are those of Safaricom's portal and of captures (docs/simulator.md, section "Pull
-Transactions").
+Codes, texts and forms are those of Safaricom's portal and of captures (docs/how-to/simulator.md, section
+"Pull Transactions").
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The forms that answers of Pull Transactions were seen to have, as data. Pure.
 
-The forms come from Safaricom's portal and from captures (docs/simulator.md, section "Pull Transactions").
+The forms come from Safaricom's portal and from captures (docs/how-to/simulator.md, section
+"Pull Transactions").
 """
 
 from __future__ import annotations

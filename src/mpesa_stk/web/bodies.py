@@ -346,7 +346,7 @@ async def answered(
 
 
 def failure_answer(error: Exception, /) -> WebResponse:
-    """Answer an error, as in the table of ``docs/endpoints.md``."""
+    """Answer an error, as in the table of ``docs/reference/endpoints.md``."""
     if isinstance(error, InvalidRequest):
         field = _IDEMPOTENCY_KEY if error.field == "idempotency_key" else error.field
         return error_response(400, type(error).__name__, f"{field} {error.rule}", field)
