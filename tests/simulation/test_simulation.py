@@ -8,6 +8,8 @@ from tests.simulation.runs import Setting, broken_by, played, shrunk
 from tests.simulation.world import World
 
 _AT_ONCE = 50
+_SOME = range(0, 2 * _AT_ONCE, _AT_ONCE)
+_MORE = range(2 * _AT_ONCE, 6 * _AT_ONCE, _AT_ONCE)
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +18,9 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL", logger="mpesa_stk")
 
 
-@pytest.mark.parametrize("first", range(0, 300, _AT_ONCE))
+@pytest.mark.parametrize(
+    "first", [*_SOME, *(pytest.param(first, marks=pytest.mark.slow) for first in _MORE)]
+)
 def test_no_seed_breaks_a_promise(first: int) -> None:
     """Play a failing seed with ``python -m tests.simulation --seed N --shrink``."""
     worlds = [played(seed, Setting()) for seed in range(first, first + _AT_ONCE)]
