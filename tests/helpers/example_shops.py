@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import importlib
 import importlib.util
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,17 +34,31 @@ ADAPTERS = {
     "fastapi": EXAMPLES / "fastapi_shop" / "app.py",
     "django": DJANGO_SHOP / "shop" / "views.py",
 }
+# The shops of this process keep their orders here, unless a test names another file.
+_FOLDER = tempfile.mkdtemp(prefix="shop-")
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+os.environ.setdefault("SHOP_DATABASE", str(Path(_FOLDER) / "shop.sqlite3"))
+
 _MIGRATED: list[bytes] = []
 """A file with Django's tables, once the migrations made one: they need a second each time."""
 
 
 def load(path: Path) -> Any:
-    """The module of a file; the projects are no packages, and two of them are named alike."""
+    """The module of a file, with fresh modules from its folder, since the shops name theirs alike."""
     spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    beside = {file.stem for file in path.parent.glob("*.py")}
+    hidden = {name: sys.modules.pop(name) for name in beside & set(sys.modules)}
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+        for name in beside & set(sys.modules):
+            del sys.modules[name]
+        sys.modules.update(hidden)
     return module
 
 

@@ -42,7 +42,7 @@ def run_pytest(folder: Path, files: dict[str, str]) -> str:
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pytest says of the page's files, beside the Flask example that they use."""
     folder = tmp_path_factory.mktemp("shop")
-    shutil.copy(ROOT / "docs" / "examples" / "flask_shop" / "app.py", folder)
+    shutil.copytree(ROOT / "docs" / "examples" / "flask_shop", folder, dirs_exist_ok=True)
     return run_pytest(folder, FILES)
 
 

@@ -4,32 +4,31 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import orders
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from pages import HERE, pages_of
 
 import mpesa_stk as stk
 
-ORDERS = {"INV-001": 1500}  # what your database says that each order costs
 
-
-async def work(payments: stk.AsyncPayments, every: float = 10.0) -> None:
-    """Report settled payments to `print` and ask about open ones, again and again."""
+async def work(payments: stk.AsyncPayments, every: float = 2.0) -> None:
+    """Mark the orders of paid payments and ask about open ones, again and again."""
     while True:
         with suppress(stk.StoreError):  # the next round tries again
-            await payments.process_due(on_settled=print)
+            await payments.process_due(on_settled=orders.mark_paid)
         await asyncio.sleep(every)
 
 
 def create_app(endpoints: stk.PaymentEndpoints | None = None) -> FastAPI:
     """The application; with other endpoints in tests."""
-    if endpoints is None:
-        client = stk.AsyncStkClient(stk.StkConfig.from_env())
-        payments = stk.AsyncPayments(client, stk.AsyncMemoryTransactionStore())
-        # The price is the server's: a page that posts its own amount sells a laptop for one shilling.
-        endpoints = stk.PaymentEndpoints(payments, quote=ORDERS.get)
+    # The price is the server's: a page that posts its own amount sells a laptop for one shilling.
+    endpoints = endpoints or stk.PaymentEndpoints(orders.payments(), quote=orders.price_of)
     payments = endpoints.payments
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
+        await orders.create_tables()
         worker = asyncio.create_task(work(payments))
         yield {"payments": payments}  # for pages of the shop: request.state.payments
         worker.cancel()  # what it has in hand is due again later
@@ -39,4 +38,6 @@ def create_app(endpoints: stk.PaymentEndpoints | None = None) -> FastAPI:
 
     app = FastAPI(lifespan=lifespan)
     app.mount("/payments", endpoints.asgi)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.include_router(pages_of(endpoints))
     return app
