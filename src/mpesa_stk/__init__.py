@@ -91,6 +91,7 @@ from mpesa_stk.reconcile.pull import PullRegistration
 from mpesa_stk.reconcile.statement import RowKind, Statement, StatementRow, StatementSource
 from mpesa_stk.reconcile.statement_file import read_statement
 from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransactionStore
+from mpesa_stk.version import __version__ as __version__
 from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
 from mpesa_stk.web.endpoints import PaymentEndpoints
 from mpesa_stk.web.guard import CallbackGuard
@@ -106,8 +107,6 @@ if TYPE_CHECKING:
         ThreadedTokenStore,
         ThreadedTransactionStore,
     )
-
-    __version__: str
 
 __all__ = [
     "MAX_BODY",
@@ -252,10 +251,8 @@ _ON_FIRST_USE = {
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - as Python has it
     if name in _ON_FIRST_USE:
         return getattr(importlib.import_module(_ON_FIRST_USE[name]), name)
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("mpesa-stk-client")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted({*globals(), *__all__})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 
 import attrs
 
@@ -26,6 +25,7 @@ from mpesa_stk.commands.context import BadArgument, Context, one_line
 from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, NOT_DONE, UNKNOWN
 from mpesa_stk.errors import ConfigurationError, InvalidRequest, StoreError
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.version import __version__
 
 _COMMANDS = (
     demo,
@@ -87,8 +87,7 @@ def _run(context: Context, arguments: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mpesa-stk", description="Tools for M-Pesa Express.")
-    number = version("mpesa-stk-client")
-    parser.add_argument("--version", action="version", version=f"mpesa-stk {number}")
+    parser.add_argument("--version", action="version", version=f"mpesa-stk {__version__}")
     commands = parser.add_subparsers(
         title="commands", metavar="command", dest="name", required=True
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 import zlib
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Generic, Protocol, TypeVar
 
 import attrs
+
+from mpesa_stk.version import __version__
 
 MAX_IDLE = 15.0
 """Seconds after which an idle connection is not used again. A NAT may have dropped it silently, and the
@@ -89,7 +90,7 @@ def own_headers(user_agent: str, /) -> dict[str, str]:
         user_agent: The host's own product token, which comes after ours.
     """
     return {
-        "User-Agent": f"mpesa-stk/{version('mpesa-stk-client')} {user_agent}".rstrip(),
+        "User-Agent": f"mpesa-stk/{__version__} {user_agent}".rstrip(),
         "Accept": "application/json",
         "Accept-Encoding": "identity",
     }
