@@ -1,4 +1,4 @@
-"""The example projects: each adapter answers as `PaymentEndpoints`, and Django's store keeps its word."""
+"""The example projects: each adapter answers as `PaymentEndpoints`, and the work that is due is done."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 from django.core.management import call_command
-from django.db import connections, transaction
+from django.db import connections
 from django.test import Client, override_settings
 
 from daraja_double import answer, result
@@ -35,23 +35,19 @@ from example_shops import (
     through_flask,
 )
 from mpesa_stk import (
-    DuplicateTransaction,
     Environment,
-    HistoryEntry,
     HttpResponse,
-    KeptCallback,
     MemoryTransactionStore,
     PaymentEndpoints,
     StkConfig,
     StoreError,
     Transaction,
-    TransactionState,
     WebRequest,
     WebResponse,
 )
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.daraja.exchange import MAX_BODY
-from support import ACCOUNTS, ROOT, START, accepted, make_transaction
+from support import ROOT, accepted
 from web_cases import CASES, HOST, PROXY, SAFARICOM, AsyncShop, Send, Shop, body_of, error_of
 
 LEASE = timedelta(seconds=60)
@@ -89,7 +85,7 @@ def _mounted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 def django_store() -> Any:
     """A store of the Django shop."""
-    return django_module("ledger.store").DjangoTransactionStore()
+    return django_module("mpesa_stk.contrib.django.orm_store").DjangoTransactionStore()
 
 
 # --- the adapters ------------------------------------------------------------------------------------
@@ -440,235 +436,6 @@ def test_no_shop_sells_a_laptop_for_one_shilling(
     assert error_of(send(unknown), 404) == ("nothing_to_pay", "reference")
     if name == "django":
         django_module("shop.payments").payments.cache_clear()
-
-
-# --- Django's store ----------------------------------------------------------------------------------
-
-
-def numbered(number: int, **changes: Any) -> Transaction:
-    """One of many payments."""
-    return make_transaction(transaction_no=f"no-{number}", **changes)
-
-
-def kept(number: int, **changes: Any) -> KeptCallback:
-    """A kept callback."""
-    facts: dict[str, Any] = {
-        "callback_id": f"callback-{number}",
-        "body": b"\x00\xff{}",
-        "reason": "no payment has this checkout_request_id yet",
-        "received": START + timedelta(microseconds=number),
-        "checkout_request_id": "ws_CO_1",
-    }
-    return KeptCallback(**(facts | changes))
-
-
-def full(number: int) -> Transaction:
-    """A payment with a value in every field."""
-    entry = HistoryEntry(at=START + TICK, event="push", code="0", state=TransactionState.PENDING)
-    return numbered(
-        number,
-        idempotency_key=f"key-{number}",
-        description="Viatu vya ngozi \u2013 \U0001f45f \u4e2d",
-        state=TransactionState.SUCCEEDED,
-        updated=START + TICK,
-        merchant_request_id="29115-1",
-        checkout_request_id=f"ws_CO_{number}",
-        response_description="Success",
-        customer_message="Asante",
-        result_code="0",
-        result_desc="done",
-        receipt_number=f"NLJ7RT61S{number}",
-        paid_at=START + timedelta(seconds=13),
-        settled_by="callback",
-        needs_review="look",
-        reported=True,
-        history=(entry, attrs.evolve(entry, code=None)),
-        version=7,
-    )
-
-
-@pytest.mark.usefixtures("database")
-def test_store_returns_exactly_what_was_stored() -> None:
-    """Every field comes back equal and of its type, dates aware and to the microsecond."""
-    store = django_store()
-    for wanted in (full(1), numbered(2, due_at=None)):
-        store.add(wanted)
-        found = store.get(wanted.transaction_no)
-        assert found == wanted
-        assert isinstance(found.state, TransactionState)
-        assert found.updated.utcoffset() == timedelta(0)
-    assert store.get("no-1").history == full(1).history
-
-
-@pytest.mark.usefixtures("database")
-def test_store_keeps_other_time_zones_instants() -> None:
-    """A time of another zone comes back as the same instant in UTC."""
-    east_africa = timezone(timedelta(hours=3))
-    store = django_store()
-    store.add(numbered(1, paid_at=START.astimezone(east_africa)))
-    assert store.get("no-1").paid_at == START
-    assert store.get("no-1").paid_at.utcoffset() == timedelta(0)
-
-
-@pytest.mark.usefixtures("database")
-def test_store_finds_by_each_value() -> None:
-    """All four finds return it; unknown values and no value find nothing."""
-    store = django_store()
-    store.add(full(1))
-    store.add(numbered(2, created=START + TICK))
-    assert store.find(idempotency_key="key-1") == full(1)
-    assert store.find(checkout_request_id="ws_CO_1") == full(1)
-    assert store.find(receipt_number="NLJ7RT61S1") == full(1)
-    assert store.find(reference="INV-1").transaction_no == "no-2"
-    assert store.get("no-3") is None
-    for field in ("idempotency_key", "checkout_request_id", "receipt_number", "reference"):
-        assert store.find(**{field: "x"}) is None
-        assert store.find(**{field: "\0"}) is None
-    assert store.find() is None
-
-
-@pytest.mark.usefixtures("database")
-@pytest.mark.parametrize(
-    "field", ["transaction_no", "idempotency_key", "checkout_request_id", "receipt_number"]
-)
-def test_store_add_names_the_value_that_is_taken(field: str) -> None:
-    """The error names the field, and nothing is stored."""
-    store = django_store()
-    store.add(full(1))
-    with pytest.raises(DuplicateTransaction) as caught:
-        store.add(attrs.evolve(full(2), **{field: getattr(full(1), field)}))
-    assert caught.value.field == field
-    assert store.get("no-2") is None
-    assert store.get("no-1") == full(1)
-
-
-@pytest.mark.usefixtures("database")
-@pytest.mark.parametrize("field", ["checkout_request_id", "receipt_number"])
-def test_store_replace_names_the_value_that_is_taken(field: str) -> None:
-    """An id or a receipt belongs to one payment; the other one stays as it was."""
-    store = django_store()
-    store.add(full(1))
-    store.add(numbered(2))
-    with pytest.raises(DuplicateTransaction) as caught:
-        store.replace(numbered(2, **{field: getattr(full(1), field)}))
-    assert caught.value.field == field
-    assert store.get("no-2") == numbered(2)
-
-
-@pytest.mark.usefixtures("database")
-def test_store_replace_is_a_compare_and_set() -> None:
-    """The second writer with the same version loses, and nothing of it is written."""
-    store = django_store()
-    store.add(numbered(1))
-    assert store.replace(numbered(1, result_code="1", receipt_number="NLJ7RT61SV"))
-    assert not store.replace(numbered(1, result_code="2"))
-    assert store.get("no-1") == numbered(1, result_code="1", receipt_number="NLJ7RT61SV", version=1)
-    assert store.replace(store.get("no-1"))
-    assert not store.replace(numbered(9))
-
-
-@pytest.mark.usefixtures("database")
-def test_store_lease_ends_at_its_exact_instant() -> None:
-    """A claimed payment is not due one microsecond before the lease ends, and is at its end."""
-    store = django_store()
-    store.add(numbered(1, due_at=START))
-    assert store.claim_due(START - TICK, 10, LEASE, ACCOUNTS) == []
-    (claimed,) = store.claim_due(START, 10, LEASE, ACCOUNTS)
-    assert claimed == store.get("no-1") == numbered(1, due_at=START + LEASE, version=1)
-    assert store.claim_due(START + LEASE - TICK, 10, LEASE, ACCOUNTS) == []
-    assert len(store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS)) == 1
-
-
-@pytest.mark.usefixtures("database")
-def test_store_claims_the_longest_due_first_within_the_limit() -> None:
-    """The order is that of the due times; what is never due is passed over."""
-    store = django_store()
-    store.add(numbered(0, due_at=None))
-    for number in (3, 1, 2):
-        store.add(numbered(number, due_at=START + number * TICK))
-    claimed = store.claim_due(START + LEASE, 2, LEASE, ACCOUNTS)
-    assert [payment.transaction_no for payment in claimed] == ["no-1", "no-2"]
-
-
-@pytest.mark.usefixtures("database")
-def test_store_keeps_callbacks_until_they_are_dropped() -> None:
-    """They are found by either value, oldest first, byte by byte; dropping twice is no error."""
-    store = django_store()
-    first, second = kept(1), kept(2, checkout_request_id="ws_CO_2", transaction_no="no-2")
-    store.keep_callback(second)
-    store.keep_callback(first)
-    assert store.kept_callbacks(checkout_request_id="ws_CO_1") == [first]
-    assert store.kept_callbacks(transaction_no="no-2") == [second]
-    both = store.kept_callbacks(checkout_request_id="ws_CO_1", transaction_no="no-2")
-    assert both == [first, second]
-    assert store.kept_callbacks() == []
-    store.drop_callback("callback-1")
-    store.drop_callback("callback-1")
-    assert store.kept_callbacks(checkout_request_id="ws_CO_1") == []
-    assert store.kept_callbacks(transaction_no="no-2") == [second]
-
-
-METHODS: dict[str, Callable[[Any], object]] = {
-    "add": lambda store: store.add(numbered(1)),
-    "get": lambda store: store.get("no-1"),
-    "find": lambda store: store.find(reference="INV-1"),
-    "replace": lambda store: store.replace(numbered(1)),
-    "claim_due": lambda store: store.claim_due(START + LEASE, 10, LEASE, ACCOUNTS),
-    "keep_callback": lambda store: store.keep_callback(kept(1)),
-    "kept_callbacks": lambda store: store.kept_callbacks(transaction_no="no-1"),
-    "drop_callback": lambda store: store.drop_callback("callback-1"),
-    "purge_callbacks": lambda store: store.purge_callbacks(START + LEASE, 10),
-}
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_store_says_so_when_the_database_is_gone(method: str, database: Path) -> None:
-    """Each method raises StoreError, never returns as if nothing were there."""
-    connections.close_all()
-    connections.settings["default"]["NAME"] = str(database.parent / "gone" / "shop.sqlite3")
-    with pytest.raises(StoreError):
-        METHODS[method](django_store())
-
-
-@pytest.mark.usefixtures("database")
-@pytest.mark.parametrize(
-    "method", ["add", "replace", "keep_callback", "drop_callback", "purge_callbacks", "claim_due"]
-)
-def test_store_refuses_to_write_in_somebody_elses_transaction(method: str) -> None:
-    """What is written there could be rolled back after the push: Django raises RuntimeError."""
-    store = django_store()
-    store.add(numbered(2, due_at=START))
-    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        METHODS[method](store)
-
-
-@pytest.mark.usefixtures("database")
-def test_migration_makes_the_tables_of_the_models() -> None:
-    """Django finds nothing to migrate, and the columns that must be fast or unique have an index."""
-    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
-    table = django_module("ledger.models").Payment._meta.db_table
-    with connections["default"].cursor() as cursor:
-        found = connections["default"].introspection.get_constraints(cursor, table).values()
-    unique = {
-        column
-        for index in found
-        if index["unique"] or index["primary_key"]
-        for column in index["columns"]
-    }
-    payments = django_module("ledger.models").Payment.objects
-    due = payments.filter(account="paybill 600000", due_at__lte=START)
-    plan = due.order_by("due_at").explain()
-    assert unique == {
-        "transaction_no",
-        "idempotency_key",
-        "account",
-        "checkout_request_id",
-        "receipt_number",
-        "order_slot",
-    }
-    assert "payment_by_due_at" in plan
-    for word in ("SCAN", "TEMP B-TREE"):
-        assert word not in plan
 
 
 # --- the work that is due ----------------------------------------------------------------------------

@@ -44,6 +44,16 @@ ONLY_IN = {
     "redis": {"stores/redis"},
     "limits": {"web/shared_limits"},
     "rich": {"commands/screen"},
+    "django": {
+        "contrib/django/apps",
+        "contrib/django/migrations/0001_initial",
+        "contrib/django/models",
+        "contrib/django/orm_claims",
+        "contrib/django/orm_columns",
+        "contrib/django/orm_database",
+        "contrib/django/orm_search",
+        "contrib/django/orm_store",
+    },
     "openpyxl": {"reconcile/spreadsheets"},
     "xlrd": {"reconcile/spreadsheets"},
     "pytest": {
@@ -60,6 +70,7 @@ RUNTIME = {"attrs", "cattrs", "certifi", "requests", "tenacity", "urllib3"}
 EXTRAS = {
     "aiohttp",
     "aiohappyeyeballs",
+    "django",
     "greenlet",
     "limits",
     "openpyxl",
@@ -69,6 +80,9 @@ EXTRAS = {
     "sqlalchemy",
     "xlrd",
 }
+
+# Django looks for these names in each app.
+DJANGO_NAMES = {"admin.py", "apps.py", "models.py", "urls.py", "views.py"}
 
 # What pure files may not touch: no time, no chance, no network, no process, no log.
 IMPURE = {
@@ -229,7 +243,12 @@ def layer_of(place: str) -> str:
 
 def test_no_two_files_have_one_name() -> None:
     """A traceback, a tab or a search that shows only a file's name shows which file it is."""
-    names = Counter(path.name for path in FILES.values() if path.stem != "__init__")
+    names = Counter(
+        path.name
+        for place, path in FILES.items()
+        if path.stem != "__init__"
+        and not (place.startswith("contrib/django/") and path.name in DJANGO_NAMES)
+    )
     assert [name for name, times in names.items() if times > 1] == []
 
 

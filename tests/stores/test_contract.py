@@ -1,4 +1,4 @@
-"""The contract of stores: our stores and the Django example keep it, and stores with faults do not."""
+"""The contract of stores: our stores keep it, and stores with faults do not."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy
-from django.db import connections
 
 import mpesa_stk.testing
 from databases import Servers
-from example_shops import django_database, django_module
-from mpesa_stk import MemoryTransactionStore, TransactionStore
+from mpesa_stk import MemoryTransactionStore
 from mpesa_stk.stores.sql import SqlTransactionStore
 from mpesa_stk.testing import SearchContract, StoreContract, TokenStoreContract, contract_values
 from mpesa_stk.testing.contract_values import MakeStore
@@ -128,22 +125,6 @@ class TestMariadbStore(SqlContract):
     def new_database(servers: Servers, _folders: pytest.TempPathFactory) -> str:
         """A new database."""
         return servers.mariadb_url()
-
-
-class TestDjangoStore(SearchContract, StoreContract):
-    """The example of the documentation; Django keeps a connection for each thread."""
-
-    many = 500
-
-    @pytest.fixture
-    def make_store(self, tmp_path: Path) -> Iterator[MakeStore]:
-        """A store on the tables of the Django shop."""
-        with django_database(tmp_path / "shop.sqlite3"):
-            yield django_module("ledger.store").DjangoTransactionStore
-
-    def close_store(self, _store: TransactionStore, /) -> None:
-        """Close the connections of this thread."""
-        connections.close_all()
 
 
 # --- stores with faults ------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ _MEANINGS: tuple[tuple[str, tuple[str | int, ...], tuple[str, ...]], ...] = (
 
 def code_of(error: Exception, /) -> str | int | None:
     """Return the database's code: SQLSTATE in PostgreSQL, a number in MySQL, or None."""
-    cause = getattr(error, "orig", None)
+    cause = _cause_of(error)
     number = next(iter(getattr(cause, "args", ())), None)
     if type(number) is int:  # this comes first, because PyMySQL's SQLSTATE says less
         return number
@@ -111,13 +111,18 @@ def meaning_of(error: Exception, /, *, reached: bool) -> str:
     """Return the meaning of an error in words, with its class and code.
 
     Args:
-        error: An error of SQLAlchemy or the driver.
+        error: An error of SQLAlchemy, Django or the driver.
         reached: Whether there was a connection before the error.
     """
     code = code_of(error)
     name = type(error).__name__ if code is None else f"{type(error).__name__} {code}"
-    text = str(getattr(error, "orig", None) or error) if code is None else ""
+    text = str(_cause_of(error) or error) if code is None else ""
     for meaning, codes, parts in _MEANINGS:
         if code in codes or any(part in text for part in parts):
             return f"{meaning} ({name})"
     return name if reached else f"{_NO_CONNECTION} ({name})"
+
+
+def _cause_of(error: Exception) -> BaseException | None:
+    """Return the error of the driver. SQLAlchemy has it in ``orig``, and Django as the cause."""
+    return getattr(error, "orig", None) or error.__cause__

@@ -3,9 +3,8 @@
 import functools
 import logging
 
-from ledger.store import DjangoTransactionStore
-
 from mpesa_stk import PaymentEndpoints, Payments, StkClient, StkConfig, Transaction
+from mpesa_stk.contrib.django.orm_store import DjangoTransactionStore
 
 ORDERS = {"INV-001": 1500}  # what your tables say that each order costs
 _LOGGER = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ TIME_ZONE = "UTC"
 ROOT_URLCONF = "shop.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-INSTALLED_APPS = ["ledger"]
+INSTALLED_APPS = ["mpesa_stk.contrib.django", "shop"]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -1,6 +1,7 @@
 """``manage.py process_due``: one batch of the work that is due, for cron."""
 
 from django.core.management.base import BaseCommand
+
 from shop import payments as shop
 
 

@@ -1,1 +1,0 @@
-"""The payments in the shop's database."""
