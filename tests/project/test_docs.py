@@ -1,94 +1,27 @@
-"""The documentation: its links lead somewhere, its code is Python, and what it says of the code is so.
-
-``python tests/project/test_docs.py --write`` writes the generated part of
-``docs/reference/transactions.md`` anew.
-"""
+"""The documentation: its links lead somewhere, its code is Python, and what it says of the code is so."""
 
 from __future__ import annotations
 
 import ast
 import doctest
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mpesa_stk
-from mpesa_stk import TransactionState
-from mpesa_stk.payments.transaction import TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(mpesa_stk.__file__).parent
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "tests" / "benchmarks" / "README.md", *DOCS]
-TRANSACTIONS = ROOT / "docs" / "reference" / "transactions.md"
 ARCHITECTURE = ROOT / "docs" / "explanation" / "architecture.md"
 FENCED = re.compile(r"^```.*?^```$", flags=re.MULTILINE | re.DOTALL)
-BEGIN, END = "<!-- transitions:begin -->", "<!-- transitions:end -->"
 
 
 def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-# --- the generated part ------------------------------------------------------------------------------
-
-
-def rendered_transitions() -> str:
-    """The table and the diagram of every transition that the code knows."""
-    return "\n".join(["\n", *_table(), "", "```mermaid", *_diagram(), "```", "\n"])
-
-
-def _table() -> Iterator[str]:
-    """A row for each signal, a column for each state; a dot where the payment stays where it is."""
-    states = list(TransactionState)
-    yield "| what happens | " + " | ".join(f"`{state.value}`" for state in states) + " |"
-    yield "|---" * (len(states) + 1) + "|"
-    for signal, moves in TRANSITIONS.items():
-        cells = [f"`{moves[state].value}`" if state in moves else "·" for state in states]
-        yield f"| {signal.value} | " + " | ".join(cells) + " |"
-
-
-def _diagram() -> Iterator[str]:
-    """An arrow for each pair of states, with all the signals that lead from one to the other."""
-    arrows: dict[tuple[str, str], list[str]] = {}
-    for signal, moves in TRANSITIONS.items():
-        for before, after in moves.items():
-            # Mermaid allows no second colon in a label.
-            label = signal.value.replace(":", "")
-            arrows.setdefault((before.value, after.value), []).append(label)
-    yield "stateDiagram-v2"
-    yield "    [*] --> CREATED: intent stored"
-    for (source, target), labels in arrows.items():
-        yield f"    {source} --> {target}: {' / '.join(labels)}"
-    left = {source for source, _ in arrows}
-    for name in (state.value for state in TransactionState):
-        if name not in left:
-            yield f"    {name} --> [*]"
-
-
-def _split(text: str) -> tuple[str, str, str]:
-    """What stands before, between and after the two markers."""
-    before, _, rest = text.partition(BEGIN)
-    between, _, after = rest.partition(END)
-    return before + BEGIN, between, END + after
-
-
-def test_the_page_shows_the_transitions_of_the_code() -> None:
-    """The table and the diagram of the page are those that the code gives now."""
-    _, shown, _ = _split(TRANSACTIONS.read_text(encoding="utf-8"))
-    assert shown == rendered_transitions(), "run: python tests/project/test_docs.py --write"
-
-
-def test_every_arrow_of_the_table_is_in_the_diagram() -> None:
-    """The diagram has as many arrows as there are pairs of states, and its labels have no colon."""
-    arrows = [line for line in _diagram() if "-->" in line and "[*]" not in line]
-    pairs = {pair for moves in TRANSITIONS.values() for pair in moves.items()}
-    assert len(arrows) == len(pairs)
-    assert all(line.count(":") == 1 for line in arrows)
 
 
 # --- links and code ----------------------------------------------------------------------------------
@@ -100,7 +33,11 @@ def _without_code(text: str) -> str:
 
 def _anchors(page: Path) -> set[str]:
     """The anchors that a page's headings get."""
-    prose = FENCED.sub("", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    included = re.match(r"```{include} (\S+)", text)
+    if included:
+        return _anchors(page.parent / included[1])
+    prose = FENCED.sub("", text)
     headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
     return {
         re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
@@ -186,10 +123,3 @@ def test_a_file_imports_only_what_stands_above_it(file: str) -> None:
     order = _listed_files()
     above = set(order[: order.index(file)])
     assert _imported_files(file) - above == set()
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["--write"]:
-        sys.exit("usage: python tests/project/test_docs.py --write")
-    first, _, last = _split(TRANSACTIONS.read_text(encoding="utf-8"))
-    TRANSACTIONS.write_text(first + rendered_transitions() + last, encoding="utf-8")
