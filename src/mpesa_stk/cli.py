@@ -1,9 +1,9 @@
-"""The ``mpesa-stk`` command: reads the arguments, runs one of `commands`, and handles its errors."""
+"""The ``mpesa-stk`` command: reads the arguments, and runs one of `commands`."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import attrs
 
@@ -21,9 +21,8 @@ from mpesa_stk.commands import (
     upgrade,
     worker,
 )
-from mpesa_stk.commands.context import BadArgument, Context, one_line
-from mpesa_stk.commands.exit_codes import BAD_ARGUMENTS, NOT_DONE, UNKNOWN
-from mpesa_stk.errors import ConfigurationError, InvalidRequest, StoreError
+from mpesa_stk.commands.context import Context
+from mpesa_stk.commands.running import run_command
 from mpesa_stk.privacy import hides_locals
 from mpesa_stk.version import __version__
 
@@ -56,33 +55,7 @@ def main(argv: Sequence[str] | None = None, /, *, context: Context | None = None
     """
     arguments = _parser().parse_args(argv)
     context = attrs.evolve(context or Context(), command=arguments.name)
-    try:
-        return _run(context, arguments)
-    except BrokenPipeError:
-        context.drop_output()
-        return NOT_DONE
-
-
-def _run(context: Context, arguments: argparse.Namespace) -> int:
-    """Run the command, and print each error that it does not handle."""
-    command: Callable[[Context, argparse.Namespace], int] = arguments.command
-    try:
-        return command(context, arguments)
-    except ConfigurationError as error:
-        context.complain(*(f"{name}: {rule}" for name, rule in error.problems))
-        context.complain("`mpesa-stk doctor` says what to do about each setting")
-    except (BadArgument, InvalidRequest) as error:
-        context.complain(str(error))
-    except StoreError as error:
-        context.complain(
-            f"the store failed: {one_line(str(error))}",
-            "see that the database runs, and that its user may use the tables",
-        )
-        return NOT_DONE
-    except KeyboardInterrupt:
-        context.complain("stopped")
-        return UNKNOWN
-    return BAD_ARGUMENTS
+    return run_command(context, arguments.command, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -66,6 +66,21 @@ def one_line(text: str, /) -> str:
 
 
 @attrs.frozen(kw_only=True)
+class Project:
+    """The payments of a host's project, which a command uses in place of those of the environment.
+
+    Attributes:
+        program: How a person runs commands there: the name of a command is added to it.
+        store: Keeps the payments.
+        payments: Returns the payments.
+    """
+
+    program: str
+    store: TransactionStore
+    payments: Callable[[], Payments | Accounts]
+
+
+@attrs.frozen(kw_only=True)
 class Context:
     """The world of one run of a command.
 
@@ -78,6 +93,7 @@ class Context:
         folder: The current folder.
         stdin: Input. None for that of the process.
         stdout: Output for results. None for that of the process.
+        project: The host's project that runs the command, or None.
     """
 
     command: str = ""
@@ -88,6 +104,7 @@ class Context:
     folder: Path = attrs.field(factory=Path)
     stdin: BinaryIO | None = None
     stdout: TextIO | None = None
+    project: Project | None = None
 
     # --- settings ---------------------------------------------------------------------------------
 
@@ -194,6 +211,12 @@ class Context:
         client = self.client(configs[0], token_store=token_store)
         return Payments(client, store, query_budget=query_budget)
 
+    # --- words ------------------------------------------------------------------------------------
+
+    def command_line(self, words: str, /) -> str:
+        """Return what a person types for a command, such as ``mpesa-stk doctor`` for ``doctor``."""
+        return f"{'mpesa-stk ' if self.project is None else self.project.program}{words}"
+
     # --- input and output -------------------------------------------------------------------------
 
     def open_input(self) -> BinaryIO:
@@ -222,7 +245,8 @@ class Context:
 
     def complain(self, *lines: str) -> None:
         """Print errors or warnings to stderr, each behind the name of the command."""
-        self.say(*(f"mpesa-stk {self.command}: {line}" for line in lines))
+        name = self.command_line(self.command)
+        self.say(*(f"{name}: {line}" for line in lines))
 
     def drop_output(self) -> None:
         """Discard unwritten output after the reader of a pipe has gone.

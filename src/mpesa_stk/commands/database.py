@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import difflib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,6 +17,7 @@ from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.budget import QueryPace, pace_for
 from mpesa_stk.payments.payments import Payments
+from mpesa_stk.payments.store import TransactionStore
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -82,13 +83,16 @@ def url_fault(url: DatabaseUrl, /) -> str:
 
 
 @contextlib.contextmanager
-def open_store(url: DatabaseUrl, /) -> Iterator[SqlTransactionStore]:
-    """Open the payments of a database, to read them.
+def open_store(context: Context, option: str | None, /) -> Iterator[TransactionStore]:
+    """Open the payments of the project, or of the database that is named, to read them.
 
     Raises:
-        BadArgument: The URL cannot work, or SQLAlchemy or the driver is not installed.
+        BadArgument: No database is named, its URL cannot work, or SQLAlchemy or the driver is missing.
     """
-    with _open_engine(url) as engine:
+    if context.project is not None:
+        yield context.project.store
+        return
+    with _open_engine(needed(context, option)) as engine:
         # The extra `sql` may not be installed, so its modules are imported when they are needed.
         from mpesa_stk.stores.sql import SqlTransactionStore  # noqa: PLC0415
 
@@ -135,6 +139,27 @@ class SharedPayments:
                 part.create_tables()
             self._missing.clear()
         return self.payments
+
+
+@contextlib.contextmanager
+def open_source(
+    context: Context, option: str | None, /
+) -> Iterator[Callable[[], Payments | Accounts]]:
+    """Open the payments of the project, or of the database that is named, to work on them.
+
+    Yields:
+        A function that returns them.
+
+    Raises:
+        BadArgument: As `open_store` raises.
+        ConfigurationError: A setting of an account is missing or cannot work.
+    """
+    if context.project is not None:
+        yield context.project.payments
+        return
+    url = needed(context, option)
+    with open_payments(context, url, context.settings_of_all()) as shared:
+        yield shared.ready
 
 
 @contextlib.contextmanager

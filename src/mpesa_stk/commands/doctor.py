@@ -10,7 +10,7 @@ import difflib
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -22,6 +22,7 @@ from mpesa_stk.commands.doctor_settings import REMEDIES, Finding, check_refusal,
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.options import Subparsers, add_json
 from mpesa_stk.config.from_env import REQUIRED
+from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.config.several import VARIABLE as ACCOUNTS
 from mpesa_stk.config.several import SecretsFileWarning, configs_from_env
 from mpesa_stk.daraja.exchange import MAX_BODY
@@ -42,9 +43,14 @@ def add_to(commands: Subparsers, /) -> None:
         description="Checks the settings of the environment without moving money. Asks Daraja for a "
         "token and about a payment that cannot exist, and GETs your callback URL.",
     )
+    add_options(command)
+    command.set_defaults(command=run)
+
+
+def add_options(command: argparse.ArgumentParser, /) -> None:
+    """Add the options."""
     command.add_argument("--offline", action="store_true", help="look at the settings only")
     add_json(command)
-    command.set_defaults(command=run)
 
 
 def run(context: Context, arguments: argparse.Namespace, /) -> int:
@@ -59,12 +65,7 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
     except ConfigurationError as error:
         findings += check_refusal(error)
     else:
-        for config in configs:
-            findings += check_settings(config)
-        findings += check_proxies(environ)
-        if not arguments.offline:
-            for config in configs:
-                findings += check_network(context, config)
+        findings += check_configs(context, configs, offline=arguments.offline)
     # Other warnings are about banned words, and a finding says the same.
     findings += [
         Finding(
@@ -76,8 +77,19 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
         for one in caught
         if issubclass(one.category, SecretsFileWarning)
     ]
-    _print(context, findings, as_json=arguments.json)
-    return NOT_DONE if any(finding.level == "problem" for finding in findings) else DONE
+    return show_findings(context, findings, as_json=arguments.json)
+
+
+def check_configs(
+    context: Context, configs: Iterable[StkConfig], /, *, offline: bool
+) -> Iterator[Finding]:
+    """Check settings that can work and, unless `offline`, ask Daraja and the callback URLs."""
+    for config in configs:
+        yield from check_settings(config)
+    yield from check_proxies(context.environ)
+    if not offline:
+        for config in configs:
+            yield from check_network(context, config)
 
 
 def _read_dotenv(folder: Path) -> str:
@@ -92,7 +104,12 @@ def _read_dotenv(folder: Path) -> str:
     return ""
 
 
-def _print(context: Context, findings: list[Finding], *, as_json: bool) -> None:
+def show_findings(context: Context, findings: Sequence[Finding], /, *, as_json: bool) -> int:
+    """Print findings.
+
+    Returns:
+        Exit code: 0, or 1 if there is a problem.
+    """
     levels = [finding.level for finding in findings]
     problems, cautions = levels.count("problem"), levels.count("warning")
     if as_json:
@@ -102,11 +119,12 @@ def _print(context: Context, findings: list[Finding], *, as_json: bool) -> None:
             "findings": [attrs.asdict(finding) for finding in findings],
         }
         context.show(json.dumps(facts, indent=2))
-        return
-    for finding in findings:
-        remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        context.show(f"{finding.level:<8} {finding.check}: {finding.text}{remedy}")
-    context.show(f"problems: {problems}, warnings: {cautions}")
+    else:
+        for finding in findings:
+            remedy = f" -> {finding.remedy}" if finding.remedy else ""
+            context.show(f"{finding.level:<8} {finding.check}: {finding.text}{remedy}")
+        context.show(f"problems: {problems}, warnings: {cautions}")
+    return NOT_DONE if problems else DONE
 
 
 # --- the environment variables ---------------------------------------------------------------------------

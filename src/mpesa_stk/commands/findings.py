@@ -177,9 +177,8 @@ _NOT_YET: Mapping[Verdict, str] = {
     Verdict.RECEIPT_ADDED: "paid, and the receipt is not yet in the books",
 }
 STEPS: Mapping[Verdict, str] = {
-    Verdict.AMOUNT_DIFFERS: "look at each with `mpesa-stk payments show`; a person decides",
-    Verdict.AMBIGUOUS: "ask the customer for the code of the message from M-Pesa, then "
-    "`mpesa-stk payments resolve`",
+    Verdict.AMOUNT_DIFFERS: "look at each with `{show}`; a person decides",
+    Verdict.AMBIGUOUS: "ask the customer for the code of the message from M-Pesa, then `{resolve}`",
     Verdict.NOT_ASKED_FOR: "customers also pay by hand: find out for what, and write it into your books",
     Verdict.NOT_IN_RECORD: "hand out nothing more for them, and ask Safaricom about their receipts",
     Verdict.NOT_COVERED: "give a record of those days too",

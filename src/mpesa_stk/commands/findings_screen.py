@@ -83,7 +83,9 @@ def _show_lines_of(
     ]
     screen_of(context).table(columns, rows)
     if verdict in STEPS:
-        show_lines(context, f"What to do: {STEPS[verdict]}")
+        show, resolve = (context.command_line(f"payments {name}") for name in ("show", "resolve"))
+        step = STEPS[verdict].format(show=show, resolve=resolve)
+        show_lines(context, f"What to do: {step}")
 
 
 def _why(line: Line) -> str:

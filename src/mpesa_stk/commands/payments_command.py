@@ -24,17 +24,28 @@ def add_to(commands: Subparsers, /) -> None:
         description="Looks at the payments of your database, and decides about them. Sends nothing to "
         "Daraja, and needs no other setting.",
     )
+    for action in add_actions(command):
+        database.add_option(action)
+
+
+def add_actions(command: argparse.ArgumentParser, /) -> list[argparse.ArgumentParser]:
+    """Add the actions, and return the parser of each. The caller adds where the payments are."""
     actions = command.add_subparsers(title="actions", metavar="action", required=True)
-    _add_list(actions)
-    _add_find(actions)
-    _add_show(actions)
-    _add_reviews(actions)
-    _add_resolve(actions)
-    _add_export(actions)
-    _add_forget(actions)
+    return [
+        add(actions)
+        for add in (
+            _add_list,
+            _add_find,
+            _add_show,
+            _add_reviews,
+            _add_resolve,
+            _add_export,
+            _add_forget,
+        )
+    ]
 
 
-def _add_list(actions: Subparsers) -> None:
+def _add_list(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser("list", help="list payments, the newest first")
     _add_filters(action)
     action.add_argument("--reference", metavar="TEXT", help="only with this reference")
@@ -46,9 +57,10 @@ def _add_list(actions: Subparsers) -> None:
     action.add_argument("--after", metavar="CURSOR", help="go on where another list ended")
     _add_view(action)
     action.set_defaults(command=run_list)
+    return action
 
 
-def _add_find(actions: Subparsers) -> None:
+def _add_find(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser(
         "find",
         help="find payments by whatever the customer knows",
@@ -59,9 +71,10 @@ def _add_find(actions: Subparsers) -> None:
     _add_limit(action)
     _add_view(action)
     action.set_defaults(command=run_find)
+    return action
 
 
-def _add_show(actions: Subparsers) -> None:
+def _add_show(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser(
         "show",
         help="tell the story of a payment",
@@ -75,9 +88,10 @@ def _add_show(actions: Subparsers) -> None:
     _add_view(action)
     add_language(action)
     action.set_defaults(command=run_show)
+    return action
 
 
-def _add_reviews(actions: Subparsers) -> None:
+def _add_reviews(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser(
         "reviews",
         help="list the payments that a person must look at, and what to do",
@@ -87,9 +101,10 @@ def _add_reviews(actions: Subparsers) -> None:
     _add_filters(action)
     _add_view(action)
     action.set_defaults(command=run_reviews)
+    return action
 
 
-def _add_resolve(actions: Subparsers) -> None:
+def _add_resolve(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser(
         "resolve",
         help="write down what a person decided about a payment",
@@ -105,11 +120,11 @@ def _add_resolve(actions: Subparsers) -> None:
     action.add_argument("--receipt", metavar="CODE", help="the receipt in the M-Pesa statement")
     _add_yes(action)
     _add_unmask(action)
-    database.add_option(action)
     action.set_defaults(command=run_resolve)
+    return action
 
 
-def _add_export(actions: Subparsers) -> None:
+def _add_export(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser(
         "export",
         help="write payments as CSV for an accountant",
@@ -123,11 +138,11 @@ def _add_export(actions: Subparsers) -> None:
         "--bom", action="store_true", help="mark the file as UTF-8, which Excel needs"
     )
     _add_unmask(action)
-    database.add_option(action)
     action.set_defaults(command=run_export)
+    return action
 
 
-def _add_forget(actions: Subparsers) -> None:
+def _add_forget(actions: Subparsers) -> argparse.ArgumentParser:
     action = actions.add_parser(
         "forget",
         help="forget who paid, and keep the books",
@@ -143,8 +158,8 @@ def _add_forget(actions: Subparsers) -> None:
     )
     action.add_argument("--dry-run", action="store_true", help="only count them")
     _add_yes(action)
-    database.add_option(action)
     action.set_defaults(command=run_forget)
+    return action
 
 
 # --- options of several actions --------------------------------------------------------------------------
@@ -178,7 +193,6 @@ def _add_limit(action: argparse.ArgumentParser) -> None:
 
 
 def _add_view(action: argparse.ArgumentParser) -> None:
-    database.add_option(action)
     add_json(action)
     _add_unmask(action)
 

@@ -180,4 +180,5 @@ def _show_reviews(context: Context, found: Sequence[Transaction], view: View) ->
     for reason, number in numbers.items():
         words = words_for(reason)
         show_lines(context, "", f"{number}  {words.why}", f"   What to do: {words.step}")
-    show_lines(context, "", 'Then: mpesa-stk payments resolve TRANSACTION_NO --note "..."')
+    resolve = context.command_line("payments resolve")
+    show_lines(context, "", f'Then: {resolve} TRANSACTION_NO --note "..."')

@@ -103,7 +103,7 @@ def open_desk(
     Raises:
         BadArgument: Neither names a database, or it cannot be opened.
     """
-    with database.open_store(database.needed(context, arguments.database)) as store:
+    with database.open_store(context, arguments.database) as store:
         counted = None if advance is None else _CountedStore(store, advance)
         awaited, clock = counted or AwaitedTransactionStore(store), AwaitedClock(context.clock)
         yield OpenDesk(store, Desk(awaited, clock=clock, notify=Notifier(())))

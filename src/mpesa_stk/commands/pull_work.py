@@ -141,7 +141,18 @@ class PullWork:
         outcome = "agree" if books.agree else "differ" if books.differ else "not_covered"
         payments.notify(Event(kind="records", outcome=outcome))
         name = f"{payments.account}, {day.astimezone(NAIROBI):%Y-%m-%d}"
-        show_lines(self._context, f"{name}: {verdict_on(books)}", *_what_differs(books))
+        show_lines(self._context, f"{name}: {verdict_on(books)}", *self._what_differs(books))
+
+    def _what_differs(self, books: Books) -> list[str]:
+        """Return a line for each kind of finding that a person should know of."""
+        quiet = (Verdict.CONFIRMED, Verdict.NOT_COVERED)
+        lines = [
+            f"  {in_words(len(found))}: {headline(verdict, applied=books.applied)}"
+            for verdict in Verdict
+            if verdict not in quiet and (found := books.of(verdict))
+        ]
+        how = self._context.command_line("reconcile --pull")
+        return [*lines, *([f"  see them: {how}"] if books.differ else ())]
 
     # --- both -------------------------------------------------------------------------------------
 
@@ -188,14 +199,3 @@ def verdict_on(books: Books, /) -> str:
         return f"the books and Safaricom do not agree, {confirmed} confirmed"
     why = "; ".join(books.problems) or "Daraja's record does not cover the day"
     return f"nobody can say whether something is missing: {why}"
-
-
-def _what_differs(books: Books) -> list[str]:
-    """Return a line for each kind of finding that a person should know of."""
-    quiet = (Verdict.CONFIRMED, Verdict.NOT_COVERED)
-    lines = [
-        f"  {in_words(len(found))}: {headline(verdict, applied=books.applied)}"
-        for verdict in Verdict
-        if verdict not in quiet and (found := books.of(verdict))
-    ]
-    return [*lines, *(["  see them: mpesa-stk reconcile --pull"] if books.differ else ())]

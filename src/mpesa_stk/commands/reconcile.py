@@ -40,6 +40,13 @@ def add_to(commands: Subparsers, /) -> None:
         description="Compares the payments of your database with Safaricom's own records, and says what "
         "is missing on either side. Changes nothing without --apply. Ends with 0 only if both agree.",
     )
+    add_options(command)
+    database.add_option(command)
+    command.set_defaults(command=run)
+
+
+def add_options(command: argparse.ArgumentParser, /) -> None:
+    """Add the options that do not say where the payments are."""
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--statement",
@@ -71,8 +78,6 @@ def add_to(commands: Subparsers, /) -> None:
     output.add_argument("--json", action="store_true", help="JSON on stdout")
     output.add_argument("--csv", metavar="FILE", help="every line as CSV; - is stdout")
     command.add_argument("--unmask", action="store_true", help="show phone numbers whole")
-    database.add_option(command)
-    command.set_defaults(command=run)
 
 
 @hides_locals
@@ -159,14 +164,12 @@ def _read(context: Context, name: str, account: str | None, advance: Advance) ->
 
 def _of_pulls(context: Context, arguments: argparse.Namespace) -> list[Books]:
     """Reconcile with what Daraja answers about each account. One that cannot be asked stops no other."""
-    url = database.needed(context, arguments.database)
-    configs = context.settings_of_all()
     all_books = []
     with (
-        database.open_payments(context, url, configs) as shared,
+        database.open_source(context, arguments.database) as payments_now,
         screen_of(context).progress("rows compared") as advance,
     ):
-        for payments in each_account(shared.ready()):
+        for payments in each_account(payments_now()):
             statement, problem = _asked(context, payments, arguments.hours)
             if statement is None:
                 name, source = payments.account, StatementSource.PULL.value

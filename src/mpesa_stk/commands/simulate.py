@@ -20,6 +20,7 @@ from mpesa_stk.config.urls import is_loopback_url
 from mpesa_stk.simulator.scenarios import SCENARIOS
 from mpesa_stk.simulator.server import SimulatorServer
 
+NO_MONEY = "Simulated Daraja: no money moves. Ctrl-C ends it."
 _MOST_TRIES = 10
 _DAY = 86_400
 _HOUR = 3_600
@@ -56,6 +57,12 @@ def add_to(commands: Subparsers, /) -> None:
         type=whole_number(0, HIGHEST_PORT),
         help="listen on; 0 for any free one (%(default)s)",
     )
+    add_options(command)
+    command.set_defaults(command=run)
+
+
+def add_options(command: argparse.ArgumentParser, /) -> None:
+    """Add the options that do not say on which address it listens."""
     command.add_argument(
         "--scenario",
         default="paid",
@@ -96,7 +103,6 @@ def add_to(commands: Subparsers, /) -> None:
         action="store_true",
         help="post callbacks to any machine, not only to the one that pushed",
     )
-    command.set_defaults(command=run)
 
 
 def _host(text: str) -> str:
@@ -131,9 +137,23 @@ def simulate(
     merchants = merchants_from(context)
     if not is_loopback_url(_url_of(arguments.host)):
         context.say("Warning: anybody in your network can reach this simulator and steer it.")
+    server = open_server(context, arguments, *(merchants or (_test_merchant(),)))
+    if server is None:
+        return NOT_DONE
+    with server:
+        context.say(NO_MONEY)
+        _introduce(context, server, arguments.scenario, known=not merchants)
+        wait()
+    return DONE
+
+
+def open_server(
+    context: Context, arguments: argparse.Namespace, /, *merchants: StkConfig
+) -> SimulatorServer | None:
+    """Make the simulator that the arguments describe. Complain and return None if it cannot listen."""
     try:
-        server = SimulatorServer(
-            *(merchants or (_test_merchant(),)),
+        return SimulatorServer(
+            *merchants,
             scenario=SCENARIOS[arguments.scenario],
             host=arguments.host,
             port=arguments.port,
@@ -147,12 +167,7 @@ def simulate(
     except OSError as error:
         where = f"{arguments.host}, port {arguments.port}"
         context.complain(f"cannot listen on {where}: {error.strerror or error}")
-        return NOT_DONE
-    with server:
-        context.say("Simulated Daraja: no money moves. Ctrl-C ends it.")
-        _introduce(context, server, arguments.scenario, known=not merchants)
-        wait()
-    return DONE
+        return None
 
 
 def _randomness(seed: int | None) -> random.Random | None:

@@ -9,7 +9,7 @@ import inspect
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -58,6 +58,12 @@ def add_to(commands: Subparsers, /) -> None:
         metavar="MODULE:FACTORY",
         help="called without arguments; returns your Payments or Accounts",
     )
+    add_options(command)
+    command.set_defaults(command=run)
+
+
+def add_options(command: argparse.ArgumentParser, /) -> None:
+    """Add the options that do not say whose payments they are."""
     command.add_argument(
         "--every",
         default=_EVERY,
@@ -78,7 +84,6 @@ def add_to(commands: Subparsers, /) -> None:
         metavar="PAUSE",
         help="also look for lost payments in Safaricom's records, at most so often: 15m",
     )
-    command.set_defaults(command=run)
 
 
 def run(context: Context, arguments: argparse.Namespace, /) -> int:
@@ -87,19 +92,14 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
     here = str(context.folder.resolve())
     if here not in sys.path:
         sys.path.insert(0, here)
-    if arguments.once and arguments.pull is not None:
-        raise BadArgument("--pull: not with --once: cron runs `mpesa-stk reconcile --pull --apply`")
+    check_options(context, arguments)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_signals())
         # The module of the factory first: it may set up something that the handler's module needs.
         factory = _import_function(arguments.payments) if arguments.payments else None
         handler = _import_handler(arguments.handler)
         if factory is None:
-            url = database.needed(context, arguments.database)
-            shared = stack.enter_context(
-                database.open_payments(context, url, context.settings_of_all())
-            )
-            source = shared.ready
+            source = stack.enter_context(database.open_source(context, arguments.database))
         else:
             source = _call_factory(factory)
         _show_the_log()
@@ -113,6 +113,17 @@ def run(context: Context, arguments: argparse.Namespace, /) -> int:
             once=arguments.once,
             pull_every=arguments.pull,
         )
+
+
+def check_options(context: Context, arguments: argparse.Namespace, /) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        BadArgument: They do not.
+    """
+    if arguments.once and arguments.pull is not None:
+        instead = context.command_line("reconcile --pull --apply")
+        raise BadArgument(f"--pull: not with --once: cron runs `{instead}`")
 
 
 def work(  # noqa: PLR0913 - each has a name
@@ -194,17 +205,16 @@ class _CallbackCheck:
         except ConfigurationError:
             self._next = math.inf  # a host's own store need not be able to search
             return
-        if news is not None:
-            self._context.complain(*_NEWS[news])
+        if news is CallbackNews.STOPPED:
+            doctor = self._context.command_line("doctor")
+            self._context.complain(_STOPPED, f"see that your callback URL answers: `{doctor}`")
+        elif news is not None:
+            self._context.complain("callbacks come again")
 
 
-_NEWS: Mapping[CallbackNews, tuple[str, ...]] = {
-    CallbackNews.STOPPED: (
-        "callbacks have stopped: Daraja says how the last payments ended, and posted nothing about them",
-        "see that your callback URL answers: `mpesa-stk doctor`",
-    ),
-    CallbackNews.RETURNED: ("callbacks come again",),
-}
+_STOPPED = (
+    "callbacks have stopped: Daraja says how the last payments ended, and posted nothing about them"
+)
 
 
 def _without_exit(handler: Handler) -> Handler:

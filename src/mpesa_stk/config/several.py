@@ -90,6 +90,31 @@ def configs_from_env(
     return tuple(configs.values())
 
 
+@hides_locals
+def configs_from_tables(
+    tables: Mapping[str, Any], environ: Mapping[str, str], /
+) -> tuple[StkConfig, ...]:
+    """Read the settings of several accounts from tables, which name what a TOML file names.
+
+    Args:
+        tables: The settings of each account, by its label.
+        environ: The variables. An account takes from them what its table lacks.
+
+    Returns:
+        The settings of each account, in order.
+
+    Raises:
+        ConfigurationError: One error that names every setting of every account that cannot work.
+    """
+    problems: Problems = []
+    shared = {name: text for name in NAMES if (text := _variable(environ, name))}
+    accounts = _from_tables(tables, shared, problems)
+    configs = _made(accounts, shared, ".", problems)
+    if problems:
+        raise ConfigurationError(tuple(problems))
+    return tuple(configs.values())
+
+
 def _variable(environ: Mapping[str, str], *names: str) -> str:
     """Return the text of the first variable that is set, in the given or upper case, or ``""``."""
     spellings = [spelling for name in names for spelling in (name, name.upper())]
@@ -188,7 +213,7 @@ def _texts(label: str, table: Mapping[str, Any], problems: Problems) -> dict[str
     """Return the values of a table as texts. Values of other types and unknown names are problems."""
     texts: dict[str, str] = {}
     for name, value in table.items():
-        text = _text_of_value(value)
+        text = text_of_value(value)
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, 1)
             hint = f": did you mean {near[0]}?" if near else ""
@@ -200,12 +225,13 @@ def _texts(label: str, table: Mapping[str, Any], problems: Problems) -> dict[str
     return texts
 
 
-def _text_of_value(value: object) -> str | None:
+def text_of_value(value: object, /) -> str | None:
+    """Return a value of a table as an environment variable has it. None if its type cannot be one."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
         parts: Iterable[str] = value
         return ",".join(parts)
     return None
