@@ -133,13 +133,23 @@ _CHECKOUT_REQUEST = {
     },
 }
 _QUERY_REQUEST = {
-    "type": "object",
     "description": "If both are given, `transaction_no` counts.",
-    "properties": {
-        "transaction_no": _TRANSACTION_NO,
-        "checkout_request_id": _text("Daraja's id.", minLength=1, maxLength=255, pattern=_LINE),
-    },
-    "anyOf": [{"required": ["transaction_no"]}, {"required": ["checkout_request_id"]}],
+    "anyOf": [
+        {
+            "type": "object",
+            "required": ["transaction_no"],
+            "properties": {"transaction_no": _TRANSACTION_NO},
+        },
+        {
+            "type": "object",
+            "required": ["checkout_request_id"],
+            "properties": {
+                "checkout_request_id": _text(
+                    "Daraja's id.", minLength=1, maxLength=255, pattern=_LINE
+                )
+            },
+        },
+    ],
 }
 _CLAIM_REQUEST = {
     "type": "object",
@@ -162,10 +172,13 @@ _CALLBACK = {
             "properties": {
                 "stkCallback": {
                     "type": "object",
-                    "required": ["CheckoutRequestID", "ResultCode"],
+                    "required": ["CheckoutRequestID"],
                     "properties": {
                         "CheckoutRequestID": {"type": "string", "pattern": "^[!-~]{1,64}$"},
-                        "ResultCode": {"type": ["integer", "string"]},
+                        "ResultCode": {
+                            "description": "A number or a text. A code that cannot be read is neither "
+                            "a success nor a failure."
+                        },
                     },
                 }
             },
@@ -352,7 +365,7 @@ def document() -> JsonObject:
         "in": "path",
         "required": True,
         "description": "Of a signed callback URL.",
-        "schema": {"type": "string", "pattern": "^[0-9a-f.-]{1,80}$"},
+        "schema": {"type": "string", "pattern": "^[^/]+$"},
     }
     signed = _operation(
         "callback",
