@@ -1,12 +1,10 @@
-"""The documentation: its links lead somewhere, its code is Python, and what it says of the code is so."""
+"""The documentation: its links lead somewhere, and the page of the architecture is so."""
 
 from __future__ import annotations
 
 import ast
-import doctest
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,7 +22,7 @@ def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-# --- links and code ----------------------------------------------------------------------------------
+# --- links -------------------------------------------------------------------------------------------
 
 
 def _without_code(text: str) -> str:
@@ -56,31 +54,6 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in _anchors(target)):
             broken.append(link)
     assert broken == []
-
-
-def _python_blocks(page: Path) -> list[tuple[int, str]]:
-    """The page's Python code, with the line on which each block begins."""
-    text = page.read_text(encoding="utf-8")
-    found = re.finditer(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
-    return [(text.count("\n", 0, match.start(1)), match[1]) for match in found]
-
-
-@pytest.mark.parametrize("page", DOCS, ids=_name)
-def test_the_code_of_a_page_is_python(page: Path) -> None:
-    """Each block of code compiles; where it shows a session, the session runs as shown."""
-    shared: dict[str, Any] = {"__name__": "__main__"}
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False)
-    complaints: list[str] = []
-    for line, code in _python_blocks(page):
-        if ">>>" in code:
-            session = doctest.DocTestParser().get_doctest(
-                code, shared, _name(page), str(page), line
-            )
-            runner.run(session, out=complaints.append, clear_globs=False)
-            shared.update(session.globs)
-        else:
-            ast.parse(code, filename=f"{_name(page)}:{line}")
-    assert not complaints, "".join(complaints)
 
 
 # --- the architecture page ---------------------------------------------------------------------------
