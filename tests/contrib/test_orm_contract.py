@@ -11,8 +11,9 @@ from databases import Servers
 from django_databases import ALIAS, django_alias, emptied
 from example_shops import django_module
 from mpesa_stk import TransactionStore
-from mpesa_stk.testing import SearchContract, StoreContract
+from mpesa_stk.testing import SearchContract, StoreContract, TokenStoreContract
 from mpesa_stk.testing.contract_values import MakeStore
+from mpesa_stk.testing.token_contract import MakeTokenStore
 
 
 @pytest.fixture(name="database", scope="class")
@@ -78,3 +79,30 @@ class TestPostgresStore(OnPostgres, Contract):
 
 class TestMariadbStore(OnMariadb, Contract):
     """Payments in MariaDB."""
+
+
+class TokenContract(TokenStoreContract):
+    """The tokens of all handles are in one database, which is emptied after each test."""
+
+    @pytest.fixture
+    def make_store(self, database: None) -> Iterator[MakeTokenStore]:  # noqa: ARG002 - it is there
+        """A store on the database of the class."""
+        store = django_module("mpesa_stk.contrib.django.orm_tokens").DjangoTokenStore
+        with emptied():
+            yield lambda: store(ALIAS, lease=self.lease)
+
+    def close_thread(self) -> None:
+        """Close the connections of this thread."""
+        connections.close_all()
+
+
+class TestSqliteTokens(OnSqlite, TokenContract):
+    """Tokens in SQLite."""
+
+
+class TestPostgresTokens(OnPostgres, TokenContract):
+    """Tokens in PostgreSQL."""
+
+
+class TestMariadbTokens(OnMariadb, TokenContract):
+    """Tokens in MariaDB."""

@@ -48,6 +48,7 @@ ONLY_IN = {
         "contrib/django/apps",
         "contrib/django/migrations/0001_initial",
         "contrib/django/models",
+        "contrib/django/orm_app_rows",
         "contrib/django/orm_claims",
         "contrib/django/orm_columns",
         "contrib/django/orm_database",

@@ -39,6 +39,9 @@ class TokenStoreContract:
 
     lease: float | None = 1.0
 
+    def close_thread(self) -> None:
+        """Release what a thread holds, at its end and in it. The default is a no-op."""
+
     @pytest.fixture
     def make_store(self) -> MakeTokenStore:
         """Return a function that opens ANOTHER handle on the same tokens.
@@ -106,7 +109,7 @@ class TokenStoreContract:
                 seen.append(len(flying))
                 flying.remove(me)
 
-        workers = [_start(fly) for _ in range(_WORKERS)]
+        workers = [self._start(fly) for _ in range(_WORKERS)]
         for worker in workers:
             worker.join(_PATIENCE)
         assert seen == [1] * _WORKERS, f"so many were in a flight at once: {seen}"
@@ -117,7 +120,7 @@ class TokenStoreContract:
         for timeout in (_BLINK, 0.0, -1.0):
             began = clock.monotonic()
             with first.single_flight("app", timeout):
-                failure = _turned_away(second, timeout)
+                failure = self._turned_away(second, timeout)
             # On a very slow machine, the lease of the first flight may have ended.
             over = self.lease is not None and clock.monotonic() - began > self.lease
             assert over or isinstance(failure, NotSent), f"NotSent was to be raised, not {failure}"
@@ -148,47 +151,51 @@ class TokenStoreContract:
         gone = make_store().single_flight("app", _PATIENCE)
         gone.__enter__()
         second = make_store().single_flight("app", _PATIENCE)
-        _in_time(second.__enter__, "a flight whose holder is gone must end with its lease")
+        self._in_time(second.__enter__, "a flight whose holder is gone must end with its lease")
         began = clock.monotonic()
         gone.__exit__(None, None, None)
         third = make_store().single_flight("app", _PATIENCE)
-        _in_time(third.__enter__, "the second flight must end with its lease too")
+        self._in_time(third.__enter__, "the second flight must end with its lease too")
         waited = clock.monotonic() - began
         third.__exit__(None, None, None)
         second.__exit__(None, None, None)
         assert waited > self.lease / 2, "the one that came too late gave back another one's flight"
 
+    def _start(self, function: Callable[[], object]) -> threading.Thread:
+        """Start a thread that cannot keep the process alive if the store blocks it."""
 
-def _start(function: Callable[[], object]) -> threading.Thread:
-    """Start a thread that cannot keep the process alive if the store blocks it."""
-    thread = threading.Thread(target=function, daemon=True)
-    thread.start()
-    return thread
+        def run() -> None:
+            try:
+                function()
+            finally:
+                self.close_thread()
 
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        return thread
 
-def _turned_away(store: TokenStore, timeout: float) -> BaseException | None:
-    """Enter the flight in a thread, and return the NotSent that it raises, or None."""
-    raised: list[BaseException | None] = []
+    def _turned_away(self, store: TokenStore, timeout: float) -> BaseException | None:
+        """Enter the flight in a thread, and return the NotSent that it raises, or None."""
+        raised: list[BaseException | None] = []
 
-    def fly() -> None:
-        failure = None
-        try:
-            with ExitStack() as stack:
-                stack.enter_context(store.single_flight("app", timeout))
-        except NotSent as error:
-            failure = error
-        raised.append(failure)
+        def fly() -> None:
+            failure = None
+            try:
+                with ExitStack() as stack:
+                    stack.enter_context(store.single_flight("app", timeout))
+            except NotSent as error:
+                failure = error
+            raised.append(failure)
 
-    worker = _start(fly)
-    worker.join(_LONG_BLINK)
-    assert raised, f"waiting for a flight must end after {timeout} seconds"
-    return raised[0]
+        worker = self._start(fly)
+        worker.join(_LONG_BLINK)
+        assert raised, f"waiting for a flight must end after {timeout} seconds"
+        return raised[0]
 
-
-def _in_time(function: Callable[[], object], message: str) -> None:
-    worker = _start(function)
-    worker.join(_PATIENCE)
-    assert not worker.is_alive(), message
+    def _in_time(self, function: Callable[[], object], message: str) -> None:
+        worker = self._start(function)
+        worker.join(_PATIENCE)
+        assert not worker.is_alive(), message
 
 
 def _token(clock: Clock, value: str) -> Token:

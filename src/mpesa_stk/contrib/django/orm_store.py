@@ -43,7 +43,7 @@ class DjangoTransactionStore:
     `ThreadedTransactionStore`.
     """
 
-    def __init__(self, using: str | None = None, /, *, clock: Clock | None = None) -> None:
+    def __init__(self, using: str | None = None, *, clock: Clock | None = None) -> None:
         """Make a store. The first call connects.
 
         Args:
