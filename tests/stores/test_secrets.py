@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import redis
 import sqlalchemy as sa
@@ -18,63 +16,25 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from async_stores import AsyncManualClock, url_for
 from mpesa_stk import (
     DuplicateTransaction,
-    KeptCallback,
     MemoryTokenStore,
     MemoryTransactionStore,
     StoreError,
     ThreadedTokenStore,
     ThreadedTransactionStore,
-    Token,
 )
 from mpesa_stk.stores.redis import RedisTokenStore
 from mpesa_stk.stores.sql import SqlTokenStore, SqlTransactionStore
 from mpesa_stk.stores.sql_async import AsyncSqlTokenStore, AsyncSqlTransactionStore
 from mpesa_stk.testing import EventLoopThread
 from secret_scenes import MARK, PHONE, FailsAt, Interrupted, leaks_of
-from support import ACCOUNTS, START, TOKEN, ManualClock, make_transaction
+from store_uses import APP, KEPT, PAYMENT, TOKEN_USES, USES, caught_by, new_token
+from support import TOKEN, ManualClock
 
-APP = "0123456789abcdef" * 4
-CHECKOUT_ID = f"ws_CO_23112026090000123{PHONE[1:]}"
-PAYMENT = make_transaction(
-    phone_number=f"+254{PHONE[1:]}", checkout_request_id=CHECKOUT_ID, idempotency_key="order-1"
-)
-KEPT = KeptCallback(
-    callback_id="0" * 64,
-    body=MARK.encode(),
-    reason="x",
-    received=START,
-    checkout_request_id=CHECKOUT_ID,
-)
-USES: dict[str, Callable[[Any], object]] = {
-    "add": lambda store: store.add(PAYMENT),
-    "add what cannot be stored": lambda store: store.add(attrs.evolve(PAYMENT, reference="\0")),
-    "add the id of another": lambda store: store.add(attrs.evolve(PAYMENT, transaction_no="2")),
-    "get": lambda store: store.get(PAYMENT.transaction_no),
-    "find": lambda store: store.find(checkout_request_id=CHECKOUT_ID),
-    "replace": lambda store: store.replace(attrs.evolve(PAYMENT, amount=7)),
-    "claim": lambda store: store.claim_due(PAYMENT.expires_at, 1, timedelta(seconds=9), ACCOUNTS),
-    "keep": lambda store: store.keep_callback(KEPT),
-    "kept": lambda store: store.kept_callbacks(checkout_request_id=CHECKOUT_ID),
-    "drop": lambda store: store.drop_callback(KEPT.callback_id),
-    "purge": lambda store: store.purge_callbacks(PAYMENT.expires_at, 1),
-}
-TOKEN_USES: dict[str, Callable[[Any], object]] = {
-    "load": lambda store: store.load(APP),
-    "save": lambda store: store.save(APP, new_token("2", renew_at=9_999.0)),
-    "save what cannot be stored": lambda store: store.save(APP, new_token("\0")),
-    "save without an end": lambda store: store.save(APP, new_token(renew_at=float("inf"))),
-    "drop": lambda store: store.drop(APP, new_token()),
-}
 FAILURES = (
     lambda: sa.exc.OperationalError(MARK, {"x": TOKEN}, Exception(PHONE)),
     lambda: sa.exc.IntegrityError(MARK, {"x": TOKEN}, Exception(PHONE)),
     Interrupted,
 )
-
-
-def new_token(more: str = "", *, renew_at: float = 3_000.0) -> Token:
-    """A token; of a later process, with more behind it."""
-    return Token(value=TOKEN + more, expires_in=3599.0, renew_at=renew_at)
 
 
 class Failing:
@@ -101,15 +61,6 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
     engine = sa.create_engine(url)
     yield engine
     engine.dispose()
-
-
-def caught_by(use: Callable[[Any], object], store: object) -> BaseException | None:
-    """What a store raises."""
-    try:
-        use(store)
-    except BaseException as error:  # noqa: BLE001 - `Interrupted` is none of Exception
-        return error
-    return None
 
 
 def check_sql(store: object, engine: sa.Engine, uses: dict[str, Callable[[Any], object]]) -> None:

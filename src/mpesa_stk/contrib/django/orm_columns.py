@@ -51,8 +51,8 @@ class MomentField(models.DateTimeField):
         """Convert a time on its way to the database."""
         if not prepared:
             value = self.get_prep_value(value)
-        if value is None or not isinstance(value, datetime):
-            return value
+        if value is None:
+            return None
         moment = (value if value.tzinfo else make_aware(value)).astimezone(timezone.utc)
         if connection.vendor != "postgresql":
             moment = moment.replace(tzinfo=None)
