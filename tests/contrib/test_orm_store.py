@@ -182,7 +182,7 @@ def test_store_reads_in_somebody_elses_transaction() -> None:
 def test_store_works_in_a_test_case_of_django() -> None:
     """There the whole test is a transaction, which ends with it. A block of the host is refused too."""
 
-    class Host(TestCase):
+    class Host(TestCase):  # type: ignore[misc] # Django has no types
         def runTest(self) -> None:  # noqa: N802 - unittest calls it so
             store = new_store()
             store.add(numbered(1, due_at=START))
