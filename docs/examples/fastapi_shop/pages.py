@@ -1,4 +1,4 @@
-"""The pages: all orders; one order with its form; the same page while it waits, and after a failure."""
+"""Show the orders, and one order with its form, its state and "pay again"."""
 
 from pathlib import Path
 from urllib.parse import parse_qsl

@@ -1,4 +1,4 @@
-"""What a form asks for, and what the customer reads. It is the same in any framework."""
+"""Make the request of a form, and choose the words for the customer."""
 
 import json
 from collections.abc import Mapping

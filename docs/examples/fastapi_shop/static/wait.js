@@ -28,4 +28,12 @@ function wait() {
   if (document.getElementById("state").dataset.waits === "yes") setTimeout(look, 2000);
 }
 
+// A second click posts nothing. The shop would send no second prompt for it, either.
+let posted = false;
+document.addEventListener("submit", (event) => {
+  if (posted) event.preventDefault();
+  posted = true;
+});
+addEventListener("pageshow", () => (posted = false));
+
 wait();
