@@ -20,7 +20,7 @@ import attrs
 PATIENCE = 280.0
 _STEP = re.compile(
     r"^(?:(?P<how>Save this as|Add this to the end of) `(?P<file>[^`]+)`:\n\n)?"
-    r"```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    r"(?:<!--[^\n]*-->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _DONE = "the line has ended with"
