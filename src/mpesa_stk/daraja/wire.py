@@ -37,6 +37,9 @@ _MAX_CODE = 40
 _USUAL_CODES = 10_000
 _MAX_ERROR_CODE = 64
 _MAX_ID = 128
+# Daraja's own bodies nest in six. How far json goes depends on the Python and on the stack.
+_DEEPEST = 100
+_TOO_DEEP = ("$: nested too deeply",)
 _UNSAFE = re.compile(r"[^ -~]+")
 _NOT_IN_CODES = re.compile(r"[^A-Za-z0-9_.-]+")
 _CHECKOUT_ID = re.compile(r"[!-~]{1,128}").fullmatch
@@ -139,6 +142,8 @@ def _decode(
             raise WireError((f"$: larger than {most} bytes",))
         text = body if isinstance(body, str) else body.decode()
         value = decode(text[1:] if text[:1] == "\ufeff" else text)
+        if text.count("[") + text.count("{") > _DEEPEST and _is_deeper(value, _DEEPEST):
+            raise WireError(_TOO_DEEP)
         if "\\u" in text or text is body:
             json.dumps(value, ensure_ascii=False, default=str).encode()  # finds lone surrogates
     except UnicodeError:
@@ -146,12 +151,25 @@ def _decode(
     except _DuplicateKeyError:
         raise WireError(("$: an object names a key twice",)) from None
     except RecursionError:
-        raise WireError(("$: nested too deeply",)) from None
+        raise WireError(_TOO_DEEP) from None
     except (ValueError, InvalidOperation):
         raise WireError(("$: not JSON",)) from None
     if type(value) is not dict:
         raise WireError(("$: not an object",))
     return value
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Return whether objects and arrays nest in more than so many levels."""
+    level = [value]
+    for _ in range(most):
+        inner: list[object] = []
+        for one in level:
+            inner += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        level = [one for one in inner if isinstance(one, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 # --- bodies: one class for each, with the JSON name beside each field -------------------------------
