@@ -97,7 +97,7 @@ async def call_asgi(
 ) -> WebResponse:
     """One request to an ASGI application; with other fields, a body in parts, the lifespan's state."""
     parts = iter(body or [request.body])
-    part = next(parts)
+    part: bytes | None = next(parts)
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -117,8 +117,10 @@ async def call_asgi(
 
     async def receive() -> dict[str, Any]:
         nonlocal part
-        now, part = part, next(parts, b"")
-        return {"type": "http.request", "body": now, "more_body": bool(part)}
+        if part is None:  # the client does not hang up
+            await asyncio.get_running_loop().create_future()
+        now, part = part, next(parts, None)
+        return {"type": "http.request", "body": now, "more_body": part is not None}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

@@ -14,3 +14,11 @@ class MpesaStkConfig(AppConfig):
     label = "mpesa_stk"
     verbose_name = "M-Pesa"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Let Django run the system checks of the payments."""
+        from mpesa_stk.contrib.django.checks import (  # noqa: PLC0415 - it needs the models
+            register_checks,
+        )
+
+        register_checks()

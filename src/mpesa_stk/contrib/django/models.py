@@ -9,7 +9,15 @@ from mpesa_stk.contrib.django.orm_columns import ExactCharField, ExactTextField,
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.stores.rows import LENGTHS, UNIQUE, transaction_of
 
-__all__ = ["FIELDS", "AppBudget", "AppToken", "AppTokenFlight", "KeptCallback", "Payment"]
+__all__ = [
+    "FIELDS",
+    "AppBudget",
+    "AppToken",
+    "AppTokenFlight",
+    "KeptCallback",
+    "Payment",
+    "ReviewSignal",
+]
 
 FIELDS = tuple(attrs.fields_dict(Transaction))
 """The columns of a `Transaction`."""
@@ -182,3 +190,20 @@ class AppBudget(models.Model):
 
     def __str__(self) -> str:
         return str(self.app)
+
+
+class ReviewSignal(models.Model):
+    """The reasons for a review of a payment about which the signal was sent last."""
+
+    transaction_no = _short("transaction_no", "payment", primary_key=True)
+    reasons = models.TextField("reasons")
+
+    class Meta:
+        """No page shows it."""
+
+        verbose_name = "signal about a review"
+        verbose_name_plural = "signals about reviews"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.transaction_no)
