@@ -27,18 +27,16 @@ def redirected(url: str, origin: str) -> str:
 
 
 def redirect_requests(origin: str) -> None:
-    """Let every session of requests send to the simulator."""
-    from requests import adapters, sessions  # noqa: PLC0415 - the client's own copy
+    """Let every adapter of requests send to the simulator, those of clients that mount their own too."""
+    from requests import adapters  # noqa: PLC0415 - the client's own copy
 
-    class ToSimulator(adapters.HTTPAdapter):
-        """An adapter that changes the address, and nothing else."""
+    send = adapters.HTTPAdapter.send
 
-        def send(self, request: Any, *args: Any, **options: Any) -> Any:
-            """Send it to the simulator."""
-            request.url = redirected(request.url, origin)
-            return super().send(request, *args, **options)
+    def to_simulator(adapter: Any, request: Any, *args: Any, **options: Any) -> Any:
+        request.url = redirected(request.url, origin)
+        return send(adapter, request, *args, **options)
 
-    sessions.HTTPAdapter = ToSimulator
+    setattr(adapters.HTTPAdapter, "send", to_simulator)  # noqa: B010 - it replaces a method
 
 
 def redirect_httpx(origin: str) -> None:
@@ -133,8 +131,75 @@ def django_daraja(origin: str, callback: str) -> dict[str, Any]:
     return {"pushed": answer.json()}
 
 
+def mainfinity(origin: str, callback: str) -> dict[str, Any]:
+    """A payment by the client of mainfinity-django-mpesa, without its models."""
+    redirect_requests(origin)
+    from django.conf import settings  # noqa: PLC0415 - the client's own copy
+
+    settings.configure(
+        CACHES={"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}},
+        MPESA={"CONSUMER_KEY": KEY, "CONSUMER_SECRET": SECRET, "SHORTCODE": SHORTCODE},
+        USE_TZ=True,
+    )
+    from django_mpesa.client import BaseDarajaClient  # noqa: PLC0415
+
+    password = stamped_password()
+    client = BaseDarajaClient()
+    pushed = client.post(
+        "/mpesa/stkpush/v1/processrequest",
+        {
+            **password,
+            "TransactionType": "CustomerPayBillOnline",
+            "Amount": 100,
+            "PartyA": PHONE,
+            "PartyB": SHORTCODE,
+            "PhoneNumber": PHONE,
+            "CallBackURL": callback,
+            "AccountReference": REFERENCE,
+            "TransactionDesc": "Shoes",
+        },
+    )
+    asked = client.post(
+        "/mpesa/stkpushquery/v1/query",
+        {**password, "CheckoutRequestID": pushed["CheckoutRequestID"]},
+    )
+    return {"pushed": pushed, "asked": asked}
+
+
+def stamped_password() -> dict[str, str]:
+    """The three fields of each request, as that package's service makes them."""
+    import base64  # noqa: PLC0415
+    from datetime import datetime, timedelta, timezone  # noqa: PLC0415
+
+    stamp = datetime.now(timezone(timedelta(hours=3))).strftime("%Y%m%d%H%M%S")
+    password = base64.b64encode(f"{SHORTCODE}{PASSKEY}{stamp}".encode()).decode()
+    return {"BusinessShortCode": SHORTCODE, "Password": password, "Timestamp": stamp}
+
+
+def ours(origin: str, callback: str) -> dict[str, Any]:
+    """A payment by this package, beside the others."""
+    import attrs  # noqa: PLC0415
+
+    from mpesa_stk import Environment, PayBill, StkClient, StkConfig  # noqa: PLC0415
+
+    config = StkConfig(
+        consumer_key=KEY,
+        consumer_secret=SECRET,
+        passkey=PASSKEY,
+        account=PayBill(SHORTCODE),
+        callback_url=callback,
+        environment=Environment.at(origin, name="simulator"),
+    )
+    with StkClient(config) as client:
+        pushed = client.push(phone_number=PHONE, amount=100, reference=REFERENCE)
+        asked = client.query(pushed.checkout_request_id)
+    return {"pushed": attrs.asdict(pushed), "asked": {"status": asked.status.value}}
+
+
 if __name__ == "__main__":
     SHOPS = {
+        "mainfinity-django-mpesa": mainfinity,
+        "mpesa-stk-client": ours,
         "mpesakit": mpesakit,
         "mpesa-wrapper": mpesa_wrapper,
         "django-daraja": django_daraja,

@@ -1,4 +1,4 @@
-"""The pages: each line that calls `mpesa-stk` is one that the command takes."""
+"""The pages: each call of `mpesa-stk` is one that the command takes, and each named test exists."""
 
 from __future__ import annotations
 
@@ -71,6 +71,13 @@ def test_the_command_has_what_a_sentence_names(page: Path) -> None:
         if command not in known or options - known[command]:
             unknown.append(f"{command}{rest}")
     assert unknown == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_names_files_that_exist(page: Path) -> None:
+    """Files and folders of the tests, the evidence that pages lead to."""
+    named = set(re.findall(r"(?<![\w/])tests/[\w/-]+(?:\.\w+)?", page.read_text(encoding="utf-8")))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_calls_are_found() -> None:
