@@ -26,7 +26,7 @@ from mpesa_stk.web.http_server import HttpServer
 from mpesa_stk.web.messages import WebRequest
 from support import TESTS
 
-__all__ = ["HERE", "Run", "command_of", "pay"]
+__all__ = ["HERE", "PATIENCE", "Run", "command_of", "pay"]
 
 HERE = TESTS / "foreign"
 PATIENCE = 60.0

@@ -17,6 +17,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LANGUAGES = {"", "sh", "console", "text", "ini"}
 INLINE = re.compile(r"`mpesa-stk ([a-z-]+)((?: [^`\n]*)?)`")
 CALL = re.compile(r"(?:^|\s|/)(mpesa-stk [a-z].*)$")
+PARSER = cli._parser()
 AFTER = {"&", "|", "&&", ";", ">", "|&", "2>&1", ">>"}
 
 
@@ -48,14 +49,16 @@ def options_of(parser: argparse.ArgumentParser) -> dict[str, set[str]]:
     return found
 
 
+KNOWN = options_of(PARSER)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_command_takes_each_call(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In blocks, with all its arguments."""
-    parser = cli._parser()
     refused = []
     for call in blocks_of(page.read_text(encoding="utf-8")):
         try:
-            parser.parse_args(arguments_of(call))
+            PARSER.parse_args(arguments_of(call))
         except SystemExit:
             refused.append((call, capsys.readouterr().err))
     assert refused == []
@@ -64,11 +67,10 @@ def test_the_command_takes_each_call(page: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_command_has_what_a_sentence_names(page: Path) -> None:
     """In sentences, the command and its options: the rest may be left out there."""
-    known = options_of(cli._parser())
     unknown = []
     for command, rest in INLINE.findall(page.read_text(encoding="utf-8")):
         options = set(re.findall(r"(?<=\s)--?[a-z][\w-]*", rest))
-        if command not in known or options - known[command]:
+        if command not in KNOWN or options - KNOWN[command]:
             unknown.append(f"{command}{rest}")
     assert unknown == []
 
