@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mpesa_stk
 from mpesa_stk import cli
 
 ROOT = next(folder for folder in Path(__file__).parents if (folder / "pyproject.toml").is_file())
@@ -18,6 +19,7 @@ LANGUAGES = {"", "sh", "console", "text", "ini"}
 INLINE = re.compile(r"`mpesa-stk ([a-z-]+)((?: [^`\n]*)?)`")
 CALL = re.compile(r"(?:^|\s|/)(mpesa-stk [a-z].*)$")
 PARSER = cli._parser()
+DJANGO = Path(mpesa_stk.__file__).parent / "contrib" / "django" / "management" / "commands"
 AFTER = {"&", "|", "&&", ";", ">", "|&", "2>&1", ">>"}
 
 
@@ -80,6 +82,13 @@ def test_a_page_names_files_that_exist(page: Path) -> None:
     """Files and folders of the tests, the evidence that pages lead to."""
     named = set(re.findall(r"(?<![\w/])tests/[\w/-]+(?:\.\w+)?", page.read_text(encoding="utf-8")))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_django_has_the_commands_of_a_page(page: Path) -> None:
+    """Those of this package, which begin with its name."""
+    named = set(re.findall(r"manage\.py (mpesa_\w+)", page.read_text(encoding="utf-8")))
+    assert named <= {path.stem for path in DJANGO.glob("mpesa_*.py")}
 
 
 def test_calls_are_found() -> None:
