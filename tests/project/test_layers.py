@@ -45,6 +45,12 @@ ONLY_IN = {
     "limits": {"web/shared_limits"},
     "rich": {"commands/screen"},
     "django": {
+        "contrib/django/admin",
+        "contrib/django/admin_callbacks",
+        "contrib/django/admin_decision",
+        "contrib/django/admin_export",
+        "contrib/django/admin_lists",
+        "contrib/django/admin_search",
         "contrib/django/apps",
         "contrib/django/cache_limits",
         "contrib/django/checks",

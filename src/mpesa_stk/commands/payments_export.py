@@ -33,7 +33,7 @@ HEADINGS = (
 )
 # A spreadsheet computes a cell that begins so, also after spaces. The last four are the wide forms.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_BOM = "\ufeff"
+BOM = "\ufeff"
 _ONLY_OURS = 0o600
 
 
@@ -48,11 +48,11 @@ def run_export(context: Context, arguments: argparse.Namespace, /) -> int:
         _progress(context, arguments.csv) as advance,
     ):
         if arguments.bom:
-            target.write(_BOM)
+            target.write(BOM)
         writer = csv.writer(target, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(HEADINGS)
         for transaction in desk.all(search, advance=advance):
-            writer.writerow(_cells(transaction, view))
+            writer.writerow(cells_of(transaction, view))
             count += 1
     context.say(payments(count))
     return DONE
@@ -65,7 +65,7 @@ def _progress(context: Context, name: str) -> AbstractContextManager[Advance]:
     return screen_of(context).progress("written")
 
 
-def _cells(transaction: Transaction, view: View) -> tuple[str | int, ...]:
+def cells_of(transaction: Transaction, view: View) -> tuple[str | int, ...]:
     """Return the cells of a payment: amounts as numbers, times as spreadsheets read them."""
     paid_at = transaction.paid_at
     created = transaction.created.astimezone(NAIROBI)

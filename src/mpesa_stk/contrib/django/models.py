@@ -61,7 +61,7 @@ class Payment(models.Model):
     paid_at = MomentField("paid at", null=True)
     settled_by = _short("settled_by", "settled by", null=True)
     needs_review = ExactTextField("reason for a review", null=True)
-    in_review = models.BooleanField("needs a review", default=False)
+    in_review = models.BooleanField("open review", default=False)
     reported = models.BooleanField("reported", default=False)
     history = ExactTextField("history")
     version = models.BigIntegerField("version")

@@ -180,7 +180,7 @@ class Migration(migrations.Migration):
                 ("paid_at", MomentField(null=True, verbose_name="paid at")),
                 ("settled_by", ExactCharField(max_length=64, null=True, verbose_name="settled by")),
                 ("needs_review", ExactTextField(null=True, verbose_name="reason for a review")),
-                ("in_review", models.BooleanField(default=False, verbose_name="needs a review")),
+                ("in_review", models.BooleanField(default=False, verbose_name="open review")),
                 ("reported", models.BooleanField(default=False, verbose_name="reported")),
                 ("history", ExactTextField(verbose_name="history")),
                 ("version", models.BigIntegerField(verbose_name="version")),
