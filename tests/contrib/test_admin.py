@@ -387,7 +387,7 @@ def test_a_decision_that_may_not_be_written_says_so() -> None:
     client = admin_client(*ALL)
     with connections["default"].execute_wrapper(Fails()):
         page = decide(client, note="n").content.decode()
-    assert "Nothing is certain to be written" in page
+    assert "It may not be written" in page
 
 
 def test_a_decision_is_stored_at_once_with_atomic_requests() -> None:

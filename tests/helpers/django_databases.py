@@ -30,6 +30,7 @@ def _settings_of(url: str) -> dict[str, Any]:
         # Django asks for mysqlclient, which must be compiled. PyMySQL does as much for these tests.
         pymysql.version_info = (2, 2, 7, "final", 0)
         pymysql.install_as_MySQLdb()
+        options = {"charset": "utf8mb4"}  # the default since Django 5.2
     if kind == "sqlite":
         options = {"timeout": 20}
     return {

@@ -1,7 +1,7 @@
-"""The rules of what an app's workers share: its token, its token flight, and its query budget.
+"""The rules for an app's token, its token flight and its query budget, which its workers share.
 
-A database has one row for each app, which is written by compare-and-set. This file decides what is written,
-and does not know the database.
+A database has one row for each app, which is written by compare-and-set. This file decides about the
+values, and does not know the database.
 """
 
 from __future__ import annotations

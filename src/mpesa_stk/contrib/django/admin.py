@@ -1,7 +1,7 @@
 """The admin: look for payments, read their story, decide about reviews, export.
 
-Nothing is added, changed or deleted by hand. Only a decision about a payment writes, as
-`Payments.resolve` does.
+No row is added, changed or deleted by hand. Only a decision about a payment writes, as `Payments.resolve`
+does.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         queryset: Any,  # noqa: ANN401 - Django has no types
         search_term: str,
     ) -> tuple[Any, bool]:
-        """Find payments by what a customer knows, exactly, each way by its index."""
+        """Find payments by a whole value that a customer knows, by its index."""
         if not search_term.strip():
             return queryset, False
         numbers = numbers_for(search_term.strip(), PaymentRows(Payment, using=alias_of(Payment)))

@@ -29,7 +29,7 @@ _FIELDS = ("note", "outcome", "receipt_number")
 
 
 class DecisionForm(forms.Form):
-    """What a person decides: the outcome, the receipt, and why."""
+    """A decision of a person: the outcome, the receipt, and the reason."""
 
     outcome = forms.ChoiceField(
         label="Decision",
@@ -52,7 +52,7 @@ class DecisionForm(forms.Form):
         label="Why",
         max_length=500,
         widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="Who reads the payment later must understand it: what you saw, and where.",
+        help_text="Name what you saw, and where, for those who read it later.",
     )
 
 
@@ -88,7 +88,7 @@ def decide(
     except DuplicateTransaction:
         form.add_error("receipt_number", "another payment has it: search for it")
     except StoreError as error:
-        form.add_error(None, f"Nothing is certain to be written. Look at the payment: {error}")
+        form.add_error(None, f"It may not be written. Look at the payment: {error}")
     return None
 
 

@@ -18,7 +18,7 @@ _AT_ONCE = 500
 
 
 class _Line:
-    """What a CSV writer writes to: it returns the line."""
+    """A file for a CSV writer. It returns the line."""
 
     def write(self, line: str) -> str:
         return line

@@ -124,7 +124,7 @@ class AccountFilter(admin.SimpleListFilter):
 
 
 def view_for(request: HttpRequest, /) -> View:
-    """Return what a user may see of personal data."""
+    """Return the view of personal data that a user may have."""
     return View(unmask=request.user.has_perm("mpesa_stk.see_phone"))
 
 
@@ -140,7 +140,7 @@ def column(title: str, show: Callable[[Any], str], /) -> Callable[[Any], str]:
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows that nobody adds, changes or deletes by hand."""
+    """Rows that only the library adds, changes and deletes."""
 
     actions = None
     list_per_page = 50

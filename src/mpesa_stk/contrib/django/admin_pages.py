@@ -1,4 +1,4 @@
-"""What the admin's page of a payment shows, in the words of ``mpesa-stk payments show``."""
+"""The contents of the admin's page of a payment, in the words of ``mpesa-stk payments show``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _WORDS = (
 
 @attrs.frozen
 class Line:
-    """A line of a story or a fact: what it is about, and the words."""
+    """A line of a story or a fact."""
 
     label: str
     text: str
@@ -59,7 +59,7 @@ class Line:
 
 @attrs.frozen
 class Review:
-    """Why a person must look at a payment, and what to do about it."""
+    """A reason for a review, and the step that a person takes."""
 
     why: str
     step: str
@@ -73,7 +73,7 @@ def _in_admin_words(text: str, /) -> str:
 
 
 def reviews_of(transaction: Transaction, /) -> list[Review]:
-    """Return why a person must look at a payment, and what to do."""
+    """Return the reasons for a review of a payment."""
     return [
         Review(words.why, _in_admin_words(words.step))
         for words in map(words_for, reasons_of(transaction))
@@ -83,7 +83,7 @@ def reviews_of(transaction: Transaction, /) -> list[Review]:
 def story_of_payment(
     transaction: Transaction, kept: list[KeptCallback], view: View, /
 ) -> Iterator[list[Line]]:
-    """Return the story of a payment in parts: what it is, what happened, how it stands."""
+    """Return the story of a payment in three parts: its facts, its events and its state."""
     part: list[Line] = []
     for line in story_of(transaction, kept, view=view, language="en"):
         if line:

@@ -20,7 +20,7 @@ _MOST_FOUND = 200
 def numbers_for(text: str, rows: Any, /) -> list[str]:  # noqa: ANN401 - Django has no types
     """Return the numbers of the payments that a text may mean, the last created first of each kind.
 
-    Each kind is a query of its own, because one query for all kinds would read the whole table.
+    Each kind is a separate query, because one query for all kinds would read the whole table.
     """
     if not storable(text):
         return []

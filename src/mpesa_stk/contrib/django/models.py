@@ -67,7 +67,7 @@ class Payment(models.Model):
     version = models.BigIntegerField("version")
 
     class Meta:
-        """Searches and lists take the payments created last. A claim takes what one account has due."""
+        """Searches and lists take the payments created last. A claim takes the due ones of an account."""
 
         verbose_name = "payment"
         verbose_name_plural = "payments"

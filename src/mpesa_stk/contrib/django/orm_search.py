@@ -58,7 +58,7 @@ def search_rows(
 
 
 def _conditions(search: PaymentSearch, after: Place | None) -> list[models.Q]:
-    """Return what the wanted payments have, apart from their accounts."""
+    """Return the conditions on the wanted payments, apart from their accounts."""
     wanted = [
         models.Q((field, getattr(value, "value", value)))  # a state is an Enum
         for field in _EXACT
