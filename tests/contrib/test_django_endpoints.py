@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from django.urls import reverse
 import django_host
 from django_host import PRICES, behind, running
 from mpesa_stk import PayBill, Transaction, WebRequest, WebResponse
+from mpesa_stk.contrib.django import views
 from mpesa_stk.contrib.django.orm_store import DjangoTransactionStore
 from mpesa_stk.contrib.django.testing import simulated_daraja
 from mpesa_stk.testing import SimulatedDaraja, simulated_config
@@ -216,6 +218,39 @@ def test_authorize_gets_djangos_request(connect: Callable[[], Send]) -> None:
         assert client.post("/payments/checkout/", other, "application/json").status_code == 200
 
 
+class OneCheckout:
+    """Limits that allow one prompt for all phones together."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+        self._prompts = 0
+
+    def take(self, name: str, _key: str, /) -> float:
+        """Count prompts."""
+        self._prompts += name == "open_prompts"
+        return 30.0 if name == "open_prompts" and self._prompts > 1 else 0.0
+
+    def wait(self, _name: str, _key: str, /) -> float:
+        """Allow it."""
+        return 0.0
+
+    def forget(self, name: str, _key: str, /) -> None:
+        """Write it down."""
+        self.forgotten.append(name)
+
+
+def test_limits_of_the_host_hold(connect: Callable[[], Send]) -> None:
+    """Plain limits work under both kinds of server, and learn of what no longer counts."""
+    limits = OneCheckout()
+    with running(MPESA_STK={"limits": limits}), simulated_daraja() as daraja:
+        send = connect()
+        body_of(send(request_of("/payments/checkout/", PAYABLE)))
+        daraja.run()
+        again = PAYABLE | {"order": "INV-2", "phone_number": "0718643065"}
+        assert send(request_of("/payments/checkout/", again)).status == 429
+    assert "open_prompts" in limits.forgotten
+
+
 # --- Django around it --------------------------------------------------------------------------------
 
 
@@ -234,6 +269,13 @@ def test_other_pages_keep_djangos_answer_to_a_missing_token() -> None:
         answer = Client(enforce_csrf_checks=True).post("/", {"a": "b"})
     assert answer.status_code == 403
     assert b"CSRF verification failed" in answer.content
+
+
+def test_a_view_can_be_copied() -> None:
+    """Some middleware copies the views that it wraps."""
+    assert copy.copy(views.callback).csrf_exempt
+    assert not copy.copy(views.payments).csrf_exempt
+    assert copy.copy(views.payments).__name__ == "payments"
 
 
 @pytest.mark.parametrize("atomic", [False, True])

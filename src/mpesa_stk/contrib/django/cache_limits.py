@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from django.core.cache import caches
 
@@ -51,7 +52,7 @@ class CacheLimits:
         seconds = self._rates.of(name).seconds
         with _reachable():
             until = self._now() + seconds
-            cache, taken = caches[self._alias], self._taken(name, key)
+            cache, taken = self._cache(), self._taken(name, key)
             free = [place for place in self._places(name, key) if place not in taken]
             if any(cache.add(place, until, seconds) for place in free):
                 return 0.0
@@ -66,7 +67,10 @@ class CacheLimits:
     def forget(self, name: RateName, key: str, /) -> None:
         """Forget all that was counted under a key."""
         with _reachable():
-            caches[self._alias].delete_many(self._places(name, key))
+            self._cache().delete_many(self._places(name, key))
+
+    def _cache(self) -> Any:  # noqa: ANN401 - Django has no types
+        return caches[self._alias]
 
     def _places(self, name: RateName, key: str) -> list[str]:
         times = self._rates.of(name).times
@@ -74,7 +78,7 @@ class CacheLimits:
 
     def _taken(self, name: RateName, key: str) -> dict[str, float]:
         """Return when each place that is taken is free again."""
-        found: dict[str, float] = caches[self._alias].get_many(self._places(name, key))
+        found: dict[str, float] = self._cache().get_many(self._places(name, key))
         return found
 
     def _until(self, taken: dict[str, float]) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 - Django's name
+from django.db import connections
 
 from mpesa_stk.commands.doctor_settings import REMEDIES, check_refusal, check_settings
 from mpesa_stk.contrib.django import deployment
@@ -55,7 +57,7 @@ def check_project(**_given: object) -> list[CheckMessage]:
 def check_deployment(**_given: object) -> list[CheckMessage]:
     """Check what matters if customers pay."""
     try:
-        host = read_settings()
+        host = _read()
     except ConfigurationError as error:
         return list(_of_refusal(error, live=True))
     return [*deployment.found(host), *_of_accounts(host)]
@@ -67,7 +69,7 @@ def found_in_settings() -> tuple[HostSettings | None, list[CheckMessage]]:
     It is only a warning if they hold no credentials at all, as on a machine that only builds or tests.
     """
     try:
-        return read_settings(), []
+        return _read(), []
     except ConfigurationError as error:
         if is_unset(error):
             text = "The payments have no credentials, so no customer can pay."
@@ -77,6 +79,13 @@ def found_in_settings() -> tuple[HostSettings | None, list[CheckMessage]]:
             )
             return None, [Warning(text, hint=hint, id="mpesa_stk.W001")]
         return None, list(_of_refusal(error, live=False))
+
+
+def _read() -> HostSettings:
+    """Read the settings, without the warnings that the checks give themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_settings()
 
 
 def _of_refusal(error: ConfigurationError, *, live: bool) -> Iterator[CheckMessage]:
@@ -115,14 +124,14 @@ def _of_project() -> Iterator[CheckMessage]:
 def _of_endpoints(host: HostSettings) -> Iterator[CheckMessage]:
     """Yield what is wrong with the way to the endpoints, and with the database behind them."""
     alias = deployment.alias_of(host)
-    database = settings.DATABASES.get(alias, {})
-    if database.get("AUTOCOMMIT") is False:
+    database = connections[alias].settings_dict
+    if not database["AUTOCOMMIT"]:
         yield Error(
             f"The database {alias!r} has AUTOCOMMIT off, so a payment would not be stored before its push.",
             hint=f"Remove AUTOCOMMIT, or name another alias as {SETTING}['database'].",
             id="mpesa_stk.E003",
         )
-    if database.get("ATOMIC_REQUESTS"):
+    if database["ATOMIC_REQUESTS"]:
         yield Warning(
             f"The database {alias!r} has ATOMIC_REQUESTS on: a view of yours that checks out is refused, "
             "because its transaction could be rolled back after the customer was asked.",

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
-from django.db import router
+from django.db import connections, router
 from django.http.request import validate_host
 from django.urls import Resolver404, get_script_prefix, resolve
 
@@ -30,10 +30,10 @@ def leads_to_callback(url: str, /) -> bool:
     from mpesa_stk.contrib.django import views  # noqa: PLC0415 - it makes views, which need the settings
 
     path, prefix = urlsplit(url).path, get_script_prefix()
-    if path.startswith(prefix):
-        path = f"/{path[len(prefix) :]}"
+    if not path.startswith(prefix):
+        return False
     try:
-        return bool(resolve(path).func is views.callback)
+        return bool(resolve(f"/{path[len(prefix) :]}").func is views.callback)
     except Resolver404:
         return False
 
@@ -72,11 +72,9 @@ def _of_processes(host: HostSettings) -> Iterator[CheckMessage]:
             hint="Use a cache that processes share: Redis, Memcached or the database.",
             id="mpesa_stk.W008",
         )
-    database = settings.DATABASES.get(alias_of(host), {})
-    name = str(database.get("NAME", ""))
-    if "sqlite" in str(database.get("ENGINE", "")) and (
-        name == ":memory:" or "mode=memory" in name
-    ):
+    database = connections[alias_of(host)]
+    name = str(database.settings_dict["NAME"])
+    if database.vendor == "sqlite" and (name == ":memory:" or "mode=memory" in name):
         yield Warning(
             "The database is in memory: payments are lost when the process ends, though customers still "
             "pay them, and no process shares its token with another one.",

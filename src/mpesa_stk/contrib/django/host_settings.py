@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
+from django.db import connections
 from django.utils.module_loading import import_string
 
 from mpesa_stk.config.from_env import REQUIRED, VARIABLES
@@ -138,7 +139,7 @@ def _raise(problems: Problems) -> None:
 def _parts_of(own: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     """Return the fields of `HostSettings` that the Django app's keys set."""
     parts = {
-        "database": _alias(own, "database", settings.DATABASES, problems),
+        "database": _alias(own, "database", connections, problems),
         "cache": _alias(own, "cache", settings.CACHES, problems),
         "hooks": _hooks(own.get("hooks", ()), problems),
     }
@@ -226,10 +227,7 @@ def _simulated(own: Mapping[str, Any], *, several: bool, problems: Problems) -> 
     if wanted is not True:
         return None
     if not settings.DEBUG:
-        rule = (
-            "is for development: with DEBUG off, remove it, or orders count as paid without money"
-        )
-        problems.append(("simulate", rule))
+        problems.append(("simulate", NEEDS_DEBUG))
     if several:
         problems.append(("simulate", "plays one account: leave out accounts beside it"))
     found = {name: own[name] for name in SIMULATED if name in own}
@@ -241,10 +239,10 @@ def _simulated(own: Mapping[str, Any], *, several: bool, problems: Problems) -> 
 
 
 def _alias(
-    own: Mapping[str, Any], name: str, known: Mapping[str, Any], problems: Problems
+    own: Mapping[str, Any], name: str, known: Iterable[str], problems: Problems
 ) -> str | None:
     alias: str | None = own.get(name)
-    if alias is not None and alias not in known:
+    if alias is not None and alias not in list(known):
         problems.append((name, f"must be an alias in {name.upper()}S"))
     return alias
 

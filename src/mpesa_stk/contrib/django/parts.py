@@ -42,6 +42,7 @@ class Parts:
 
     Attributes:
         settings: What they are made from.
+        clock: The time.
         store: Keeps the payments, in the host's database.
     """
 
@@ -69,7 +70,7 @@ class Parts:
         self.settings = settings
         self._transport = transport
         self._async_transport = async_transport
-        self._clock = clock or SystemClock()
+        self.clock = clock or SystemClock()
         self._async_clock = async_clock or AsyncSystemClock()
         self._jitter = jitter
         self._lock = threading.RLock()
@@ -116,7 +117,7 @@ class Parts:
             return Accounts(
                 self.store,
                 host.configs,
-                clock=self._clock,
+                clock=self.clock,
                 hooks=host.hooks,
                 jitter=self._jitter,
                 query_budget=self._budget,
@@ -127,13 +128,13 @@ class Parts:
             host.configs[0],
             transport=self._transport,
             token_store=self._tokens,
-            clock=self._clock,
+            clock=self.clock,
             hooks=host.hooks,
         )
         return Payments(
             client,
             self.store,
-            clock=self._clock,
+            clock=self.clock,
             hooks=host.hooks,
             jitter=self._jitter,
             query_budget=self._budget,
@@ -153,7 +154,7 @@ class Parts:
             return NoLimits()
         if host.cache is not None:
             return CacheLimits(host.cache)
-        return MemoryLimits(monotonic=self._clock.monotonic)
+        return MemoryLimits(monotonic=self.clock.monotonic)
 
     # --- for an event loop ---------------------------------------------------------------------------
 

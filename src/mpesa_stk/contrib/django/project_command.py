@@ -53,6 +53,7 @@ class ProjectCommand(BaseCommand):
         return Context(
             command=name,
             environ=os.environ,
+            clock=runtime.clock(),
             transport=self.transport,
             stdout=self.stdout,
             project=project,

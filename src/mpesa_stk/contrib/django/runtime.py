@@ -13,6 +13,7 @@ from threading import Lock
 from django.core.signals import setting_changed
 from django.db import router
 
+from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.contrib.django.host_settings import SETTING, HostSettings, read_settings
 from mpesa_stk.contrib.django.models import Payment
 from mpesa_stk.contrib.django.parts import Parts
@@ -27,6 +28,7 @@ __all__ = [
     "alias",
     "async_endpoints",
     "async_payments",
+    "clock",
     "endpoints",
     "host_settings",
     "payments",
@@ -95,6 +97,12 @@ def host_settings() -> HostSettings:
         ConfigurationError: As for `payments`.
     """
     return _parts().settings
+
+
+def clock() -> Clock:
+    """Return the clock of the payments, if they are made. Otherwise that of the machine."""
+    parts = _holder().parts
+    return SystemClock() if parts is None else parts.clock
 
 
 def alias() -> str:
