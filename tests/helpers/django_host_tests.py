@@ -23,7 +23,7 @@ class PaymentTests(SimulatedDarajaMixin, TestCase):  # type: ignore[misc]  # Dja
         self.assertEqual(answer.json()["state"], "PENDING")  # noqa: PT009 - Django's test runner
         self.daraja.run()
         self.assertEqual(process_due().reported, 1)  # noqa: PT009 - the same
-        self.assertEqual(Payment.objects.get().state, "SUCCEEDED")  # noqa: PT009 - the same
+        self.assertEqual(Payment.objects.latest("pk").state, "SUCCEEDED")  # noqa: PT009 - the same
 
     def test_nothing_is_left(self) -> None:
         """The payment of the other test is not here."""
@@ -40,7 +40,7 @@ class CancelledTests(SimulatedDarajaMixin, TestCase):  # type: ignore[misc]  # D
         shop = payments()
         shop.checkout(**BODY)  # type: ignore[union-attr]
         self.daraja.run()
-        self.assertEqual(Payment.objects.get().state, "FAILED")  # noqa: PT009 - the same
+        self.assertEqual(Payment.objects.latest("pk").state, "FAILED")  # noqa: PT009 - the same
 
 
 class BrokenTests(SimulatedDarajaMixin, TestCase):  # type: ignore[misc]  # Django has no types

@@ -23,6 +23,8 @@ import attrs
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
+from example_shops import set_up_django
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
@@ -50,6 +52,8 @@ class _Parser:
 def check(example: Example) -> None:
     """Compile a block, and import what it imports from this package and its dependencies."""
     tree = ast.parse(example.parsed, filename=example.path)
+    if "mpesa_stk.contrib.django" in example.parsed:
+        set_up_django()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and _is_here(node.module):
             module = importlib.import_module(node.module)
@@ -63,7 +67,10 @@ def check(example: Example) -> None:
 def _is_here(module: str) -> bool:
     """Whether a module can be looked up: not one of the reader's own, or of a package that is not here."""
     package = module.partition(".")[0]
-    return package == "mpesa_stk" or importlib.util.find_spec(package) is not None
+    if package == "mpesa_stk":
+        return True
+    found = importlib.util.find_spec(package)
+    return found is not None and not str(found.origin).startswith(str(DOCS))
 
 
 def run(page: Path, names: dict[str, Any]) -> None:
