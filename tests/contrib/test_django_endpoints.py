@@ -11,16 +11,29 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
-from django.http import HttpRequest
+from django.core.asgi import get_asgi_application
+from django.http import HttpRequest as DjangoRequest
 from django.test import AsyncClient, Client
 from django.urls import reverse
 
 import django_host
 from django_host import PRICES, behind, running
-from mpesa_stk import PayBill, Transaction, WebRequest, WebResponse
-from mpesa_stk.contrib.django import views
+from mpesa_stk import (
+    HttpRequest,
+    HttpResponse,
+    PayBill,
+    Transaction,
+    TransactionState,
+    WebRequest,
+    WebResponse,
+)
+from mpesa_stk.clock import AwaitedClock
+from mpesa_stk.contrib.django import runtime, views
+from mpesa_stk.contrib.django.host_settings import HostSettings
 from mpesa_stk.contrib.django.orm_store import DjangoTransactionStore
+from mpesa_stk.contrib.django.parts import Parts
 from mpesa_stk.contrib.django.testing import simulated_daraja
 from mpesa_stk.testing import SimulatedDaraja, simulated_config
 from web_cases import CASES, Send, Shop, body_of, error_of
@@ -28,6 +41,14 @@ from web_cases import CASES, Send, Shop, body_of, error_of
 GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHECKOUT = {"phone_number": "0718643064", "order": "INV-1", "reference": "INV-1"}
 PAYABLE = CHECKOUT | {"amount": 100}
+SCOPE = {
+    "type": "http",
+    "method": "POST",
+    "path": "/payments/checkout/",
+    "headers": [(b"host", b"testserver"), (b"content-type", b"application/json")],
+    "query_string": b"",
+    "client": ("203.0.113.7", 50_000),
+}
 ONE = simulated_config(callback_url="https://shop.example.co.ke/payments/callback")
 FACES = {"wsgi": django_host.with_threads, "asgi": django_host.on_loop}
 
@@ -190,13 +211,13 @@ def test_a_price_with_cents_is_an_error_of_the_host(connect: Callable[[], Send])
         assert daraja.pushes == 0
 
 
-def members_only(request: HttpRequest, action: str, payment: Transaction | None) -> bool:
+def members_only(request: DjangoRequest, action: str, payment: Transaction | None) -> bool:
     """Let in whoever has the cookie, which Django has read."""
     assert payment is None or action == "query"
     return bool(request.COOKIES.get("member") == "yes")
 
 
-def scope_of(request: HttpRequest) -> str | None:
+def scope_of(request: DjangoRequest) -> str | None:
     """Who a client is."""
     member: str | None = request.COOKIES.get("member")
     return member
@@ -271,6 +292,68 @@ def test_other_pages_keep_djangos_answer_to_a_missing_token() -> None:
     assert b"CSRF verification failed" in answer.content
 
 
+class LateDaraja:
+    """A transport whose pushes are answered when a test says so."""
+
+    def __init__(self, daraja: SimulatedDaraja) -> None:
+        self._daraja = daraja
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def send(self, message: HttpRequest, /) -> HttpResponse:
+        """Answer one request."""
+        if message.url.endswith("processrequest"):
+            self.began.set()
+            await self.may_end.wait()
+        return await self._daraja.send_flow(message)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.usefixtures("project")
+def test_a_client_that_hangs_up_loses_no_answer_of_daraja() -> None:
+    """The push goes on without its request, its answer is stored, and the connection is closed."""
+    daraja = SimulatedDaraja(ONE)
+
+    async def hang_up() -> list[object]:
+        late = LateDaraja(daraja)
+        parts = Parts(
+            HostSettings(configs=(ONE,)),
+            async_transport=late,
+            clock=daraja.clock,
+            async_clock=AwaitedClock(daraja.clock),
+        )
+        body = json.dumps(PAYABLE).encode()
+        messages = iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> dict[str, Any]:
+            for message in messages:
+                return message
+            await late.began.wait()
+            return {"type": "http.disconnect"}
+
+        sent: list[object] = []
+
+        async def send(message: object) -> None:
+            sent.append(message)
+
+        with runtime.replaced(parts):
+            request = asyncio.ensure_future(get_asgi_application()(SCOPE, receive, send))
+            await late.began.wait()
+            await asyncio.wait({request}, timeout=0.2)  # Django 5 ends it now, and older ones later
+            late.may_end.set()
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                await asyncio.wait(others, timeout=10)
+        return sent
+
+    with django_host.without_csrf():
+        sent = asyncio.run(hang_up())
+    stored = DjangoTransactionStore().find(reference="INV-1")
+    assert stored is not None
+    assert stored.state is TransactionState.PENDING
+    assert bool(sent) is (django.VERSION < (5,))
+
+
 def test_a_view_can_be_copied() -> None:
     """Some middleware copies the views that it wraps."""
     assert copy.copy(views.callback).csrf_exempt
@@ -298,8 +381,6 @@ def test_without_aiohttp_an_event_loop_has_djangos_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The extra ``async`` is not needed under ASGI."""
-    from mpesa_stk.contrib.django import runtime  # noqa: PLC0415 - of the project
-
     monkeypatch.setattr(runtime, "async_endpoints", lambda: None)
     answer = django_host.on_loop()(request_of("/payments/checkout/", PAYABLE))
     assert body_of(answer)["state"] == "PENDING"

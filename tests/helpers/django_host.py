@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, override_settings
@@ -37,6 +38,7 @@ __all__ = [
     "running",
     "urlpatterns",
     "with_threads",
+    "without_csrf",
 ]
 
 CREDENTIALS = {
@@ -118,6 +120,12 @@ def with_threads() -> Send:
         return django_answer(client, request, **csrf)
 
     return send
+
+
+def without_csrf() -> Any:
+    """Let checkouts need no token: a test is no browser."""
+    middleware = [name for name in settings.MIDDLEWARE if "Csrf" not in name]
+    return override_settings(MIDDLEWARE=middleware)
 
 
 def on_loop() -> Send:

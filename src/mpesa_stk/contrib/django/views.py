@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
-from django.db import connections
+from django.db import close_old_connections, connections
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import REASON_BAD_ORIGIN
@@ -18,6 +18,7 @@ from mpesa_stk.contrib.django.host_functions import DjangoWebRequest
 from mpesa_stk.contrib.django.mounting import APP_NAME
 from mpesa_stk.daraja.exchange import MAX_BODY
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.stores.async_calls import Tasks
 from mpesa_stk.web.messages import WebResponse, error_response
 
 __all__ = ["callback", "csrf_failure", "is_on_loop", "payments"]
@@ -42,7 +43,21 @@ async def _answer_on_loop(request: HttpRequest, path: str) -> HttpResponse:
     if endpoints is None:
         response: HttpResponse = await sync_to_async(_answer)(request, path)
         return response
-    return _django(await endpoints.handle_async(_web_request(request, path)))
+    work = asyncio.ensure_future(endpoints.handle_async(_web_request(request, path)))
+    try:
+        return _django(await asyncio.shield(work))
+    except asyncio.CancelledError:  # the client has hung up, and the work goes on
+        _cleaning.start(_clean_up(work))
+        raise
+
+
+_cleaning = Tasks()
+
+
+async def _clean_up(work: asyncio.Future[WebResponse]) -> None:
+    """Close the connections of some work that outlives its request, as Django does after each request."""
+    await asyncio.wait({work})
+    await sync_to_async(close_old_connections)()
 
 
 class _View:
