@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import django
-import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
 from django.db.backends.signals import connection_created
-from django.test import Client, override_settings
+from django.test import Client
 
 from mpesa_stk import PaymentEndpoints, WebRequest, WebResponse
 from support import ROOT
@@ -32,7 +31,6 @@ DJANGO_SHOP = EXAMPLES / "django_shop"
 ADAPTERS = {
     "flask": EXAMPLES / "flask_shop" / "app.py",
     "fastapi": EXAMPLES / "fastapi_shop" / "app.py",
-    "django": DJANGO_SHOP / "shop" / "views.py",
 }
 # The shops of this process keep their orders here, unless a test names another file.
 _FOLDER = tempfile.mkdtemp(prefix="shop-")
@@ -144,6 +142,9 @@ def set_up_django() -> None:
     """Give this process the settings of the Django shop, once."""
     if not settings.configured:
         sys.path.insert(0, str(DJANGO_SHOP))
+        os.environ.setdefault(
+            "DJANGO_SECRET_KEY", "of-the-tests" * 5
+        )  # so that it is no development
         os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         django.setup()
 
@@ -177,23 +178,6 @@ def django_database(path: Path) -> Iterator[None]:
         yield
     finally:
         connections.close_all()
-
-
-@contextmanager
-def through_django(endpoints: PaymentEndpoints, patch: pytest.MonkeyPatch) -> Iterator[Send]:
-    """Requests go through the Django shop; to checkout and query with the page's CSRF token."""
-    patch.setattr(django_module("shop.payments"), "endpoints", lambda: endpoints)
-    with override_settings(ALLOWED_HOSTS=[HOST], CSRF_TRUSTED_ORIGINS=[f"https://{HOST}"]):
-        client = Client(enforce_csrf_checks=True)
-        client.get("/", headers={"Host": HOST})
-        token = client.cookies["csrftoken"].value
-
-        def send(request: WebRequest) -> WebResponse:
-            is_callback = request.path.startswith("/payments/callback")
-            csrf = {} if is_callback else {"X-CSRFToken": token}
-            return django_answer(client, request, **csrf)
-
-        yield send
 
 
 def django_answer(client: Client, request: WebRequest, **headers: str) -> WebResponse:

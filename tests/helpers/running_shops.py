@@ -20,6 +20,11 @@ from processes import ended
 PATIENCE = 30.0
 _MODULE = [sys.executable, "-m"]
 # What each shop's README runs beside the simulator; the first one is the web server.
+_DJANGO = {
+    "DJANGO_SETTINGS_MODULE": "shop.settings",
+    "DJANGO_SECRET_KEY": "of-the-tests" * 5,
+    "PYTHONPATH": ".",
+}
 COMMANDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "flask": (
         ("flask", "--app", "app", "run", "--port", "{port}"),
@@ -27,6 +32,10 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     ),
     "fastapi": (
         ("uvicorn", "--factory", "app:create_app", "--port", "{port}", "--no-proxy-headers"),
+    ),
+    "django": (
+        ("django", "runserver", "--noreload", "--insecure", "{port}"),
+        ("django", "mpesa_worker"),
     ),
 }
 
@@ -47,10 +56,15 @@ def running(name: str, daraja: SimulatorServer, folder: Path) -> Iterator[str]:
     shutil.copytree(EXAMPLES / f"{name}_shop", shop)
     settings = settings_of(daraja.environment, known=True)
     settings["C2B_CALLBACK"] = f"http://127.0.0.1:{port}/payments/callback"
-    environ = os.environ | settings | {"SHOP_DATABASE": str(shop / "shop.sqlite3")}
+    environ = os.environ | settings | _DJANGO | {"SHOP_DATABASE": str(shop / "shop.sqlite3")}
     log = folder / f"{name}.log"
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(log.open("w"))
+        if name == "django":
+            migrate = [*_MODULE, "django", "migrate"]
+            subprocess.run(  # noqa: S603 - the same
+                migrate, cwd=shop, env=environ, stdout=out, check=True, timeout=60
+            )
         for number, command in enumerate(COMMANDS[name]):
             words = [word.format(port=port) for word in command]
             process = subprocess.Popen(  # noqa: S603 - our own examples

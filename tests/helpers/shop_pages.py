@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import attrs
+from django.test import Client, override_settings
 
-from example_shops import ADAPTERS, call_asgi, load
-from mpesa_stk import MAX_BODY, PaymentEndpoints, Payments, WebRequest
+from example_shops import ADAPTERS, call_asgi, django_database, django_module, load, set_up_django
+from mpesa_stk import MAX_BODY, Clock, MemoryLimits, PaymentEndpoints, Payments, WebRequest
 from mpesa_stk.testing import AsyncSimulatedDaraja, SimulatedDaraja
 
 HOST = "shop.example.co.ke"
@@ -159,3 +162,87 @@ class FastApiPages:
         """The shop's own table."""
         rows: list[Mapping[str, Any]] = asyncio.run(self.orders.all_orders())
         return rows
+
+
+class DjangoPages:
+    """The pages of the Django shop, with its tables and the limits of a server."""
+
+    def __init__(self, daraja: SimulatedDaraja) -> None:
+        self.daraja = daraja
+        self.orders: Any = django_module("orders.models").Order.objects
+        self._signals: Any = django_module("mpesa_stk.contrib.django.signals")
+        self._client = Client(enforce_csrf_checks=True)
+
+    def get(self, path: str) -> Page:
+        """Get a page."""
+        return self._page(self._client.get(path, headers={"Host": HOST}, REMOTE_ADDR=CUSTOMER))
+
+    def post(self, path: str, /, **fields: str) -> Page:
+        """Post a form with the token of its page, and follow where the answer leads."""
+        self.get("/orders/INV-001")
+        fields["csrfmiddlewaretoken"] = self._client.cookies["csrftoken"].value
+        answer = self._client.post(path, fields, headers={"Host": HOST}, REMOTE_ADDR=CUSTOMER)
+        return self.get(path) if answer.status_code == 302 else self._page(answer)
+
+    def key_of(self, number: str) -> str:
+        """The name under which payments know an order."""
+        key: str = django_module("mpesa_stk.contrib.django").order_key(
+            self.orders.get(number=number)
+        )
+        return key
+
+    def ask(self, checkout: Mapping[str, Any]) -> tuple[int, str]:
+        """Post a checkout as a script of a page does; gives the status and the code of its error."""
+        self.get("/orders/INV-001")
+        answer = self._client.post(
+            "/payments/checkout/",
+            checkout,
+            content_type="application/json",
+            headers={"Host": HOST, "X-CSRFToken": self._client.cookies["csrftoken"].value},
+        )
+        return answer.status_code, answer.json()["error"]["code"]
+
+    def _page(self, answer: Any) -> Page:
+        return Page(answer.status_code, answer.content.decode())
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, so that customers answer."""
+        self.daraja.advance(seconds)
+        self.daraja.raise_callback_errors()
+
+    def work(self) -> None:
+        """Do what the worker does."""
+        self._signals.process_due()
+
+    def report(self, transaction_no: str) -> None:
+        """Report a payment once more."""
+        runtime = django_module("mpesa_stk.contrib.django.runtime")
+        self._signals.deliver(runtime.payments().get(transaction_no))
+
+    def sold(self) -> list[Mapping[str, Any]]:
+        """The shop's own table."""
+        return [
+            {"paid_by": order.paid_by or None, "receipt": order.receipt or None}
+            for order in self.orders.all()
+        ]
+
+
+@contextmanager
+def django_pages(folder: Path) -> Iterator[DjangoPages]:
+    """Open the Django shop over a simulated Daraja, until the block ends."""
+    set_up_django()
+    from mpesa_stk.contrib.django.testing import simulated_daraja  # noqa: PLC0415 - Django is set up
+
+    clocks: list[Clock] = []
+    # The clock is made after the settings are read.
+    limits = MemoryLimits(monotonic=lambda: clocks[0].monotonic())  # noqa: PLW0108
+    with (
+        django_database(folder / "django.sqlite3"),
+        override_settings(
+            ALLOWED_HOSTS=[HOST, "testserver"],
+            MPESA_STK={"quote": "orders.models.price_of", "limits": limits},
+        ),
+        simulated_daraja() as daraja,
+    ):
+        clocks.append(daraja.clock)
+        yield DjangoPages(daraja)

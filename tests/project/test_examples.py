@@ -8,29 +8,19 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from django.core.management import call_command
-from django.db import connections
-from django.test import Client, override_settings
 
-from daraja_double import answer, result
+from daraja_double import answer
 from example_shops import (
     ADAPTERS,
     DJANGO_SHOP,
     EXAMPLES,
     call_asgi,
-    django_answer,
-    django_database,
-    django_module,
     load,
-    through_django,
     through_fastapi,
     through_flask,
 )
@@ -38,7 +28,6 @@ from mpesa_stk import (
     Environment,
     HttpResponse,
     MemoryTransactionStore,
-    PaymentEndpoints,
     StkConfig,
     StoreError,
     Transaction,
@@ -48,10 +37,8 @@ from mpesa_stk import (
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.daraja.exchange import MAX_BODY
 from support import ROOT, accepted
-from web_cases import CASES, HOST, PROXY, SAFARICOM, AsyncShop, Send, Shop, body_of, error_of
+from web_cases import CASES, PROXY, SAFARICOM, AsyncShop, Send, Shop, body_of, error_of
 
-LEASE = timedelta(seconds=60)
-TICK = timedelta(microseconds=1)
 GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PAGE = ROOT / "docs" / "how-to" / "frameworks.md"
 
@@ -61,31 +48,15 @@ class Mounted:
     """An adapter, and the shop that it stands before."""
 
     shop: type[Shop]
-    before: Callable[[Any], AbstractContextManager[Send]]
-
-
-@pytest.fixture(name="database")
-def _database(tmp_path: Path) -> Iterator[Path]:
-    """A file with the tables of the Django shop."""
-    path = tmp_path / "shop.sqlite3"
-    with django_database(path):
-        yield path
+    before: Callable[[Any], Send]
 
 
 @pytest.fixture(name="mounted", params=sorted(ADAPTERS))
-def _mounted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mounted:
-    """Mounts a shop behind one of the three adapters."""
-    if request.param == "django":
-        request.getfixturevalue("database")
-        return Mounted(Shop, lambda shop: through_django(shop.endpoints, monkeypatch))
+def _mounted(request: pytest.FixtureRequest) -> Mounted:
+    """Mounts a shop behind one of the adapters. The Django app has the same cases in tests/contrib."""
     if request.param == "flask":
-        return Mounted(Shop, lambda shop: nullcontext(through_flask(shop.endpoints)))
-    return Mounted(AsyncShop, lambda shop: nullcontext(through_fastapi(shop.endpoints)))
-
-
-def django_store() -> Any:
-    """A store of the Django shop."""
-    return django_module("mpesa_stk.contrib.django.orm_store").DjangoTransactionStore()
+        return Mounted(Shop, lambda shop: through_flask(shop.endpoints))
+    return Mounted(AsyncShop, lambda shop: through_fastapi(shop.endpoints))
 
 
 # --- the adapters ------------------------------------------------------------------------------------
@@ -118,22 +89,8 @@ def expected(name: str) -> list[tuple[int, Any]]:
 def test_adapter_answers_as_the_endpoints_do(name: str, mounted: Mounted) -> None:
     """Each case passes behind each adapter, and every status and body is that of the endpoints."""
     shop = mounted.shop()
-    with mounted.before(shop) as send:
-        transcript = Transcript(send)
-        CASES[name](shop, transcript.send)
-    assert transcript.answers == expected(name)
-
-
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.usefixtures("database")
-def test_django_shop_with_its_own_store_answers_alike(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each case passes on the Django shop with its payments in the database."""
-    shop = Shop(django_store())
-    with through_django(shop.endpoints, monkeypatch) as send:
-        transcript = Transcript(send)
-        CASES[name](shop, transcript.send)
+    transcript = Transcript(mounted.before(shop))
+    CASES[name](shop, transcript.send)
     assert transcript.answers == expected(name)
 
 
@@ -151,12 +108,12 @@ def test_adapters_are_short(record_property: Callable[[str, object], None]) -> N
 def test_other_methods_and_paths_get_the_endpoints_answers(mounted: Mounted) -> None:
     """The frameworks leave 404 and 405 under /payments/ to the endpoints."""
     shop = mounted.shop()
-    with mounted.before(shop) as send:
-        for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
-            request = attrs.evolve(shop.checkout(), method=method)
-            assert error_of(send(request), 405) == ("method_not_allowed", None)
-        unknown = shop.post("", {}, path="/payments/nothing/")
-        assert error_of(send(unknown), 404) == ("not_found", None)
+    send = mounted.before(shop)
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS"):
+        request = attrs.evolve(shop.checkout(), method=method)
+        assert error_of(send(request), 405) == ("method_not_allowed", None)
+    unknown = shop.post("", {}, path="/payments/nothing/")
+    assert error_of(send(unknown), 404) == ("not_found", None)
 
 
 class Counted(io.BytesIO):
@@ -188,23 +145,6 @@ def test_flask_reads_no_more_than_it_must() -> None:
         content_length=200_000,
         content_type="application/json",
     )
-    assert answer.status_code == 413
-    assert body.taken <= MAX_BODY + 1
-
-
-@pytest.mark.usefixtures("database")
-def test_django_reads_no_more_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 200 KB, one byte more than is taken at most is read."""
-    shop = Shop()
-    monkeypatch.setattr(django_module("shop.payments"), "endpoints", lambda: shop.endpoints)
-    body = Counted(b"x" * 200_000)
-    with override_settings(ALLOWED_HOSTS=[HOST]):
-        answer = Client().post(
-            "/payments/checkout/",
-            headers={"Host": HOST},
-            content_type="application/json",
-            **{"wsgi.input": body, "CONTENT_LENGTH": "200000"},
-        )
     assert answer.status_code == 413
     assert body.taken <= MAX_BODY + 1
 
@@ -326,59 +266,8 @@ def test_fastapi_stops_when_the_checkouts_in_progress_are_stored() -> None:
     assert closed == ["PENDING"]
 
 
-@pytest.mark.usefixtures("database")
-def test_django_demands_its_csrf_token_except_of_the_callback(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Without the token checkout and query are 403 and nothing is sent; the callback settles."""
-    shop = Shop()
-    with through_django(shop.endpoints, monkeypatch) as send:
-        bare = Client(enforce_csrf_checks=True)
-        for request in (shop.checkout(), shop.post("query", {"transaction_no": "x"})):
-            assert error_of(django_answer(bare, request), 403) == ("cross_site", None)
-        assert shop.daraja.pushes == []
-        body_of(send(shop.checkout()))
-        assert body_of(django_answer(bare, shop.called_back()))["ResultCode"] == 0
-        for path in ("/payments/callbacks/", "/payments/callback-/../checkout/"):
-            request = shop.post("", {}, path=path)
-            assert django_answer(bare, request).status == 403
-    assert shop.settled == ["succeeded"]
-
-
-def in_thread(function: Callable[[], Any]) -> Callable[[], Any]:
-    """A function that leaves no database connection behind in its thread."""
-
-    def run() -> Any:
-        try:
-            return function()
-        finally:
-            connections.close_all()
-
-    return run
-
-
-@pytest.mark.usefixtures("database")
-def test_django_stores_the_intent_first_although_requests_are_atomic(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With ATOMIC_REQUESTS on, another connection sees the intent while the push is under way."""
-    shop = Shop(django_store())
-    seen: list[str] = []
-
-    def look() -> HttpResponse:
-        with ThreadPoolExecutor(1) as pool:
-            seen.append(pool.submit(in_thread(lambda: shop.stored().state.value)).result(10))
-        return HttpResponse(status=429, headers={}, body=b"")
-
-    shop.daraja.push_script.append(look)
-    monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)  # noqa: FBT003
-    with through_django(shop.endpoints, monkeypatch) as send:
-        assert send(shop.checkout()).status == 429
-    assert seen == ["CREATED"]
-
-
-def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The settings that `mpesa-stk simulate` prints are those that each shop starts with."""
+def test_the_flask_shop_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings that `mpesa-stk simulate` prints are those that it starts with."""
     daraja = Environment.at("http://127.0.0.1:8090", name="simulator")
     for name, value in settings_of(daraja, known=True).items():
         monkeypatch.setenv(name, value)
@@ -386,10 +275,6 @@ def test_the_shops_are_made_from_the_environment(monkeypatch: pytest.MonkeyPatch
     flask = load(ADAPTERS["flask"])
     flask.create_app()
     assert flask.from_env().payments.client.config == config
-    shop = django_module("shop.payments")
-    assert shop.payments.__wrapped__().client.config == config
-    assert isinstance(shop.endpoints.__wrapped__(), PaymentEndpoints)
-    shop.payments.cache_clear()
 
 
 def test_the_fastapi_shop_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,10 +299,7 @@ def own_endpoints(name: str) -> Send:
         asyncio.run(module.orders.create_tables())
         app = module.create_app()
         return lambda request: asyncio.run(call_asgi(app, request))
-    if name == "flask":
-        return through_flask(load(ADAPTERS["flask"]).from_env())
-    handle: Send = django_module("shop.payments").endpoints.__wrapped__().handle
-    return handle
+    return through_flask(load(ADAPTERS["flask"]).from_env())
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
@@ -434,27 +316,9 @@ def test_no_shop_sells_a_laptop_for_one_shilling(
         assert body_of(send(request), 409)["error"]["amount"] == 1500
     unknown = shop.checkout(reference="INV-404", amount=1)
     assert error_of(send(unknown), 404) == ("nothing_to_pay", "reference")
-    if name == "django":
-        django_module("shop.payments").payments.cache_clear()
 
 
 # --- the work that is due ----------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("database")
-def test_django_command_does_what_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One call settles a payment whose callback was lost and reports it; the next finds nothing."""
-    shop = Shop(django_store())
-    monkeypatch.setattr(django_module("shop.payments"), "payments", lambda: shop.payments)
-    body_of(shop.endpoints.handle(shop.checkout()))
-    shop.daraja.query_script.append(result(shop.checkout_id, "0"))
-    shop.clock.advance(30)
-    said = io.StringIO()
-    call_command("process_due", stdout=said)
-    assert "settled=1" in said.getvalue()
-    assert shop.stored().reported
-    call_command("process_due", stdout=said)
-    assert "claimed=0" in said.getvalue()
 
 
 def recipe(word: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -9,18 +10,23 @@ import pytest
 
 from example_shops import EXAMPLES
 from mpesa_stk.testing import phones
-from shop_pages import FastApiPages, FlaskPages
+from shop_pages import DjangoPages, FastApiPages, FlaskPages, django_pages
 
-Pages: TypeAlias = FlaskPages | FastApiPages
-SHOPS: dict[str, type[Pages]] = {"flask": FlaskPages, "fastapi": FastApiPages}
+Pages: TypeAlias = FlaskPages | FastApiPages | DjangoPages
 ORDER = "/orders/INV-001"
 
 
-@pytest.fixture(params=SHOPS)
-def pages(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pages:
+@pytest.fixture(params=["django", "fastapi", "flask"])
+def pages(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pages]:
     """A shop whose orders are all unpaid."""
     monkeypatch.setenv("SHOP_DATABASE", str(tmp_path / "shop.sqlite3"))
-    return SHOPS[request.param]()
+    if request.param == "django":
+        with django_pages(tmp_path) as shop:
+            yield shop
+    else:
+        yield FlaskPages() if request.param == "flask" else FastApiPages()
 
 
 def test_an_order_is_bought(pages: Pages) -> None:
@@ -160,14 +166,28 @@ def test_fastapi_reads_no_more_of_a_form_than_it_must(
     assert FastApiPages().post_too_much(ORDER) == 413
 
 
-SAME = ["paying.py", "static/shop.css", "static/wait.js"]
+def test_the_django_shop_knows_its_prices(tmp_path: Path) -> None:
+    """A page that posts its own amount is told the price, for an order that there is."""
+    with django_pages(tmp_path) as pages:
+        order = pages.key_of("INV-001")
+        asked = {"phone_number": phones.PAID, "reference": "INV-001", "amount": 1}
+        assert pages.ask(asked | {"order": order}) == (409, "wrong_amount")
+        assert pages.ask(asked | {"order": f"{order}9"}) == (404, "nothing_to_pay")
+        assert pages.ask(asked | {"order": "auth.User:1"}) == (404, "nothing_to_pay")
+        assert pages.daraja.prompts == []
 
 
 def test_the_shops_share_what_is_the_same() -> None:
     """A change of one shop's copy belongs to the others, too."""
-    templates = [f"templates/{name}.html" for name in ("base", "order", "orders")]
-    for name in SAME + templates:
-        flask, fastapi = (
-            (EXAMPLES / shop / name).read_bytes() for shop in ("flask_shop", "fastapi_shop")
+    copies = {
+        name: {(EXAMPLES / shop / folder / name).read_bytes() for shop, folder in shops.items()}
+        for name, shops in (
+            ("paying.py", {"flask_shop": "", "fastapi_shop": "", "django_shop": "orders"}),
+            ("static/shop.css", {"flask_shop": "", "fastapi_shop": "", "django_shop": "orders"}),
+            ("static/wait.js", {"flask_shop": "", "fastapi_shop": "", "django_shop": "orders"}),
+            ("templates/base.html", {"flask_shop": "", "fastapi_shop": ""}),
+            ("templates/order.html", {"flask_shop": "", "fastapi_shop": ""}),
+            ("templates/orders.html", {"flask_shop": "", "fastapi_shop": ""}),
         )
-        assert flask == fastapi
+    }
+    assert {name: len(texts) for name, texts in copies.items()} == dict.fromkeys(copies, 1)

@@ -51,7 +51,8 @@ def pages_of(endpoints: PaymentEndpoints) -> APIRouter:
         # A field that comes twice is joined, so that a client's own X-Forwarded-For hides no proxy's.
         headers = {field: ", ".join(request.headers.getlist(field)) for field in request.headers}
         peer = request.client.host if request.client else None
-        answer = await endpoints.handle_async(checkout_of(name, phone, headers, peer))
+        asked = checkout_of(name, phone, headers, peer, reference=name)
+        answer = await endpoints.handle_async(asked)
         problem = problem_of(answer)
         if problem is None:
             return RedirectResponse(

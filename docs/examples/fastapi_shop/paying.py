@@ -19,13 +19,19 @@ OTHERWISE = "We could not ask for the payment just now. Please try again in a mi
 
 
 def checkout_of(
-    order: str, phone_number: str, headers: Mapping[str, str], remote_addr: str | None
+    order: str,
+    phone_number: str,
+    headers: Mapping[str, str],
+    remote_addr: str | None,
+    *,
+    reference: str,
+    path: str = "/payments/checkout/",
 ) -> WebRequest:
     """The request that a form makes: as a page's JSON, so that it has the same price and limits."""
-    asked = {"phone_number": phone_number, "order": order, "reference": order}
+    asked = {"phone_number": phone_number, "order": order, "reference": reference}
     return WebRequest(
         method="POST",
-        path="/payments/checkout/",
+        path=path,
         headers={**headers, "Content-Type": "application/json"},
         body=json.dumps(asked).encode(),
         remote_addr=remote_addr,

@@ -30,7 +30,7 @@ def pages_of(endpoints: PaymentEndpoints) -> Blueprint:
     @pages.post("/orders/<name>")
     def pay(name: str) -> ResponseReturnValue:
         phone = request.form.get("phone_number", "")
-        asked = checkout_of(name, phone, request.headers, request.remote_addr)
+        asked = checkout_of(name, phone, request.headers, request.remote_addr, reference=name)
         answer = endpoints.handle(asked)
         problem = problem_of(answer)
         if problem is None:

@@ -1,1 +1,1 @@
-"""The shop: settings, URLs, and the adapter in `views`."""
+"""The project: its settings and its URLs."""

@@ -1,12 +1,12 @@
-"""URLs: the callback is exempt from Django's CSRF check, for Daraja has no token. Nothing else is."""
+"""The pages, the admin, and the payment endpoints: checkout, query, claim and callback."""
 
-from django.urls import path, re_path
-from django.views.decorators.csrf import csrf_exempt
-
-from shop import views
+from django.contrib import admin
+from django.urls import include, path
+from orders import views
 
 urlpatterns = [
-    path("", views.page),
-    re_path(r"^payments/callback(?:/|$)", csrf_exempt(views.payments)),
-    re_path(r"^payments/", views.payments),
+    path("", views.all_orders),
+    path("orders/<number>", views.one_order),
+    path("payments/", include("mpesa_stk.contrib.django.urls")),
+    path("admin/", admin.site.urls),
 ]

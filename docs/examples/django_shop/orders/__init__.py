@@ -1,0 +1,1 @@
+"""The shop's own app: orders with prices, and their pages."""
