@@ -86,7 +86,10 @@ class Buyer:
             self.browser.until(partial(self.browser.run, f"return innerWidth == {width}"))
             assert self.browser.run("return document.documentElement.scrollWidth - innerWidth") == 0
             picture = IMAGES / f"shop-{name}-{width}.png"
-            if picture.name in TAKEN.get(self.name, ()) and os.environ.get("MPESA_STK_SCREENSHOTS") == "1":
+            if (
+                picture.name in TAKEN.get(self.name, ())
+                and os.environ.get("MPESA_STK_SCREENSHOTS") == "1"
+            ):
                 shot = self.browser.driver.get_screenshot_as_base64()
                 picture.write_bytes(base64.b64decode(shot))
         self.browser.resize(*SIZES[0])
