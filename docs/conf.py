@@ -52,5 +52,13 @@ intersphinx_mapping = {
 
 html_theme = "furo"
 html_title = "mpesa-stk"
+html_theme_options = {"top_of_page_buttons": []}
+
+# --- llms.txt and llms-full.txt ----------------------------------------------------------------------
+
+llms_txt_summary = (
+    "A Python library for M-Pesa Express (STK push) through Safaricom's Daraja. "
+    "It asks for money once, and never loses a payment."
+)
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -88,14 +88,13 @@ def _errors(kind: type[MpesaError], depth: int = 0) -> Iterator[tuple[int, type[
             yield from _errors(below, depth + 1)
 
 
-def error_table() -> Iterator[str]:
-    """The tree of errors; each has the attributes of those above it, too."""
-    yield "| error | what it says | attributes |"
-    yield "|---|---|---|"
+def error_tree() -> Iterator[str]:
+    """Each error under the one that it belongs to, with the attributes that it adds."""
     for depth, kind in _errors(MpesaError):
-        name = "\N{NO-BREAK SPACE}" * 4 * depth + f"{{py:obj}}`~mpesa_stk.{kind.__name__}`"
-        facts = "<br>".join(f"`{fact}`: {text}" for fact, text in attributes(kind).items())
-        yield f"| {name} | {summary(kind.__name__)} | {facts} |"
+        name = f"{{py:obj}}`~mpesa_stk.{kind.__name__}`"
+        facts = ", ".join(f"`{fact}`" for fact in attributes(kind))
+        adds = f" It has {facts}." if facts else ""
+        yield f"{'  ' * depth}- {name}: {summary(kind.__name__)}{adds}"
 
 
 def error_classes() -> Iterator[str]:
@@ -326,7 +325,7 @@ def transitions() -> Iterator[str]:
 
 PARTS: Mapping[tuple[str, str], Callable[[], Iterator[str]]] = {
     ("names.md", "names"): names,
-    ("errors.md", "tree"): error_table,
+    ("errors.md", "tree"): error_tree,
     ("errors.md", "classes"): error_classes,
     ("codes.md", "codes"): code_table,
     ("codes.md", "messages"): message_table,
