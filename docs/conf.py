@@ -3,10 +3,17 @@
 import sys
 from pathlib import Path
 
+import django
+from django.conf import settings
+
 import mpesa_stk
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
+
+# The models of the Django app are imported for their docstrings.
+settings.configure(INSTALLED_APPS=["mpesa_stk.contrib.django"])
+django.setup()
 
 project = "mpesa-stk"
 author = "The mpesa-stk authors"
@@ -43,6 +50,7 @@ napoleon_use_ivar = True
 
 # Each lists the few names that signatures mention, so that a build needs no network.
 intersphinx_mapping = {
+    "django": ("https://docs.djangoproject.com/en/stable", "_inventories/django.txt"),
     "python": ("https://docs.python.org/3", "_inventories/python.txt"),
     "requests": ("https://requests.readthedocs.io/en/latest", "_inventories/requests.txt"),
     "sqlalchemy": ("https://docs.sqlalchemy.org/en/20", "_inventories/sqlalchemy.txt"),
@@ -56,6 +64,7 @@ html_theme_options = {"top_of_page_buttons": []}
 
 # --- llms.txt and llms-full.txt ----------------------------------------------------------------------
 
+llms_txt_uri_template = "_sources/{docname}{suffix}{sourcelink_suffix}"
 llms_txt_summary = (
     "A Python library for M-Pesa Express (STK push) through Safaricom's Daraja. "
     "It asks for money once, and never loses a payment."

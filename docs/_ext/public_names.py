@@ -22,6 +22,9 @@ _QUOTED = re.compile(r"(?<![`:\w])`{1,2}([^`\n]+)`{1,2}(?![`_\w])")
 # Other projects document these under another name than their classes have.
 ELSEWHERE = {
     "concurrent.futures._base.Future": "concurrent.futures.Future",
+    "django.db.models.base.Model": "django.db.models.Model",
+    "models.Model": "django.db.models.Model",
+    "models.QuerySet": "django.db.models.query.QuerySet",
     "requests.sessions.Session": "requests.Session",
     "sqlalchemy.engine.base.Engine": "sqlalchemy.engine.Engine",
     "sqlalchemy.ext.asyncio.engine.AsyncEngine": "sqlalchemy.ext.asyncio.AsyncEngine",
@@ -33,7 +36,9 @@ PLAIN = {
     "AsgiApp",
     "Authorize",
     "BadScenario",
+    "ImproperlyConfigured",
     "KeyScope",
+    "Payment",
     "Quote",
     "RequestsMocker",
 }
@@ -58,7 +63,7 @@ def keep_colons(
     for number, line in enumerate(lines):
         if re.fullmatch(r"\s*[A-Z]\w+:", line):
             returns = line.strip() == "Returns:"
-        elif returns or (what in ("attribute", "property") and number == 0):
+        elif returns or (what in ("attribute", "data", "property") and number == 0):
             lines[number] = line.replace(":", _COLON)
 
 

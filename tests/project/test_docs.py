@@ -56,6 +56,22 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_every_link_to_the_outside_has_a_good_shape() -> None:
+    """It is https with a host name, and only this machine is http. No address is asked."""
+    links = {
+        link
+        for page in PAGES
+        for link in re.findall(
+            r"(?:\]\(|<)(\w+:/[^)>]*)", _without_code(page.read_text(encoding="utf-8"))
+        )
+    }
+    assert links
+    good = re.compile(
+        r"https://[\w-]+(\.[\w-]+)+(/\S*)?|http://(127\.0\.0\.1|localhost)(:\d+)?/\S*"
+    )
+    assert [link for link in sorted(links) if not good.fullmatch(link)] == []
+
+
 # --- the architecture page ---------------------------------------------------------------------------
 
 

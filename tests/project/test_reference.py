@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 import mpesa_stk
+import mpesa_stk.contrib.django
 import mpesa_stk.testing
 import openapi_file
 from mpesa_stk import StkConfig
@@ -42,9 +43,11 @@ def test_every_public_name_is_documented_once() -> None:
     """Each export has one directive, by which Sphinx takes its docstring."""
     pages = [*(REFERENCE / "api").glob("*.md"), REFERENCE / "errors.md"]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    found = re.findall(r"^\.\. auto\w+:: (mpesa_stk(?:\.testing)?\.\w+)$", text, flags=re.MULTILINE)
+    name = r"mpesa_stk(?:\.testing|\.contrib\.django)?\.\w+"
+    found = re.findall(rf"^\.\. auto\w+:: ({name})$", text, flags=re.MULTILINE)
     exports = [f"mpesa_stk.{name}" for name in mpesa_stk.__all__]
     exports += [f"mpesa_stk.testing.{name}" for name in mpesa_stk.testing.__all__]
+    exports += [f"mpesa_stk.contrib.django.{name}" for name in mpesa_stk.contrib.django.__all__]
     modules = {"mpesa_stk.testing.phones"}  # it has a table of its own
     assert sorted(found) == sorted(set(exports) - modules)
 
