@@ -60,6 +60,7 @@ intersphinx_mapping = {
 
 html_theme = "furo"
 html_title = "mpesa-stk"
+html_show_copyright = False
 html_theme_options = {"top_of_page_buttons": []}
 
 # --- llms.txt and llms-full.txt ----------------------------------------------------------------------

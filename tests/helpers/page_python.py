@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from sqlalchemy import Engine
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
@@ -77,8 +78,13 @@ def run(page: Path, names: dict[str, Any]) -> None:
     """Run and check the blocks of a page in their order. It takes these names for granted."""
     document = Sybil(parsers=[_Parser()], path=str(page.parent)).parse(page)
     document.namespace |= {"__name__": "__main__"} | names
-    for example in document.examples():
-        example.evaluate()
+    try:
+        for example in document.examples():
+            example.evaluate()
+    finally:
+        for value in document.namespace.values():
+            if isinstance(value, Engine):
+                value.dispose()  # no page shows this, and its process would end
 
 
 def counts(page: Path) -> Counter[str]:
