@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import attrs
 
 from mpesa_stk.commands import (
+    completion,
     demo,
     doctor,
     explain,
@@ -39,6 +40,7 @@ _COMMANDS = (
     explain,
     upgrade,
     doctor,
+    completion,
 )
 
 
@@ -66,4 +68,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in _COMMANDS:
         command.add_to(commands)
+    parser.set_defaults(parser=parser)
     return parser

@@ -7,10 +7,8 @@ import contextlib
 import http.client
 import io
 import json
-import os
 import queue
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +26,13 @@ from endings import ENDINGS, Ending
 from mpesa_stk import ConfigurationError, HttpResponse, PayBill, StkClient, StkConfig, Till, cli
 from mpesa_stk.commands import simulate
 from mpesa_stk.commands.context import Context
-from mpesa_stk.config.environment import SANDBOX_PASSKEY
+from mpesa_stk.commands.shell_syntax import SYNTAXES
+from mpesa_stk.config.environment import SANDBOX_PASSKEY, Environment
 from mpesa_stk.simulator import FAULTS, SCENARIOS, TEST_PHONES, SimulatorServer
 from mpesa_stk.web.http_server import HttpServer
 from mpesa_stk.web.messages import WebRequest
 from processes import command
-from support import CALLBACK_SECRET, CANARIES, DATA, ROOT
+from support import CALLBACK_SECRET, CANARIES, ROOT
 
 PATIENCE = 60.0
 PAGE = (ROOT / "docs" / "how-to" / "simulator.md").read_text(encoding="utf-8")
@@ -143,6 +142,67 @@ def test_a_merchant_of_the_environment_is_known_and_not_printed(
     assert run(pay, environ=OWN | {"mpesa_environment": "production", "c2b_callback": "?"}) == 0
 
 
+# --- what it prints without serving ------------------------------------------------------------------
+
+
+def printed(*arguments: str, environ: Mapping[str, str] | None = None) -> int:
+    """Run the command with such arguments, in an environment that names a merchant or not."""
+    return cli.main(["simulate", *arguments], context=Context(environ=environ or {}))
+
+
+@pytest.mark.parametrize("syntax", ["bash", "fish", "powershell", "dotenv"])
+def test_the_variables_of_a_shop_are_printed_in_each_syntax(
+    syntax: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line for each, nothing else, and nothing listens."""
+    callback = "http://127.0.0.1:3000/callback/it+is&so"
+    assert printed("--print-env", syntax, "--port", "8099", "--callback", callback) == 0
+
+    told = capsys.readouterr()
+    server = Environment.at("http://127.0.0.1:8099", name="simulator")
+    variables = simulate.settings_of(server, callback=callback, known=True)
+    assert told.err == ""
+    assert told.out.splitlines() == [SYNTAXES[syntax](*item) for item in variables.items()]
+    assert StkConfig.from_env(variables).callback_url == callback
+
+
+def test_the_address_for_callbacks_is_also_printed_by_a_server(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With it the shop is told where Daraja will post."""
+    callback = "http://127.0.0.1:3000/callback"
+
+    def look() -> None:
+        assert exported(capsys.readouterr().out)["C2B_CALLBACK"] == callback
+
+    assert run(look, "--callback", callback) == 0
+
+
+def test_a_shop_of_an_own_merchant_keeps_its_credentials(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The addresses go to stdout, and what must stay as it is to stderr."""
+    assert printed("--print-env", "dotenv", "--callback", "https://shop.test/x", environ=OWN) == 0
+
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "C2B_CALLBACK=https://shop.test/x",
+        "ACCESS_TOKEN_URL=http://127.0.0.1:8090/oauth/v1/generate?grant_type=client_credentials",
+        "CHECKOUT_URL=http://127.0.0.1:8090/mpesa/stkpush/v1/processrequest",
+        "MPESA_QUERY_CHECK_URL=http://127.0.0.1:8090/mpesa/stkpushquery/v1/query",
+    ]
+    assert told.err.startswith("# Keep CONSUMER_KEY, CONSUMER_SECRET, SHORTCODE and PASS_KEY")
+
+
+def test_any_free_port_cannot_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a server it is not known."""
+    assert printed("--print-env", "bash", "--port", "0") == 2
+
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == "mpesa-stk simulate: --print-env needs the --port of the simulator\n"
+
+
 @pytest.mark.parametrize("missing", ["CONSUMER_KEY", "CONSUMER_SECRET", "SHORTCODE", "PASS_KEY"])
 def test_a_merchant_must_be_named_whole(missing: str) -> None:
     """Otherwise it is the test merchant."""
@@ -208,6 +268,11 @@ def test_listening_for_others_is_warned_of(host: str, capsys: pytest.CaptureFixt
         ([f"--seed={'9' * 5000}"], "--seed: must be a number from 0 to"),
         (["--callback-tries=0"], "--callback-tries: must be a number from 1 to 10"),
         (["--token-lifetime=0"], "--token-lifetime: must be a number from 1 to 86400"),
+        (["--host=a'b"], "--host: must be an address of this machine"),
+        (["--callback=shop"], "--callback: must be an http or https address without quotes or $"),
+        (["--callback=http://a/'"], "--callback: must be an http or https address without quotes"),
+        (["--callback=http://a/$b"], "--callback: must be an http or https address without quotes"),
+        (["--print-env=cmd"], "--print-env: invalid choice: 'cmd'"),
     ],
 )
 def test_arguments_are_checked(
@@ -389,30 +454,6 @@ def test_a_shop_on_urllib_is_paid(number: signal.Signals) -> None:
         assert started.stderr.read() == "Simulated Daraja: no money moves. Ctrl-C ends it.\n"
 
     assert asked["ResultCode"] == "0"
-
-
-def test_a_shop_on_node_is_paid() -> None:
-    """Node's own ``fetch``, with its own headers, comes through a payment."""
-    node = shutil.which("node")
-    if node is None and os.environ.get("MPESA_STK_REQUIRE_NODE") != "1":
-        pytest.skip("needs Node.js")
-    assert node is not None, "MPESA_STK_REQUIRE_NODE is set, but there is no node"
-    receiver = Receiver()
-    with receiver.server, process() as (_, origin):
-        script = subprocess.run(  # noqa: S603 - our own script
-            [node, str(DATA / "pay.mjs"), origin, receiver.url],
-            capture_output=True,
-            text=True,
-            timeout=3 * PATIENCE,
-            check=False,
-        )
-        assert script.returncode == 0, script.stderr
-        told = json.loads(script.stdout)
-        pushed = told["pushed"]["body"]
-        check_callback(receiver.received.get(timeout=PATIENCE), pushed["CheckoutRequestID"])
-
-    assert (told["issued"], told["pushed"]["status"], told["asked"]["status"]) == (200, 200, 200)
-    assert told["asked"]["body"]["ResultCode"] == "0"
 
 
 # --- the page of the documentation -------------------------------------------------------------------

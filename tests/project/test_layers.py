@@ -82,6 +82,7 @@ ONLY_IN = {
         "contrib/django/host_settings",
         "contrib/django/views",
     },
+    "shtab": {"commands/completion"},
     "openpyxl": {"reconcile/spreadsheets"},
     "xlrd": {"reconcile/spreadsheets"},
     "pytest": {
@@ -107,6 +108,7 @@ EXTRAS = {
     "pytest",
     "redis",
     "rich",
+    "shtab",
     "sqlalchemy",
     "xlrd",
 }
@@ -166,6 +168,7 @@ PURE = [
     "commands/exit_codes",
     "commands/options",
     "commands/review_words",
+    "commands/shell_syntax",
     "payments/schedule",
     "payments/state",
     "payments/search",

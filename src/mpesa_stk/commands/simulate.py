@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import attrs
 
-from mpesa_stk.commands.context import Context
+from mpesa_stk.commands import shell_syntax
+from mpesa_stk.commands.context import BadArgument, Context
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import stop_signals
 from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
@@ -16,7 +17,7 @@ from mpesa_stk.config.account import PayBill
 from mpesa_stk.config.environment import SANDBOX_PASSKEY, SANDBOX_SHORTCODE, Environment
 from mpesa_stk.config.from_env import VARIABLES
 from mpesa_stk.config.settings import StkConfig
-from mpesa_stk.config.urls import is_loopback_url
+from mpesa_stk.config.urls import host_of, is_host, is_loopback_url, origin_of
 from mpesa_stk.simulator.scenarios import SCENARIOS
 from mpesa_stk.simulator.server import SimulatorServer
 
@@ -58,6 +59,19 @@ def add_to(commands: Subparsers, /) -> None:
         help="listen on; 0 for any free one (%(default)s)",
     )
     add_options(command)
+    command.add_argument(
+        "--callback",
+        type=_callback,
+        metavar="URL",
+        help="the shop's address for callbacks, as it is printed for the shop "
+        f"({_SHOP['C2B_CALLBACK']})",
+    )
+    command.add_argument(
+        "--print-env",
+        choices=tuple(shell_syntax.SYNTAXES),
+        metavar="SYNTAX",
+        help="print the shop's variables and end: bash, fish, powershell, or dotenv for a .env file",
+    )
     command.set_defaults(command=run)
 
 
@@ -107,13 +121,22 @@ def add_options(command: argparse.ArgumentParser, /) -> None:
 
 def _host(text: str) -> str:
     # A URL is ASCII, and a name that cannot be looked up raises other errors than OSError.
-    if not text.strip() or not text.isascii():
+    if not is_host(text):
         raise argparse.ArgumentTypeError("must be an address of this machine")
     return text
 
 
+def _callback(text: str) -> str:
+    # Some reader of a file of variables gives these characters a meaning.
+    if not host_of(text) or set(text) & set("\"'`$\\"):
+        raise argparse.ArgumentTypeError("must be an http or https address without quotes or $")
+    return text
+
+
 def run(context: Context, arguments: argparse.Namespace, /) -> int:
-    """Be Daraja until a signal stops the command."""
+    """Be Daraja until a signal stops the command, or print the variables of a shop."""
+    if arguments.print_env is not None:
+        return _print_env(context, arguments)
     with stop_signals() as stop:
         return simulate(context, arguments, wait=stop.wait)
 
@@ -142,7 +165,7 @@ def simulate(
         return NOT_DONE
     with server:
         context.say(NO_MONEY)
-        _introduce(context, server, arguments.scenario, known=not merchants)
+        _introduce(context, server, arguments, known=not merchants)
         wait()
     return DONE
 
@@ -210,30 +233,51 @@ def _test_merchant() -> StkConfig:
 # --- output: the settings to stdout, the rest to stderr -----------------------------------------------
 
 
-def settings_of(environment: Environment, /, *, known: bool) -> dict[str, str]:
+def settings_of(
+    environment: Environment, /, *, callback: str | None = None, known: bool
+) -> dict[str, str]:
     """Return the variables that a shop needs, with the credentials of the test merchant.
 
     Args:
         environment: The addresses of the simulator.
+        callback: The shop's address for callbacks, if it is known.
         known: Whether the merchant is the test merchant. Credentials of another one are not returned.
     """
+    given = {} if callback is None else {"C2B_CALLBACK": callback}
     addresses = {VARIABLES[field].upper(): url for field, url in environment.urls.items()}
-    return (_TEST_MERCHANT | _SHOP if known else {}) | addresses
+    return (_TEST_MERCHANT | _SHOP if known else {}) | given | addresses
 
 
-def _introduce(context: Context, server: SimulatorServer, scenario: str, *, known: bool) -> None:
+def _print_env(context: Context, arguments: argparse.Namespace) -> int:
+    if arguments.port == 0:
+        raise BadArgument("--print-env needs the --port of the simulator")
+    merchants = merchants_from(context)
+    if merchants:
+        context.say(_keep(context))
+    environment = Environment.at(origin_of(arguments.host, arguments.port), name="simulator")
+    variables = settings_of(environment, callback=arguments.callback, known=not merchants)
+    line_of = shell_syntax.SYNTAXES[arguments.print_env]
+    context.show(*(line_of(name, value) for name, value in variables.items()))
+    return DONE
+
+
+def _keep(context: Context) -> str:
+    """Return which variables a shop of the environment's merchants keeps."""
+    if context.has_accounts():
+        return "# Keep MPESA_ACCOUNTS set as it is, and set:"
+    return "# Keep CONSUMER_KEY, CONSUMER_SECRET, SHORTCODE and PASS_KEY set as they are, and set:"
+
+
+def _introduce(
+    context: Context, server: SimulatorServer, arguments: argparse.Namespace, *, known: bool
+) -> None:
     whose = "the test merchant" if known else "the merchant of your environment variables"
     if context.has_accounts():
         whose = "the merchants of your environment variables"
-    context.show(
-        f"# Daraja for {server.business}, {whose}; pushes end as in the scenario {scenario}."
-    )
-    if context.has_accounts():
-        context.show("# Keep MPESA_ACCOUNTS set as it is, and set:")
-    elif not known:
-        context.show(
-            "# Keep CONSUMER_KEY, CONSUMER_SECRET, SHORTCODE and PASS_KEY set as they are, and set:"
-        )
-    for name, value in settings_of(server.environment, known=known).items():
-        context.show(f"export {name}='{value}'")
+    ends = f"pushes end as in the scenario {arguments.scenario}"
+    context.show(f"# Daraja for {server.business}, {whose}; {ends}.")
+    if not known:
+        context.show(_keep(context))
+    variables = settings_of(server.environment, callback=arguments.callback, known=known)
+    context.show(*(shell_syntax.bash(name, value) for name, value in variables.items()))
     context.show(f"# The phone is at {server.origin}/")
