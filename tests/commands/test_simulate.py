@@ -517,7 +517,7 @@ def test_the_page_tells_of_every_request() -> None:
     asked = {request.strip("`").partition("?")[0] for request, *_ in rows("The control interface")}
     server = SimulatorServer(simulate._test_merchant())
     server.close()
-    routes = [("GET", server._control._gets[2:]), ("POST", server._control._posts)]
+    routes = [("GET", server._control._gets[3:]), ("POST", server._control._posts)]
     known = {
         f"{method} {pattern.pattern.replace('([^/]+)', '<CheckoutRequestID>')}".replace("\\.", ".")
         for method, found in routes

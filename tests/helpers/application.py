@@ -15,7 +15,13 @@ Entered = TypeVar("Entered", bound="Application")
 
 
 class Application:
-    """A client, and a server that takes its callbacks while the ``with`` block lasts."""
+    """A client, and a server that takes its callbacks while the ``with`` block lasts.
+
+    Attributes:
+        status: HTTP status of its answer to a callback.
+    """
+
+    status = 200
 
     def __init__(
         self,
@@ -46,7 +52,7 @@ class Application:
 
     def _take(self, request: WebRequest) -> HttpResponse:
         self.called_with(request)
-        return HttpResponse(status=200, headers={}, body=b"{}")
+        return HttpResponse(status=self.status, headers={}, body=b"{}")
 
     def called_with(self, request: WebRequest) -> None:
         """Take a callback."""

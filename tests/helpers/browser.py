@@ -128,6 +128,11 @@ class Browser:
         result: object = self.driver.execute_script(script)
         return result
 
+    def hold_back(self, *patterns: str) -> None:
+        """Let requests for addresses with these patterns fail, and no others."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(patterns)})
+
     def complaints(self) -> list[str]:
         """What the console has got since it was asked last, but for hints."""
         get_log: Callable[[str], list[dict[str, Any]]] = self.driver.get_log

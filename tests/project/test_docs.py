@@ -78,7 +78,7 @@ def test_every_link_to_the_outside_has_a_good_shape() -> None:
 def _listed_files() -> list[str]:
     """The files that the page's tables describe, in its order: first column, in backticks."""
     text = ARCHITECTURE.read_text(encoding="utf-8")
-    return re.findall(r"^\| `([\w/]+\.(?:py|typed|html|css))` \|", text, flags=re.MULTILINE)
+    return re.findall(r"^\| `([\w/]+\.(?:py|typed|html|css|js))` \|", text, flags=re.MULTILINE)
 
 
 def _files() -> list[str]:

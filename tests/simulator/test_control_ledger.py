@@ -33,7 +33,7 @@ class Bench:
             self.daraja,
             host="127.0.0.1",
             now=self.daraja.clock.now,
-            page=lambda: b"",
+            page=lambda _name: None,
             events=lambda: iter(()),
         )
 

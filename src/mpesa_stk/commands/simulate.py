@@ -177,7 +177,7 @@ def open_server(
     try:
         return SimulatorServer(
             *merchants,
-            scenario=SCENARIOS[arguments.scenario],
+            scenario=arguments.scenario,
             host=arguments.host,
             port=arguments.port,
             randomness=_randomness(arguments.seed),

@@ -38,6 +38,8 @@ _ACCEPTED = "Success. Request accepted for processing"
 _QUERY_ACCEPTED = "The service request has been accepted successsfully"
 _BEING_PROCESSED = "The transaction is being processed"
 _STILL_PROCESSING = "The transaction is still under processing"
+# The page shows such an answer as usual, not as an error.
+_STILL_OPEN = "the prompt is still open: Daraja's usual answer until then"
 # A push that does not fit the merchant's account is accepted, and then fails (docs/daraja.md, sections 5
 # and 7).
 _MISDIRECTED = Scenario(outcome=NOT_PERMITTED)
@@ -210,6 +212,7 @@ class Endpoints:
         if not self._prompts.is_open(prompt):
             ended = OUTCOMES[prompt.scenario.query_outcome or prompt.answer]
             return self._result(prompt, str(ended.code), ended.description)
+        request.note = _STILL_OPEN
         return self._pending(prompt)
 
     def _pending(self, prompt: Prompt) -> HttpResponse:

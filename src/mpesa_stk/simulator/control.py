@@ -6,7 +6,6 @@ Any bytes get an answer below 500. The access rules are in `access`.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import get_args
@@ -17,39 +16,37 @@ import attrs
 from mpesa_stk.simulator.access import (
     HEADERS,
     JSON_HEADERS,
+    POLICY,
     Refused,
     bad_field,
     check_access,
     check_content_type,
-    policy_of,
 )
 from mpesa_stk.simulator.control_ledger import LedgerControl
+from mpesa_stk.simulator.control_prompts import PromptControl
 from mpesa_stk.simulator.delivery import Stream
 from mpesa_stk.simulator.faults import FAULTS, MOST_SECONDS, DeliveryFault, Fault
 from mpesa_stk.simulator.incoming import Step
-from mpesa_stk.simulator.journal import Entry
-from mpesa_stk.simulator.prompts import Prompt
-from mpesa_stk.simulator.scenarios import OUTCOMES, PIN, SCENARIOS
+from mpesa_stk.simulator.scenarios import OUTCOMES, PIN, SCENARIOS, TEST_PHONES
 from mpesa_stk.simulator.simulation import FURTHEST, Simulation
 from mpesa_stk.simulator.views import (
     entry_view,
+    groups_view,
     known_name,
     number_in,
     object_from,
     only_field,
-    prompt_view,
     scenario_from,
     scenario_view,
     time_view,
 )
+from mpesa_stk.simulator.words import FAULT_WORDS, OUTCOME_WORDS, SCENARIO_WORDS
 from mpesa_stk.web.messages import WebRequest, WebResponse, error_response, json_response
 
 _STEPS: Mapping[str, Step] = {step: step for step in get_args(Step)}
 _MOST_FAULTS = 100
-_MOST_PROMPTS = 200
 _NUMBER = re.compile(r"[0-9]{1,15}")
-_PIN = re.compile(r"[0-9]{4}")
-_PROMPT = r"/_sim/prompts/([^/]+)"
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 _Handler = Callable[..., "WebResponse | Stream"]
 
@@ -64,7 +61,7 @@ class Control:
         *,
         host: str,
         now: Callable[[], datetime],
-        page: Callable[[], bytes],
+        page: Callable[[str], bytes | None],
         events: Callable[[], Iterator[bytes]],
     ) -> None:
         """Make a control interface.
@@ -73,7 +70,7 @@ class Control:
             daraja: The simulated Daraja.
             host: Address that the server listens on.
             now: Returns the time of the simulated Daraja.
-            page: Returns the page.
+            page: Returns a file of the page by its name, or None.
             events: Begins a stream of server-sent events.
         """
         self._daraja = daraja
@@ -81,24 +78,28 @@ class Control:
         self._now = now
         self._page = page
         self._events = events
+        self._prompts = PromptControl(daraja, now=now)
         self._ledger = LedgerControl(daraja)
         # Path and handler. A handler gets the groups of the path, and the query or the body's object.
         self._gets: tuple[tuple[re.Pattern[str], _Handler], ...] = (
             (re.compile(r"/"), self._get_page),
             (re.compile(r"/favicon\.ico"), self._get_icon),
+            (re.compile(r"/_sim/page/([a-z]+\.(?:css|js))"), self._get_file),
             (re.compile(r"/_sim/state"), self._get_state),
+            (re.compile(r"/_sim/names"), self._get_names),
             (re.compile(r"/_sim/log"), self._get_log),
             (re.compile(r"/_sim/events"), self._get_events),
-            (re.compile(_PROMPT), self._get_prompt),
+            *self._prompts.gets,
             *self._ledger.gets,
         )
         self._posts: tuple[tuple[re.Pattern[str], _Handler], ...] = (
-            (re.compile(f"{_PROMPT}/answer"), self._post_answer),
             (re.compile(r"/_sim/scenario"), self._post_scenario),
             (re.compile(r"/_sim/faults"), self._post_faults),
+            (re.compile(r"/_sim/faults/clear"), self._post_clear),
             (re.compile(r"/_sim/clock"), self._post_clock),
             (re.compile(r"/_sim/tokens/revoke"), self._post_revoke),
             (re.compile(r"/_sim/reset"), self._post_reset),
+            *self._prompts.posts,
             *self._ledger.posts,
         )
 
@@ -133,42 +134,48 @@ class Control:
     # --- GET -----------------------------------------------------------------------------------------
 
     def _get_page(self, _query: str) -> WebResponse:
-        page = self._page()
+        return self._get_file("page.html", "")
+
+    def _get_file(self, name: str, _query: str) -> WebResponse:
+        content = self._page(name)
+        if content is None:
+            raise Refused(404, "not-found", "the page has no such file")
         headers = {
             **HEADERS,
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Security-Policy": policy_of(page),
+            "Content-Type": f"{_KINDS[name.rpartition('.')[2]]}; charset=utf-8",
+            "Content-Security-Policy": POLICY,
         }
-        return WebResponse(200, headers, page)
+        return WebResponse(200, headers, content)
 
     def _get_icon(self, _query: str) -> WebResponse:
         return WebResponse(204, {}, b"")
 
     def _get_state(self, _query: str) -> WebResponse:
         daraja = self._daraja
-        about: dict[str | None, list[Entry]] = defaultdict(list)
-        for entry in daraja.journal.entries():
-            if entry.kind == "callback":
-                about[entry.checkout_request_id].append(entry)
         return _json(
             {
                 "now": time_view(self._now()),
                 "business": daraja.business,
                 "pin": PIN,
                 "scenario": scenario_view(daraja.scenario),
+                "scenario_name": daraja.scenario_name,
+                "scripted": daraja.scripted,
                 "scenarios": list(SCENARIOS),
                 "outcomes": list(OUTCOMES),
                 "faults": list(FAULTS),
                 "last": daraja.journal.last,
-                "prompts": [
-                    prompt_view(
-                        prompt,
-                        is_open=daraja.is_open(prompt),
-                        callbacks=about[prompt.checkout_request_id],
-                    )
-                    for prompt in daraja.prompts[-_MOST_PROMPTS:]
-                ],
+                "prompts": self._prompts.newest(),
                 **self._ledger.state(),
+            }
+        )
+
+    def _get_names(self, _query: str) -> WebResponse:
+        return _json(
+            {
+                "scenarios": groups_view(SCENARIO_WORDS, TEST_PHONES),
+                "faults": groups_view(FAULT_WORDS),
+                "outcomes": groups_view({"": OUTCOME_WORDS}),
+                "steps": list(_STEPS),
             }
         )
 
@@ -187,44 +194,7 @@ class Control:
         headers = {**HEADERS, "Content-Type": "text/event-stream"}
         return Stream(headers=headers, chunks=self._events())
 
-    def _get_prompt(self, checkout_request_id: str, _query: str) -> WebResponse:
-        prompt = self._prompt(checkout_request_id)
-        timeline = self._daraja.journal.timeline(checkout_request_id)
-        return _json(
-            {
-                "prompt": self._view(prompt),
-                "timeline": [entry_view(entry) for entry in timeline],
-            }
-        )
-
-    def _prompt(self, checkout_request_id: str) -> Prompt:
-        for prompt in self._daraja.prompts:
-            if prompt.checkout_request_id == checkout_request_id:
-                return prompt
-        raise Refused(404, "unknown-prompt", "no prompt has this id")
-
-    def _view(self, prompt: Prompt) -> dict[str, object]:
-        timeline = self._daraja.journal.timeline(prompt.checkout_request_id)
-        callbacks = [entry for entry in timeline if entry.kind == "callback"]
-        return prompt_view(prompt, is_open=self._daraja.is_open(prompt), callbacks=callbacks)
-
     # --- POST ----------------------------------------------------------------------------------------
-
-    def _post_answer(self, checkout_request_id: str, asked: Mapping[str, object]) -> WebResponse:
-        self._prompt(checkout_request_id)
-        name, value = only_field(asked, "pin", "outcome")
-        if name == "pin" and not (isinstance(value, str) and _PIN.fullmatch(value)):
-            raise bad_field("pin", "must be a string of four digits")
-        try:
-            if name == "pin":
-                self._daraja.enter_pin(checkout_request_id, str(value))
-            else:
-                answer = known_name("outcome", value, OUTCOMES)
-                self._daraja.decide(checkout_request_id, answer)
-        except LookupError:
-            message = "the prompt was answered already, or ran out"
-            raise Refused(409, "not-open", message) from None
-        return _json({"prompt": self._view(self._prompt(checkout_request_id))})
 
     def _post_scenario(self, asked: Mapping[str, object]) -> WebResponse:
         name, value = only_field(asked, "name", "scenario")
@@ -244,6 +214,11 @@ class Control:
         names = [known_name("faults", fault, FAULTS) for fault in faults]
         self._daraja.next(_STEPS[step], *_faults(names, asked.get("seconds")))
         return _json({"step": step, "scripted": len(names)})
+
+    def _post_clear(self, asked: Mapping[str, object]) -> WebResponse:
+        _check_empty(asked)
+        self._daraja.clear_scripts()
+        return _json({})
 
     def _post_clock(self, asked: Mapping[str, object]) -> WebResponse:
         seconds = number_in(only_field(asked, "advance")[1], 0, FURTHEST)

@@ -6,7 +6,6 @@ There are no sockets and no threads. Time and randomness are arguments. Any byte
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -21,6 +20,7 @@ from mpesa_stk.daraja.exchange import HttpResponse
 from mpesa_stk.simulator.api import Endpoints
 from mpesa_stk.simulator.apps import Merchants
 from mpesa_stk.simulator.books import Books
+from mpesa_stk.simulator.callback_trouble import LOST
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault, request_id
 from mpesa_stk.simulator.incoming import Request, Step, TokenRegistry
 from mpesa_stk.simulator.journal import Journal
@@ -29,6 +29,7 @@ from mpesa_stk.simulator.prompt_schedule import PromptSchedule
 from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.pull_forms import PullForm
 from mpesa_stk.simulator.scenarios import Scenario, scenario_of
+from mpesa_stk.simulator.scripts import Scripts, name_of
 from mpesa_stk.simulator.validation import text_of
 
 SLOW_SECONDS = 20.0
@@ -43,7 +44,6 @@ _STEPS: Mapping[str, Step] = {
     "/mpesa/stkpushquery/v1/query": "query",
     **dict.fromkeys(PULL_PATHS, "pull"),
 }
-_LOST = "not posted: an outage, and it does not come later"
 _NOT_SENT = HttpResponse(status=503, headers={}, body=b"")
 
 
@@ -76,6 +76,7 @@ class DarajaEngine:
         tokens: The issued tokens.
         books: Safaricom's ledger. Call `enter_prompts` before you read it.
         outages: The spans of time in which no callback is delivered.
+        scripts: The faults that are scripted.
     """
 
     def __init__(  # noqa: PLR0913 - settings, most of them with a default
@@ -134,15 +135,14 @@ class DarajaEngine:
             books=self.books,
             scenario_of=self._scenario,
         )
-        self._scripts: dict[Step, deque[Fault]] = {step: deque() for step in _STEPS.values()}
+        self.scripts = Scripts()
         self._refused_once: set[str] = (
             set()
         )  # phones whose token was refused, as their scenario says
 
     def script(self, step: Step, /, *faults: str | Fault) -> None:
         """Give the next requests of a step one fault each, as in `Simulation.next`."""
-        script = self._scripts[step]
-        script.extend([FAULTS[fault] if isinstance(fault, str) else fault for fault in faults])
+        self.scripts.add(step, *faults)
 
     def register_pull(self, account: PayBill | Till, /) -> None:
         """Register an account for pulls, as its merchant once did."""
@@ -176,12 +176,18 @@ class DarajaEngine:
             self._clock.now(),
             checkout_request_id=delivery.checkout_request_id,
             asked=delivery.body,
-            note=_LOST,
+            note=LOST,
         )
         return True
 
     def note_callback(
-        self, delivery: CallbackDelivery, /, *, status: int | None, note: str = ""
+        self,
+        delivery: CallbackDelivery,
+        /,
+        *,
+        status: int | None,
+        note: str = "",
+        answered: bytes = b"",
     ) -> None:
         """Record the answer to a callback, and schedule it again if the receiver did not take it.
 
@@ -189,6 +195,7 @@ class DarajaEngine:
             delivery: The callback.
             status: HTTP status of the answer, or None without an answer.
             note: The failure, in a few words.
+            answered: Body of the answer.
         """
         self.journal.write(
             "callback",
@@ -196,6 +203,7 @@ class DarajaEngine:
             checkout_request_id=delivery.checkout_request_id,
             asked=delivery.body,
             status=status,
+            answered=answered,
             note=note,
         )
         if status is None or not 200 <= status < 300:  # noqa: PLR2004 - HTTP's success
@@ -244,7 +252,7 @@ class DarajaEngine:
             asked=request.body,
             status=reply.response.status if sent else None,
             answered=reply.response.body if sent else b"",
-            note="" if fault is None else self._note_on(fault),
+            note=request.note if fault is None else self._note_on(fault),
             advice=request.advice,
             token_entry=request.token_entry,
         )
@@ -276,8 +284,9 @@ class DarajaEngine:
         """The scripted fault of a request, or else the fault that its phone plays."""
         if request.method != ("GET" if step == "token" else "POST"):
             return None  # it is refused anyway, and must not use up a fault
-        if self._scripts[step]:
-            return self._scripts[step].popleft()
+        scripted = self.scripts.take(step)
+        if scripted is not None:
+            return scripted
         payload = request.payload or {}
         if step == "push":
             return self._push_fault(text_of(payload.get("PhoneNumber")) or "")
@@ -311,7 +320,8 @@ class DarajaEngine:
 
     def _note_on(self, fault: Fault) -> str:
         """The journal's note on a fault."""
-        names = [f"fault: {name}" for name, known in FAULTS.items() if known is fault]
+        name = name_of(fault)
+        names = [f"fault: {name}"] if name else []
         if fault.delivery is not DeliveryFault.NONE:
             late = fault.delivery is DeliveryFault.SLOW
             delay = f", {self._delay(fault):g} s" if late else ""

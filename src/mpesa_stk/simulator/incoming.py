@@ -91,6 +91,7 @@ class Request:
         callbacks_first: Callbacks that come before its answer.
         advice: Differences between its body and Daraja's pages, a sentence each.
         form: The form of its answer, if it is a pull.
+        note: A remark for the journal.
     """
 
     method: str
@@ -106,6 +107,7 @@ class Request:
     callbacks_first: tuple[CallbackDelivery, ...] = ()
     advice: tuple[str, ...] = ()
     form: PullForm = attrs.field(factory=PullForm)
+    note: str = ""
 
     def __attrs_post_init__(self) -> None:
         try:

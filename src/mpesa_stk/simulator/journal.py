@@ -54,6 +54,12 @@ class Entry:
     advice: tuple[str, ...] = ()
     token_entry: int | None = None
 
+    @property
+    def taken(self) -> bool:
+        """Whether it is a callback that your application took: it answered with a 2xx."""
+        answered = self.kind == "callback" and self.status is not None
+        return answered and 200 <= (self.status or 0) < 300  # noqa: PLR2004 - HTTP's success
+
 
 class Journal:
     """Keep the last entries. Safe to read in any thread."""
@@ -69,6 +75,13 @@ class Journal:
         self._queries: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
         self._others: deque[Entry] = deque(maxlen=_MOST_ENTRIES)
         self._last = 0
+
+    @property
+    def forgot_until(self) -> datetime | None:
+        """The time before which callbacks may be forgotten, or None if all are kept."""
+        with self._lock:
+            is_full = len(self._others) == _MOST_ENTRIES
+            return self._others[0].at if is_full else None
 
     @property
     def last(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, deque
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -168,6 +168,16 @@ class PromptSchedule:
     def next_due(self) -> float | None:
         """The monotonic second of the next end or callback, or None."""
         return self._schedule[0][0] if self._schedule else None
+
+    def callbacks_to_come(self) -> dict[str, datetime]:
+        """The time of the next callback of each prompt that has one to come."""
+        soonest: dict[str, float] = {}
+        for due, _, item in self._schedule:
+            if isinstance(item, CallbackDelivery):
+                name = item.checkout_request_id
+                soonest[name] = min(due, soonest.get(name, due))
+        started = self._clock.now() - timedelta(seconds=self._clock.monotonic())
+        return {name: started + timedelta(seconds=due) for name, due in soonest.items()}
 
     def take_due(self) -> CallbackDelivery | Ended | None:
         """Remove and return the earliest end or callback, or None if it is not due yet."""

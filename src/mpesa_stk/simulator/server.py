@@ -13,11 +13,12 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config.environment import Environment
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.simulator.access import FOREIGN_PAGE, callback_may_go, is_foreign_page
+from mpesa_stk.simulator.callback_trouble import WITHHELD
 from mpesa_stk.simulator.control import Control
 from mpesa_stk.simulator.delivery import FaultyDelivery
 from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine
 from mpesa_stk.simulator.faults import DeliveryFault
-from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, post_callback
+from mpesa_stk.simulator.poster import CALLBACK_TIMEOUT, Posted, post_callback
 from mpesa_stk.simulator.prompts import CallbackDelivery
 from mpesa_stk.simulator.scenarios import Scenario
 from mpesa_stk.simulator.simulation import AdjustableClock, Simulation
@@ -28,10 +29,6 @@ from mpesa_stk.web.messages import WebRequest
 _LOGGER = logging.getLogger("mpesa_stk.simulator")
 # A slow receiver delays the callbacks of others only if it holds all of these.
 _POSTED_AT_ONCE = 8
-_WITHHELD = (
-    "not posted: the address is not that of the machine that pushed; with --public-callbacks "
-    "(public_callbacks=True), callbacks go everywhere"
-)
 
 
 class SimulatorServer(Simulation):
@@ -214,18 +211,25 @@ class SimulatorServer(Simulation):
             _LOGGER.warning(
                 "mpesa_stk.simulator.callback_withheld reason=not_the_requesters_machine"
             )
-            status, note = None, _WITHHELD
+            posted = Posted(error=WITHHELD)
         else:
             posted = post_callback(delivery.url, delivery.body, timeout=self._callback_timeout)
-            status, note = posted.status, posted.error
-            if status is None:
-                _LOGGER.warning("mpesa_stk.simulator.callback_failed error=%s", note)
+            if posted.status is None:
+                _LOGGER.warning("mpesa_stk.simulator.callback_failed error=%s", posted.error)
             else:
-                _LOGGER.info("mpesa_stk.simulator.callback_posted http_status=%s", status)
+                _LOGGER.info("mpesa_stk.simulator.callback_posted http_status=%s", posted.status)
+        leads = f"it leads to {posted.location}" if posted.location else ""
         with self._changes:
-            engine.note_callback(delivery, status=status, note=note)
+            engine.note_callback(
+                delivery,
+                status=posted.status,
+                note=posted.error or leads,
+                answered=posted.body,
+            )
             self._changes.notify()
 
 
-def _page() -> bytes:
-    return files("mpesa_stk.simulator").joinpath("page.html").read_bytes()
+def _page(name: str) -> bytes | None:
+    """A file of the page, or None if it has no such file."""
+    file = files("mpesa_stk.simulator").joinpath("page", name)
+    return file.read_bytes() if file.is_file() else None

@@ -102,6 +102,8 @@ class Simulation(LedgerMethods):
             slow_seconds=slow_seconds,
             lock=self._changes,
         )
+        self._first_scenario = scenario or PAID
+        self._played = self._first_scenario
         self._engine = self._new_engine()
 
     # --- requests and time -----------------------------------------------------------------------
@@ -118,6 +120,7 @@ class Simulation(LedgerMethods):
         played = _scenario(scenario)
         with self._changes:
             self._engine.scenario = played
+            self._played = scenario
             self._changes.notify()
 
     def next(self, step: Step, /, *faults: str | Fault) -> None:
@@ -132,6 +135,18 @@ class Simulation(LedgerMethods):
         """
         with self._changes:
             self._engine.script(step, *faults)
+            self._changes.notify()
+
+    @property
+    def scripted(self) -> dict[Step, list[str]]:
+        """The names of the faults that are scripted and not met yet, by their step."""
+        with self._changes:
+            return self._engine.scripts.names()
+
+    def clear_scripts(self) -> None:
+        """Drop the faults that are scripted."""
+        with self._changes:
+            self._engine.scripts.clear()
             self._changes.notify()
 
     def revoke_tokens(self) -> None:
@@ -155,6 +170,7 @@ class Simulation(LedgerMethods):
         """Forget prompts, ledger, outages, journal, scripts and tokens. Play the first scenario again."""
         with self._changes:
             self._engine = self._new_engine()
+            self._played = self._first_scenario
             self._changes.notify()
 
     # --- prompts ---------------------------------------------------------------------------------
@@ -164,6 +180,21 @@ class Simulation(LedgerMethods):
         """The scenario of the next pushes."""
         with self._changes:
             return self._engine.scenario
+
+    @property
+    def scenario_name(self) -> str | None:
+        """The name of the scenario of the next pushes, or None for one of your own."""
+        with self._changes:
+            played = self._played
+        if isinstance(played, str):
+            return played
+        return next((name for name, known in SCENARIOS.items() if known == played), None)
+
+    @property
+    def callbacks_to_come(self) -> dict[str, datetime]:
+        """The time of the next callback of each prompt that has one to come, by its id."""
+        with self._changes:
+            return self._engine.prompts.callbacks_to_come()
 
     @property
     def prompts(self) -> list[Prompt]:

@@ -12,11 +12,13 @@ import attrs
 
 from mpesa_stk.daraja import wire
 from mpesa_stk.simulator.access import bad_field
+from mpesa_stk.simulator.callback_state import CallbackState
 from mpesa_stk.simulator.journal import Entry
 from mpesa_stk.simulator.ledger import LedgerRow
 from mpesa_stk.simulator.outages import Outage
 from mpesa_stk.simulator.prompts import Prompt
 from mpesa_stk.simulator.scenarios import BadScenario, Scenario
+from mpesa_stk.simulator.words import Groups
 
 # --- to JSON -----------------------------------------------------------------------------------------
 
@@ -51,7 +53,7 @@ def entry_view(entry: Entry, /) -> dict[str, object]:
 
 
 def prompt_view(
-    prompt: Prompt, /, *, is_open: bool, callbacks: Iterable[Entry]
+    prompt: Prompt, /, *, is_open: bool, callbacks: Iterable[Entry], state: CallbackState
 ) -> dict[str, object]:
     """A prompt. Its outcome is hidden while it is open.
 
@@ -59,6 +61,7 @@ def prompt_view(
         prompt: The prompt.
         is_open: Whether it still waits for its customer.
         callbacks: The journal's entries of its callbacks.
+        state: The state of its callback.
     """
     outcome = None if is_open else prompt.outcome
     paid = outcome is not None and outcome.paid
@@ -82,7 +85,31 @@ def prompt_view(
             {"at": time_view(entry.at), "status": entry.status, "note": entry.note}
             for entry in callbacks
         ],
+        "callback": _state_view(state),
     }
+
+
+def _state_view(state: CallbackState) -> dict[str, object]:
+    return {
+        "state": state.name,
+        "times": state.times,
+        "next_at": None if state.next_at is None else time_view(state.next_at),
+        "trouble": None if state.trouble is None else attrs.asdict(state.trouble),
+    }
+
+
+def groups_view(groups: Groups, phones: Mapping[str, str] | None = None, /) -> list[object]:
+    """The groups of a menu: the title of each, and its names with their words and test phones."""
+    return [
+        {
+            "title": title,
+            "names": [
+                {"name": name, "words": text} | ({"phone": phones[name]} if phones else {})
+                for name, text in words.items()
+            ],
+        }
+        for title, words in groups.items()
+    ]
 
 
 def row_view(row: LedgerRow, /) -> dict[str, object]:
