@@ -17,7 +17,7 @@ from mpesa_stk.web.messages import WebRequest, WebResponse
 from support import ROOT
 
 LOCAL = {"host": "127.0.0.1:8090", "content-type": "application/json"}
-PAGE = next((ROOT / "docs").rglob("simulator.md")).read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "how-to" / "simulator.md").read_text(encoding="utf-8")
 
 
 class Desk:
