@@ -115,10 +115,10 @@ export function placeOf(prompt) {
 // Mark the payment of the story. One row alone is a stop of the Tab key.
 function mark() {
   const id = showsEverything() ? null : subject();
-  const stop = rows.get(id) ?? rows.values().next().value;
+  const stop = rows.get(id)?.button ?? by("payments").querySelector(".row");
   for (const [other, row] of rows) {
     row.button.setAttribute("aria-current", String(other === id));
-    row.button.tabIndex = row === stop ? 0 : -1;
+    row.button.tabIndex = row.button === stop ? 0 : -1;
   }
 }
 
