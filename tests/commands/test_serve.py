@@ -26,7 +26,7 @@ from loopback import Act, Exchange, Server, answer_json, closed_port
 from mpesa_stk import TransactionState, cli
 from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.database import DatabaseUrl
-from mpesa_stk.commands.serve import serve, settled_line
+from mpesa_stk.commands.serve import _introduce, serve, settled_line
 from mpesa_stk.config.urls import origin_of
 from mpesa_stk.simulator import TEST_PHONES, Scenario, SimulatorServer
 from mpesa_stk.stores.sql import SqlTransactionStore
@@ -300,7 +300,7 @@ def test_it_serves_the_daraja_of_its_settings(capsys: pytest.CaptureFixture[str]
 
     def pay() -> None:
         told = capsys.readouterr()
-        assert "Daraja: simulator, paybill 600000." in told.err
+        assert "Daraja: a simulator on this machine, paybill 600000. No money moves." in told.err
         assert f"Callbacks to {nobody}/callback must arrive at" in told.err
         asking, query = (line for line in told.out.splitlines() if line[:4] == "curl")
         checkout_request_id = curl(asking)[1]["CheckoutRequestID"]
@@ -316,6 +316,30 @@ def test_it_serves_the_daraja_of_its_settings(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().out
     assert told.startswith("FAILED: KES 100, code 1032, transaction_no ")
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        (
+            "https://shop.example.co.ke",
+            "Callbacks come to https://shop.example.co.ke/payments/callback.",
+        ),
+        ("http://127.0.0.1:8000", "must arrive at http://127.0.0.1:8000/payments/callback."),
+    ],
+)
+def test_it_says_where_callbacks_go(
+    own: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And that Daraja is Safaricom's own, unless it is a simulator."""
+    config = attrs.evolve(
+        make_config(), callback_url="https://shop.example.co.ke/payments/callback/"
+    )
+    _introduce(CONTEXT, (config,), own, simulated=False)
+
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Daraja: sandbox, paybill 600000." in told
 
 
 def test_payments_in_a_database_outlive_the_command(

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from endings import ENDINGS, Ending
+from loopback import closed_port
 from mpesa_stk import ConfigurationError, HttpResponse, PayBill, StkClient, StkConfig, Till, cli
 from mpesa_stk.commands import simulate
 from mpesa_stk.commands.context import Context
@@ -343,6 +344,28 @@ def test_callbacks_leave_this_machine_only_when_told_to(
         assert asked.get(timeout=PATIENCE) == "shop.example.co.ke"
 
     assert run(pay, "--public-callbacks") == 0
+
+
+def test_a_callback_that_fails_is_said_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reason and the first advice, once for each callback, and without its address."""
+    said: list[str] = []
+
+    def pay() -> None:
+        origin = origin_of(exported(capsys.readouterr().out))
+        with closed_port() as nobody:
+            pushed = push(origin, token_of(origin)["access_token"], f"{nobody}/secret-path")
+            target = f"/_sim/prompts/{pushed['CheckoutRequestID']}"
+            control(origin, f"{target}/answer", {"pin": "1234"})
+            wait_for_callbacks(origin, target, 1)
+            said.append(nobody.removeprefix("http://"))
+
+    assert run(pay, "--scenario", "by-hand") == 0
+
+    (place,) = said
+    told = capsys.readouterr().err
+    assert f"Callback failed: no server. No server listens at {place}. Start your app" in told
+    assert told.count("Callback failed") == 1
+    assert "secret-path" not in told
 
 
 class StopsSoon(io.StringIO):

@@ -311,9 +311,16 @@ def _introduce(
         context.say("Simulated Daraja: every customer pays after a second, and no money moves.")
         return
     accounts = ", ".join(str(config.account) for config in configs)
-    context.say(f"Daraja: {configs[0].environment.name}, {accounts}.")
+    environment, own = configs[0].environment, f"{origin}/payments/callback"
+    if environment.is_loopback:
+        context.say(f"Daraja: a simulator on this machine, {accounts}. No money moves.")
+    else:
+        context.say(f"Daraja: {environment.name}, {accounts}.")
     for url in dict.fromkeys(config.callback_url for config in configs):
-        context.say(f"Callbacks to {url} must arrive at {origin}/payments/callback.")
+        if url.rstrip("/") == own:
+            context.say(f"Callbacks come to {own}.")
+        else:
+            context.say(f"Callbacks to {url} must arrive at {own}.")
     context.say(
         "Whoever reaches checkout can ask any phone for money: let your own machines only.",
     )

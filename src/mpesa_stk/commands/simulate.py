@@ -9,7 +9,7 @@ from collections.abc import Callable
 import attrs
 
 from mpesa_stk.commands import shell_syntax
-from mpesa_stk.commands.context import BadArgument, Context
+from mpesa_stk.commands.context import BadArgument, Context, one_line
 from mpesa_stk.commands.exit_codes import DONE, NOT_DONE
 from mpesa_stk.commands.loop import stop_signals
 from mpesa_stk.commands.options import HIGHEST_PORT, Subparsers, whole_number
@@ -186,6 +186,9 @@ def open_server(
             token_lifetime=arguments.token_lifetime,
             one_token=not arguments.many_tokens,
             slow_seconds=arguments.slow_seconds,
+            on_trouble=lambda trouble: context.say(
+                one_line(f"Callback failed: {trouble.badge}. {trouble.reason} {trouble.advice[0]}")
+            ),
         )
     except OSError as error:
         where = f"{arguments.host}, port {arguments.port}"

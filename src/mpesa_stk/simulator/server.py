@@ -13,7 +13,7 @@ from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.config.environment import Environment
 from mpesa_stk.config.settings import StkConfig
 from mpesa_stk.simulator.access import FOREIGN_PAGE, callback_may_go, is_foreign_page
-from mpesa_stk.simulator.callback_trouble import WITHHELD
+from mpesa_stk.simulator.callback_trouble import WITHHELD, Trouble, trouble_of
 from mpesa_stk.simulator.control import Control
 from mpesa_stk.simulator.delivery import FaultyDelivery
 from mpesa_stk.simulator.engine import SLOW_SECONDS, DarajaEngine
@@ -50,6 +50,7 @@ class SimulatorServer(Simulation):
         clock: Clock | None = None,
         randomness: random.Random | None = None,
         on_answered: Callable[[CallbackDelivery], object] | None = None,
+        on_trouble: Callable[[Trouble], object] | None = None,
         public_callbacks: bool = False,
         callback_tries: int = 1,
         callback_timeout: float = CALLBACK_TIMEOUT,
@@ -69,6 +70,7 @@ class SimulatorServer(Simulation):
             clock:  The time. `advance` puts the simulator's time ahead of it.
             randomness: Source of ids, tokens and receipts. Default: the system's.
             on_answered: Called for each callback, just before it is posted.
+            on_trouble: Called with the reason for each callback that was not delivered.
             public_callbacks: Whether callbacks go to any machine, not only to the one that pushed.
             callback_tries: Largest number of posts of a callback that the receiver does not take.
             callback_timeout: Seconds that a receiver has to answer.
@@ -95,6 +97,7 @@ class SimulatorServer(Simulation):
             callback_tries=callback_tries,
         )
         self._on_answered = on_answered
+        self._on_trouble = on_trouble or (lambda _trouble: None)
         self._public_callbacks = public_callbacks
         self._callback_timeout = callback_timeout
         self._drip_pause = drip_pause
@@ -218,15 +221,15 @@ class SimulatorServer(Simulation):
                 _LOGGER.warning("mpesa_stk.simulator.callback_failed error=%s", posted.error)
             else:
                 _LOGGER.info("mpesa_stk.simulator.callback_posted http_status=%s", posted.status)
-        leads = f"it leads to {posted.location}" if posted.location else ""
+        note = posted.error or (f"it leads to {posted.location}" if posted.location else "")
         with self._changes:
-            engine.note_callback(
-                delivery,
-                status=posted.status,
-                note=posted.error or leads,
-                answered=posted.body,
-            )
+            engine.note_callback(delivery, status=posted.status, note=note, answered=posted.body)
             self._changes.notify()
+        if not posted.taken:
+            body = posted.body.decode("utf-8", "replace")
+            self._on_trouble(
+                trouble_of(status=posted.status, note=note, url=delivery.url, answered=body)
+            )
 
 
 def _page(name: str) -> bytes | None:
