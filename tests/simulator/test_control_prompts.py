@@ -253,7 +253,13 @@ def test_the_menus_have_every_name_once() -> None:
     """With words, and scenarios with their test phone."""
     names = Desk().ask("GET", "/_sim/names")
 
-    for menu, known in (("scenarios", SCENARIOS), ("faults", FAULTS), ("outcomes", OUTCOMES)):
+    menus = {
+        "scenarios": SCENARIOS,
+        "faults": FAULTS,
+        "outcomes": OUTCOMES,
+        "steps": ("token", "push", "query", "pull"),
+    }
+    for menu, known in menus.items():
         listed = [entry for group in names[menu] for entry in group["names"]]
         assert sorted(entry["name"] for entry in listed) == sorted(known)
         assert all(entry["words"] for entry in listed)
@@ -261,7 +267,6 @@ def test_the_menus_have_every_name_once() -> None:
         entry["name"]: entry["phone"] for group in names["scenarios"] for entry in group["names"]
     }
     assert phones == dict(TEST_PHONES)
-    assert names["steps"] == ["token", "push", "query", "pull"]
     assert list(OUTCOME_WORDS) == list(OUTCOMES)
 
 

@@ -520,7 +520,10 @@ def test_the_menu_shows_the_scenario_in_force(
     assert menu.get_attribute("value") == "by-hand"
     choose(page, "scenario", "cancelled")
     page.shows("told", "New payments play cancelled.")
-    page.shows("scenario-words", "In force: presses Cancel. Phone 0700 000 004 always does this.")
+    page.shows(
+        "scenario-words",
+        "In force: the customer presses Cancel. Phone 0700 000 004 always does this.",
+    )
     shop.push()
     assert shop.called_back().result.code == "1032"
     wait_for_row(page, "INV-001", "cancelled", "callback: delivered")
@@ -681,9 +684,9 @@ def test_everything_can_be_done_by_keyboard(page: Browser, shop: Shop) -> None:
     """Without a mouse: choose a scenario, take a prompt's other end, open a story, put time forward."""
     page.tab_to("scenario", Keys.TAB)
     page.press("paid-l")
-    page.shows("scenario-words", "pays after 90 seconds")
+    page.shows("scenario-words", "the customer pays after 90 seconds")
     page.press(Keys.HOME)
-    page.shows("scenario-words", "waits a minute for you")
+    page.shows("scenario-words", "the phone waits a minute for your answer")
     page.tab_to("outage", Keys.TAB)
     shop.push()
     page.wait_for_focus("pin")

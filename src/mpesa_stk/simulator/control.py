@@ -40,7 +40,7 @@ from mpesa_stk.simulator.views import (
     scenario_view,
     time_view,
 )
-from mpesa_stk.simulator.words import FAULT_WORDS, OUTCOME_WORDS, SCENARIO_WORDS
+from mpesa_stk.simulator.words import FAULT_WORDS, OUTCOME_WORDS, SCENARIO_WORDS, STEP_WORDS
 from mpesa_stk.web.messages import WebRequest, WebResponse, error_response, json_response
 
 _STEPS: Mapping[str, Step] = {step: step for step in get_args(Step)}
@@ -175,7 +175,7 @@ class Control:
                 "scenarios": groups_view(SCENARIO_WORDS, TEST_PHONES),
                 "faults": groups_view(FAULT_WORDS),
                 "outcomes": groups_view({"": OUTCOME_WORDS}),
-                "steps": list(_STEPS),
+                "steps": groups_view({"": STEP_WORDS}),
             }
         )
 

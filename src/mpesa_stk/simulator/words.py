@@ -11,18 +11,20 @@ Groups = Mapping[str, Mapping[str, str]]
 SCENARIO_WORDS: Groups = MappingProxyType(
     {
         "You answer the prompt": {
-            "by-hand": "waits a minute for you: on the page, or by the control interface",
+            "by-hand": "the phone waits a minute for your answer",
         },
         "The customer answers": {
             "paid": "the customer pays after a second",
-            "paid-late": "pays after 90 seconds, long after a prompt would have closed",
-            "paid-after-expiry": "pays after 20 minutes, when everybody has given up",
-            "cancelled": "presses Cancel",
-            "wrong-pin": "types a wrong PIN",
+            "paid-late": (
+                "the customer pays after 90 seconds, long after a prompt would have closed"
+            ),
+            "paid-after-expiry": "the customer pays after 20 minutes, when everybody has given up",
+            "cancelled": "the customer presses Cancel",
+            "wrong-pin": "the customer types a wrong PIN",
             "pin-locked": "the PIN is locked",
             "no-funds": "there is not enough money",
             "unreachable": "the phone is off",
-            "ignored": "does not answer within a minute",
+            "ignored": "the customer does not answer within a minute",
             "expired": "the transaction expires after a minute",
             "session-open": "another session is open on the phone",
             "below-minimum": "the amount is too low",
@@ -32,56 +34,83 @@ SCENARIO_WORDS: Groups = MappingProxyType(
             "rule-limited": "the same amount again within two minutes",
             "wrong-operator": "till and type do not fit: a code that is a text",
             "not-permitted": "TransactionType or PartyB does not fit the account",
-            "cancelled-1031": "presses Cancel, and Daraja calls it 1031, as it did in 2021",
-            "bad-debt": "owes on an M-Pesa credit product: a code that is a text",
+            "cancelled-1031": "the customer presses Cancel, and Daraja calls it 1031, as it did in 2021",
+            "bad-debt": "the customer owes on an M-Pesa credit product: a code that is a text",
         },
         "The callback is lost, late, doubled or different": {
-            "callback-lost": "paid, and the callback never comes",
-            "callback-twice": "paid, the callback comes twice",
-            "callback-four-times": "paid, the callback comes four times",
-            "callback-late": "paid; a query tells first, and the callback with the receipt comes "
-            "five minutes later",
-            "callback-first": "paid, the callback comes before the push is answered",
-            "masked-phone": "paid, the callback's phone number is masked",
-            "no-phone": "paid, the callback names no phone",
-            "bare-balance": "paid, the callback has a Balance without a value",
-            "string-amount": "paid, the callback's amount is a text",
+            "callback-lost": "the customer pays, and the callback never comes",
+            "callback-twice": "the customer pays, and the callback comes twice",
+            "callback-four-times": "the customer pays, and the callback comes four times",
+            "callback-late": (
+                "the customer pays; a query shows it first, and the callback with "
+                "the receipt comes five minutes later"
+            ),
+            "callback-first": "the customer pays, and the callback comes before the push is answered",
+            "masked-phone": "the customer pays, and the callback's phone number is masked",
+            "no-phone": "the customer pays, and the callback names no phone",
+            "bare-balance": "the customer pays, and the callback has a Balance without a value",
+            "string-amount": "the customer pays, and the callback's amount is a text",
         },
         "The status query answers badly": {
-            "pending-500": "paid after 45 seconds, until then the query answers 500",
-            "pending-4999": "paid after 45 seconds, until then the query answers 4999",
-            "query-says-failed": "paid, but the query says cancelled, and the callback comes late",
-            "query-says-paid": "cancelled, but the query says paid",
-            "query-limited": "paid, no callback, five queries a minute",
-            "query-refused": "paid, no callback, the first query is refused with 429",
-            "pending-no-text": "paid after 45 seconds, until then the query answers 500 "
-            "500.001.1001 without a text",
-            "pending-no-text-200": "paid after 45 seconds, until then the query answers that error "
-            "under 200",
-            "query-too-early": "paid, no callback, the first query does not know the id yet",
+            "pending-500": "the customer pays after 45 seconds, until then the query answers 500",
+            "pending-4999": "the customer pays after 45 seconds, until then the query answers 4999",
+            "query-says-failed": (
+                "the customer pays, but the query says cancelled, and the callback comes late"
+            ),
+            "query-says-paid": "the customer cancels, but the query says paid",
+            "query-limited": (
+                "the customer pays, there is no callback, and five queries a minute are answered"
+            ),
+            "query-refused": (
+                "the customer pays, there is no callback, and the first query is refused with 429"
+            ),
+            "pending-no-text": (
+                "the customer pays after 45 seconds, until then the query answers "
+                "500 500.001.1001 without a text"
+            ),
+            "pending-no-text-200": (
+                "the customer pays after 45 seconds, until then the query answers "
+                "that error under 200"
+            ),
+            "query-too-early": (
+                "the customer pays, there is no callback, and the first query does "
+                "not know the id yet"
+            ),
         },
         "The push is refused": {
             "token-refused-404": "the token is refused with 404, once",
             "token-refused-401": "the token is refused with 401, once",
             "token-killed": "somebody else has fetched a newer token",
             "token-expires-early": "the token dies before its time",
-            "no-product": "the app lacks the product",
-            "subscriber-locked": "refused: a prompt is open on that phone",
-            "spike-arrest": "refused: too many requests",
-            "rate-limited": "refused with 429",
-            "busy": "the system is busy; no prompt, which that answer does not prove",
-            "unavailable": "503 and nothing else; no prompt",
-            "blocked": "the firewall answers with a page of HTML",
+            "no-product": "the push is refused: the app lacks the product",
+            "subscriber-locked": "the push is refused: a prompt is open on that phone",
+            "spike-arrest": "the push is refused: too many requests",
+            "rate-limited": "the push is refused with 429",
+            "busy": (
+                "the push is answered that the system is busy; no prompt appears, "
+                "but that answer does not prove it"
+            ),
+            "unavailable": "the push is answered 503 without a body, and no prompt appears",
+            "blocked": "the push is refused: the firewall answers with a page of HTML",
         },
         "The push gets no clear answer": {
-            "internal-error": "500; no prompt",
-            "done-but-500": "500, and the prompt appears all the same; paid",
-            "dropped": "the connection ends without an answer; no prompt",
-            "done-but-dropped": "the connection ends without an answer, the prompt appears; paid",
-            "done-but-cut": "half of the answer, the prompt appears; paid",
-            "done-then-reset": "the answer, then a reset; paid",
-            "byte-by-byte": "the answer at one byte a second, the prompt appears; paid",
-            "slow": "the answer comes after 20 seconds, and the callback overtakes it; paid",
+            "internal-error": "the push is answered 500, and no prompt appears",
+            "done-but-500": (
+                "the push is answered 500, the prompt appears all the same, and the customer pays"
+            ),
+            "dropped": "the connection ends without an answer, and no prompt appears",
+            "done-but-dropped": (
+                "the connection ends without an answer, the prompt appears, and the customer pays"
+            ),
+            "done-but-cut": "half of the answer arrives, the prompt appears, and the customer pays",
+            "done-then-reset": "the answer arrives, then the connection is reset; the customer pays",
+            "byte-by-byte": (
+                "the answer comes at one byte a second, the prompt appears, and the customer pays"
+            ),
+            "slow": (
+                "the answer comes after 20 seconds, and the callback overtakes it; "
+                "the customer pays"
+            ),
         },
     }
 )
@@ -168,3 +197,13 @@ OUTCOME_WORDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """The way in which a prompt ends, in a few words."""
+
+STEP_WORDS: Mapping[str, str] = MappingProxyType(
+    {
+        "token": "the access token",
+        "push": "the request for a prompt",
+        "query": "the status query",
+        "pull": "the list of transactions",
+    }
+)
+"""The requests that a fault can meet."""

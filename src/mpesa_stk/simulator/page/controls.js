@@ -9,7 +9,7 @@ const OWN = ""; // the value of a scenario that has no name
 
 export function startControls(names) {
   offer(by("scenario"), names.scenarios);
-  offer(by("step"), [{ title: "", names: names.steps.map((name) => ({ name })) }]);
+  offer(by("step"), names.steps);
   offer(by("outcome"), names.outcomes);
   by("step").value = "push";
   by("outcome").value = "no-funds";
@@ -109,7 +109,7 @@ function offerFaults() {
 
 function drawFaultWords() {
   const known = wordsOf(model.names.faults, by("fault").value);
-  put(by("fault-words"), known ? `Answer: ${known.words}.` : "");
+  put(by("fault-words"), known ? `Daraja answers: ${known.words}.` : "");
 }
 
 // A scenario without a name, in words.

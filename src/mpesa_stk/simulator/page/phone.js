@@ -75,7 +75,7 @@ function messageOf(prompt) {
   const text = prompt.paid
     ? `${money(prompt)} paid to ${prompt.business}, account ${prompt.reference}, at ${toMinute(prompt.ends)}.`
     : `${money(prompt)}, account ${prompt.reference}: ${wordsFor(prompt.answer)}.`;
-  return [title, text];
+  return [title, make("span", "", text)];
 }
 
 function wordsFor(outcome) {
