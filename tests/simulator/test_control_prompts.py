@@ -165,12 +165,14 @@ def test_a_list_that_cannot_be_is_refused(desk: Desk, query: str, field: str) ->
 
 
 def test_a_callback_that_was_refused_says_why(desk: Desk) -> None:
-    """Its state has the trouble with the advice."""
+    """Its state has the trouble, and the prompt by itself has the advice."""
     (prompt,) = desk.ask("GET", "/_sim/prompts?show=undelivered")["prompts"]
 
     assert (prompt["callback"]["state"], prompt["callback"]["times"]) == ("failed", 1)
     assert prompt["callback"]["trouble"]["badge"] == "403 refused"
-    assert len(prompt["callback"]["trouble"]["advice"]) > 2
+    shown = desk.ask("GET", f"/_sim/prompts/{prompt['checkout_request_id']}")
+    assert "ALLOWED_CALLBACK_NETWORKS" in shown["advice"][0]
+    assert shown["prompt"] == prompt
 
 
 def test_a_prompt_has_words_for_its_customer_when_it_is_over(desk: Desk) -> None:

@@ -438,7 +438,7 @@ def test_a_push_that_opened_no_prompt_is_told_of(page: Browser, shop: Shop) -> N
     page.shows("fault-words", "500.003.02 System is busy")
     page.by_id("add-fault").click()
     page.shows("told", "The next push request fails with busy.")
-    page.shows("scripted", "Next to fail: push with busy.")
+    page.shows("scripted", "Next to fail: push request with busy.")
     with pytest.raises(MpesaError):
         shop.push()
     page.shows("empty", "No prompt yet: 2 requests came in")
@@ -458,7 +458,7 @@ def test_a_scripted_fault_can_be_cleared(page: Browser) -> None:
     choose(page, "step", "pull")
     choose(page, "fault", "pull-flat")
     page.by_id("add-fault").click()
-    page.shows("scripted", "pull with pull-flat")
+    page.shows("scripted", "pull request with pull-flat")
     page.by_id("clear").click()
     page.until(lambda: not page.by_id("scripted").is_displayed())
 

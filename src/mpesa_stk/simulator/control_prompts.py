@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from urllib.parse import parse_qs
 
+import attrs
+
 from mpesa_stk.daraja.results import explain
 from mpesa_stk.simulator.access import JSON_HEADERS, Refused, bad_field
-from mpesa_stk.simulator.callback_state import callback_state
+from mpesa_stk.simulator.callback_state import CallbackState, callback_state
 from mpesa_stk.simulator.journal import Entry
 from mpesa_stk.simulator.prompt_search import KINDS, Found, search
 from mpesa_stk.simulator.prompts import Prompt
@@ -27,6 +29,22 @@ _PIN = re.compile(r"[0-9]{4}")
 _PROMPT = r"/_sim/prompts/([^/]+)"
 
 Routes = tuple[tuple[re.Pattern[str], Callable[..., WebResponse]], ...]
+
+
+@attrs.frozen(kw_only=True)
+class _Look:
+    """A prompt with the facts that a view shows."""
+
+    prompt: Prompt
+    is_open: bool
+    callbacks: list[Entry]
+    state: CallbackState
+
+    def view(self) -> dict[str, object]:
+        """The prompt as JSON."""
+        return prompt_view(
+            self.prompt, is_open=self.is_open, callbacks=self.callbacks, state=self.state
+        )
 
 
 class PromptControl:
@@ -98,11 +116,11 @@ class PromptControl:
                 about[entry.checkout_request_id].append(entry)
         return about
 
-    def _views(self, prompts: Iterable[Prompt], /) -> list[dict[str, object]]:
+    def _looks(self, prompts: Iterable[Prompt], /) -> Iterator[_Look]:
+        """Each prompt with the facts about its callback."""
         about = self._callbacks()
         to_come = self._daraja.callbacks_to_come
         now, forgot_until = self._now(), self._daraja.journal.forgot_until
-        shown = []
         for prompt in prompts:
             is_open = self._daraja.is_open(prompt)
             callbacks = about.get(prompt.checkout_request_id, [])
@@ -114,16 +132,20 @@ class PromptControl:
                 now=now,
                 forgot_until=forgot_until,
             )
-            shown.append(prompt_view(prompt, is_open=is_open, callbacks=callbacks, state=state))
-        return shown
+            yield _Look(prompt=prompt, is_open=is_open, callbacks=callbacks, state=state)
+
+    def _views(self, prompts: Iterable[Prompt], /) -> list[dict[str, object]]:
+        return [look.view() for look in self._looks(prompts)]
 
     def _get_prompt(self, checkout_request_id: str, _query: str) -> WebResponse:
-        prompt = self._prompt(checkout_request_id)
+        (look,) = self._looks([self._prompt(checkout_request_id)])
         timeline = self._daraja.journal.timeline(checkout_request_id)
+        trouble = look.state.trouble
         return _json(
             {
-                "prompt": self._view(prompt),
-                "messages": None if self._daraja.is_open(prompt) else _messages(prompt),
+                "prompt": look.view(),
+                "advice": [] if trouble is None else list(trouble.advice),
+                "messages": None if look.is_open else _messages(look.prompt),
                 "timeline": [entry_view(entry) for entry in timeline],
             }
         )
@@ -133,10 +155,6 @@ class PromptControl:
             if prompt.checkout_request_id == checkout_request_id:
                 return prompt
         raise Refused(404, "unknown-prompt", "no prompt has this id")
-
-    def _view(self, prompt: Prompt) -> dict[str, object]:
-        (view,) = self._views([prompt])
-        return view
 
     # --- POST ----------------------------------------------------------------------------------------
 
@@ -154,7 +172,8 @@ class PromptControl:
         except LookupError:
             message = "the prompt was answered already, or ran out"
             raise Refused(409, "not-open", message) from None
-        return _json({"prompt": self._view(self._prompt(checkout_request_id))})
+        (view,) = self._views([self._prompt(checkout_request_id)])
+        return _json({"prompt": view})
 
 
 def _messages(prompt: Prompt) -> dict[str, str]:

@@ -94,7 +94,9 @@ def _state_view(state: CallbackState) -> dict[str, object]:
         "state": state.name,
         "times": state.times,
         "next_at": None if state.next_at is None else time_view(state.next_at),
-        "trouble": None if state.trouble is None else attrs.asdict(state.trouble),
+        "trouble": None
+        if state.trouble is None
+        else {"badge": state.trouble.badge, "reason": state.trouble.reason},
     }
 
 

@@ -200,10 +200,10 @@ OUTCOME_WORDS: Mapping[str, str] = MappingProxyType(
 
 STEP_WORDS: Mapping[str, str] = MappingProxyType(
     {
-        "token": "the access token",
-        "push": "the request for a prompt",
-        "query": "the status query",
-        "pull": "the list of transactions",
+        "token": "token request",
+        "push": "push request",
+        "query": "status query",
+        "pull": "pull request",
     }
 )
 """The requests that a fault can meet."""

@@ -9,7 +9,7 @@ const OWN = ""; // the value of a scenario that has no name
 
 export function startControls(names) {
   offer(by("scenario"), names.scenarios);
-  offer(by("step"), names.steps);
+  offer(by("step"), names.steps, ({ words }) => words);
   offer(by("outcome"), names.outcomes);
   by("step").value = "push";
   by("outcome").value = "no-funds";
@@ -21,7 +21,7 @@ export function startControls(names) {
   by("script").addEventListener("submit", (event) => {
     event.preventDefault();
     const [step, fault] = [by("step").value, by("fault").value];
-    control("/_sim/faults", { step, faults: [fault] }, () => `The next ${step} request fails with ${fault}.`);
+    control("/_sim/faults", { step, faults: [fault] }, () => `The next ${wordsOf(names.steps, step).words} fails with ${fault}.`);
   });
   by("clear").addEventListener("click", () => {
     control("/_sim/faults/clear", {}, () => "No request fails any more.");
@@ -73,7 +73,7 @@ export function drawControls() {
   put(by("business"), state.business);
   drawScenario(state);
   drawFaultWords();
-  const scripted = Object.entries(state.scripted).map(([step, faults]) => `${step} with ${faults.join(", then ")}`);
+  const scripted = Object.entries(state.scripted).map(([step, faults]) => `${wordsOf(model.names.steps, step).words} with ${faults.join(", then ")}`);
   by("scripted").hidden = scripted.length === 0;
   put(by("scripted-words"), `Next to fail: ${scripted.join("; ")}.`);
   by("outage").setAttribute("aria-pressed", String(state.outage.on));

@@ -23,10 +23,10 @@ export function button(text, whenPressed) {
 export const pill = (badge) => make("span", `pill ${badge.grade}`, badge.text);
 
 // Groups are { title, names: [{ name, words }] }. A group without a title has no heading.
-export function offer(select, groups) {
+export function offer(select, groups, textOf = ({ name, words }) => (words ? `${name}: ${words}` : name)) {
   const kept = select.value;
   select.replaceChildren(...groups.flatMap(({ title, names }) => {
-    const options = names.map(({ name, words }) => new Option(words ? `${name}: ${words}` : name, name));
+    const options = names.map((entry) => new Option(textOf(entry), entry.name));
     if (!title) return options;
     const group = make("optgroup", "", ...options);
     group.label = title;

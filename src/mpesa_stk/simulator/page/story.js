@@ -40,7 +40,7 @@ export async function tellStory() {
   by("story-body").hidden = false;
   drawHead(everything);
   drawSummary(everything, story);
-  drawCallout(story.prompt?.callback.trouble);
+  drawCallout(story);
   drawMessages(story.messages);
   drawSteps(id, story);
 }
@@ -91,15 +91,16 @@ function factsOf(prompt) {
   return facts.filter(([, value]) => value).flatMap(([name, value]) => [make("dt", "", name), make("dd", "", value)]);
 }
 
-function drawCallout(trouble) {
+function drawCallout({ prompt, advice }) {
+  const trouble = prompt?.callback.trouble;
   by("callout").hidden = !trouble;
   if (!trouble) return;
   put(by("callout-title"), `Callback failed: ${trouble.badge}`);
   put(by("callout-reason"), trouble.reason);
-  const key = trouble.advice.join("\n");
+  const key = advice.join("\n");
   if (by("callout-advice").dataset.key === key) return;
   by("callout-advice").dataset.key = key;
-  by("callout-advice").replaceChildren(...trouble.advice.map((sentence) => make("li", "", sentence)));
+  by("callout-advice").replaceChildren(...advice.map((sentence) => make("li", "", sentence)));
 }
 
 function drawMessages(messages) {
