@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import re
 import shlex
 import signal
 import socket
@@ -145,6 +146,9 @@ def test_the_printed_examples_work_as_they_are(capsys: pytest.CaptureFixture[str
     def type_them() -> None:
         told = capsys.readouterr()
         assert "no money moves" in told.err
+        assert re.search(
+            r"^The customer's phone is at http://127\.0\.0\.1:\d+/$", told.err, re.MULTILINE
+        )
         assert "kept in memory only" in told.err
         asking, query, report = (line for line in told.out.splitlines() if line[:4] == "curl")
         assert f"{origin_in(told.out.splitlines())}/payments/checkout/" in asking
@@ -335,7 +339,7 @@ def test_it_says_where_callbacks_go(
     config = attrs.evolve(
         make_config(), callback_url="https://shop.example.co.ke/payments/callback/"
     )
-    _introduce(CONTEXT, (config,), own, simulated=False)
+    _introduce(CONTEXT, (config,), own, phone=None)
 
     told = capsys.readouterr().err
     assert said in told

@@ -663,7 +663,7 @@ def test_a_simulator_that_is_gone_is_missed_and_found_again(
     """The page says that nobody answers, and goes on by itself with the next one on that port."""
     daraja.close()
     page.until(lambda: page.text("connection") == "not connected")
-    page.shows("lost", "does not answer. Start it again with mpesa-stk simulate.")
+    page.shows("lost", "does not answer. Start it again at this address")
     assert not page.by_id("reset").is_enabled()
     with simulator(port=int(daraja.origin.rpartition(":")[2])) as another, Shop(another) as shop:
         page.until(lambda: page.text("connection") == "connected")

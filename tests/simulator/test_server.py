@@ -7,6 +7,7 @@ import json
 import logging
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -630,6 +631,28 @@ def test_the_page_is_served() -> None:
 
     assert page.startswith(b"<!")
     assert "default-src 'none'" in (answer.getheader("content-security-policy") or "")
+
+
+def test_each_file_of_the_page_is_served() -> None:
+    """Those that the page names, and those that its scripts import; a file that is not there is 404."""
+    waiting, served = ["/"], set()
+    with SimulatorServer(make_config()) as daraja:
+        while waiting:
+            target = waiting.pop()
+            served.add(target)
+            with ask(daraja) as connection:
+                connection.request("GET", target)
+                answer = connection.getresponse()
+                text = answer.read().decode()
+            assert answer.status == 200, target
+            named = re.findall(r'(?:href|src)="(/_sim/page/[^"]+)"', text)
+            imported = [f"/_sim/page/{name}" for name in re.findall(r'from "\./([^"]+)"', text)]
+            waiting += {*named, *imported} - served - set(waiting)
+        with ask(daraja) as connection:
+            connection.request("GET", "/_sim/page/missing.js")
+            assert connection.getresponse().status == 404
+
+    assert len(served) > 10
 
 
 def test_a_foreign_host_sees_nothing() -> None:

@@ -225,7 +225,8 @@ def serve(
             stack.enter_context(_do_due_work(context, payments, every))
         server.start()
         stack.callback(server.close)
-        _introduce(context, settings, server.origin, simulated=simulated)
+        phone = None if daraja is None else daraja.origin
+        _introduce(context, settings, server.origin, phone=phone)
         context.say(_FORGETFUL if url is None else _kept_in(url))
         context.show(f"Serving on {server.origin}\n", *examples)
         wait()
@@ -305,10 +306,13 @@ def settled_line(transaction: Transaction, /) -> str:
 
 
 def _introduce(
-    context: Context, configs: tuple[StkConfig, ...], origin: str, *, simulated: bool
+    context: Context, configs: tuple[StkConfig, ...], origin: str, *, phone: str | None
 ) -> None:
-    if simulated:
-        context.say("Simulated Daraja: every customer pays after a second, and no money moves.")
+    if phone is not None:
+        context.say(
+            "Simulated Daraja: every customer pays after a second, and no money moves.",
+            f"The customer's phone is at {phone}/",
+        )
         return
     accounts = ", ".join(str(config.account) for config in configs)
     environment, own = configs[0].environment, f"{origin}/payments/callback"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mpesa_stk.simulator.callback_trouble import Trouble
 from mpesa_stk.simulator.engine import DarajaEngine, Reply
 from mpesa_stk.simulator.faults import FAULTS, DeliveryFault, Fault
 from mpesa_stk.simulator.journal import Entry, Journal
@@ -43,4 +44,5 @@ __all__ = [
     "Scenario",
     "Shape",
     "SimulatorServer",
+    "Trouble",
 ]

@@ -82,7 +82,7 @@ function setConnected(is) {
   by("dot").className = is ? "dot on" : "dot off";
   by("screen").classList.toggle("off", !is);
   by("lost").hidden = is;
-  put(by("lost"), is ? "" : `The simulator at ${location.host} does not answer. Start it again with mpesa-stk simulate. This page then connects by itself.`);
+  put(by("lost"), is ? "" : `The simulator at ${location.host} does not answer. Start it again at this address, for example with mpesa-stk simulate. This page then connects by itself.`);
   for (const control of document.querySelectorAll("header .pair button, #controls button, #controls select, #ledger button")) control.disabled = !is;
   drawPhone();
 }

@@ -129,9 +129,10 @@ const MOVES = {
   End: (item) => item.parentElement.lastElementChild,
 };
 
-function searchAgain() {
+async function searchAgain() {
   most = isNarrow() ? STEP_NARROW : STEP;
-  page.refresh();
+  await page.refresh();
+  put(by("announce"), by("count").textContent);
 }
 
 export function startPayments() {
