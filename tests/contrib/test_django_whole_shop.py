@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -67,7 +67,7 @@ class DjangoShop(Shop):
             clock=self.daraja.clock,
             jitter=no_chance,
         )
-        parts.store = store or self.store
+        parts.store = cast("DjangoTransactionStore", store or self.store)
         return parts
 
     def _take(self, url: str, body: bytes) -> int:
