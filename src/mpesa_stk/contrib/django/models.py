@@ -5,7 +5,12 @@ from __future__ import annotations
 import attrs
 from django.db import models
 
-from mpesa_stk.contrib.django.orm_columns import ExactCharField, ExactTextField, MomentField
+from mpesa_stk.contrib.django.orm_columns import (
+    ExactCharField,
+    ExactTextField,
+    MomentField,
+    PartialIndex,
+)
 from mpesa_stk.payments.state import Transaction, TransactionState
 from mpesa_stk.stores.rows import LENGTHS, UNIQUE, transaction_of
 
@@ -78,17 +83,27 @@ class Payment(models.Model):
             ("see_phone", "Can see whole phone numbers"),
         )
         indexes = (
-            models.Index(fields=["account", "due_at"], name="mpesa_stk_due"),
-            models.Index(fields=["account", "order"], name="mpesa_stk_order"),
+            PartialIndex(
+                fields=["account", "due_at"],
+                name="mpesa_stk_due",
+                where=models.Q(due_at__isnull=False),
+            ),
+            PartialIndex(
+                fields=["account", "order"],
+                name="mpesa_stk_order",
+                where=models.Q(order__isnull=False),
+            ),
+            PartialIndex(
+                fields=["in_review", "created"],
+                name="mpesa_stk_review",
+                where=models.Q(in_review=True),
+            ),
             models.Index(fields=["account", "created"], name="mpesa_stk_account"),
-            models.Index(fields=["account", "state", "created"], name="mpesa_stk_account_state"),
             models.Index(fields=["created"], name="mpesa_stk_created"),
             models.Index(fields=["state", "created"], name="mpesa_stk_state"),
-            models.Index(fields=["in_review", "created"], name="mpesa_stk_review"),
             models.Index(fields=["reference", "created"], name="mpesa_stk_reference"),
             models.Index(fields=["phone_number", "created"], name="mpesa_stk_phone"),
         )
-        # A unique column would have a second index in PostgreSQL.
         constraints = tuple(
             models.UniqueConstraint(fields=UNIQUE[field], name=f"mpesa_stk_unique_{field}")
             for field in ("idempotency_key", "checkout_request_id", "receipt_number", "order_slot")

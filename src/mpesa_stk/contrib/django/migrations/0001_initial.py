@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from django.db import migrations, models
 
-from mpesa_stk.contrib.django.orm_columns import ExactCharField, ExactTextField, MomentField
+from mpesa_stk.contrib.django.orm_columns import (
+    ExactCharField,
+    ExactTextField,
+    MomentField,
+    PartialIndex,
+)
 
 
 class Migration(migrations.Migration):
@@ -195,15 +200,24 @@ class Migration(migrations.Migration):
                 ),
                 "default_permissions": ("view",),
                 "indexes": [
-                    models.Index(fields=["account", "due_at"], name="mpesa_stk_due"),
-                    models.Index(fields=["account", "order"], name="mpesa_stk_order"),
-                    models.Index(fields=["account", "created"], name="mpesa_stk_account"),
-                    models.Index(
-                        fields=["account", "state", "created"], name="mpesa_stk_account_state"
+                    PartialIndex(
+                        fields=["account", "due_at"],
+                        name="mpesa_stk_due",
+                        where=models.Q(("due_at__isnull", False)),
                     ),
+                    PartialIndex(
+                        fields=["account", "order"],
+                        name="mpesa_stk_order",
+                        where=models.Q(("order__isnull", False)),
+                    ),
+                    PartialIndex(
+                        fields=["in_review", "created"],
+                        name="mpesa_stk_review",
+                        where=models.Q(("in_review", True)),
+                    ),
+                    models.Index(fields=["account", "created"], name="mpesa_stk_account"),
                     models.Index(fields=["created"], name="mpesa_stk_created"),
                     models.Index(fields=["state", "created"], name="mpesa_stk_state"),
-                    models.Index(fields=["in_review", "created"], name="mpesa_stk_review"),
                     models.Index(fields=["reference", "created"], name="mpesa_stk_reference"),
                     models.Index(fields=["phone_number", "created"], name="mpesa_stk_phone"),
                 ],
