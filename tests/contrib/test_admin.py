@@ -316,7 +316,9 @@ def test_a_decision_settles_the_payment() -> None:
     assert (after.needs_review, after.reported) == (None, False)
     assert (after.history[-1].by, after.history[-1].note) == ("amina", "In the statement")
     assert "by amina: In the statement" in text_of(client, PAGE)
-    assert "Decided: In the statement" in text_of(client, f"{LIST}{NUMBER}/history/")
+    history = text_of(client, f"{LIST}{NUMBER}/history/")
+    assert "Paid: the M-Pesa statement shows the money" in history
+    assert "In the statement" not in history
 
 
 def test_a_decision_reaches_the_hooks_of_the_host() -> None:
@@ -399,6 +401,15 @@ def test_a_decision_is_stored_at_once_with_atomic_requests() -> None:
     finally:
         settings["ATOMIC_REQUESTS"] = False
     assert new_store().get(NUMBER).needs_review is None
+
+
+def test_the_pages_stay_on_the_admin_site_of_the_host() -> None:
+    """A project may have a site beside Django's own, with its own address."""
+    client = admin_client(*ALL)
+    for address in (LIST, PAGE, RESOLVE, CALLBACKS, CALLBACK):
+        page = text_of(client, address.replace("/admin/", "/desk/"))
+        assert 'href="/desk/mpesa_stk/' in page
+        assert 'href="/admin/' not in page
 
 
 # --- the export --------------------------------------------------------------------------------------

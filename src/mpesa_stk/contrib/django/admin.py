@@ -187,7 +187,9 @@ class PaymentAdmin(ReadOnlyAdmin):
         form = DecisionForm(request.POST or None)
         write = partial(decide, by=request.user.get_username(), using=alias_of(Payment))
         if form.is_valid() and write(form, payment.pk) is not None:
-            self.log_change(request, payment, f"Decided: {form.cleaned_data['note']}")
+            # The note may name a phone number. The story shows it to those who may see it.
+            decision = dict(form.fields["outcome"].choices)[form.cleaned_data["outcome"]]
+            self.log_change(request, payment, decision)
             messages.success(request, "The decision is written.")
             return HttpResponseRedirect(self._address("change", payment))
         context = {
@@ -212,7 +214,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 
     def _context(self, request: HttpRequest, payment: Payment, title: str) -> dict[str, Any]:
         return {
-            **self.admin_site.each_context(request),
+            **self.site_context(request),
             "title": title,
             "opts": self.opts,
             "media": self.media,

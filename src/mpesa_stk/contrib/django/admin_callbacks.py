@@ -55,7 +55,7 @@ class KeptCallbackAdmin(ReadOnlyAdmin):
         view = view_for(request)
         body = bytes(kept.body)
         context = {
-            **self.admin_site.each_context(request),
+            **self.site_context(request),
             "title": "Kept callback",
             "opts": self.opts,
             "media": self.media,

@@ -170,3 +170,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):
     def has_delete_permission(self, _request: object, _row: object = None) -> bool:
         """Return False. Payments are evidence."""
         return False
+
+    def site_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the values that each page of the admin site needs."""
+        request.current_app = self.admin_site.name  # the host may have another site than Django's
+        return dict(self.admin_site.each_context(request))
