@@ -32,6 +32,7 @@ from mpesa_stk.contrib.django.host_settings import HostSettings, is_unset, read_
 from mpesa_stk.contrib.django.orm_budget import DjangoQueryBudget
 from mpesa_stk.contrib.django.parts import Parts
 from mpesa_stk.payments.budget import UnlimitedQueryBudget
+from mpesa_stk.testing import SimulatedDaraja
 
 ENVIRON = {name.upper(): text for name, text in CREDENTIALS.items()}
 ACCOUNTS = {
@@ -333,6 +334,25 @@ def test_all_processes_share_token_and_budget() -> None:
     assert isinstance(Parts(runtime.host_settings())._budget, DjangoQueryBudget)
     with override_settings(DEBUG=True, MPESA_STK={"simulate": True}):
         assert isinstance(Parts(runtime.host_settings())._budget, UnlimitedQueryBudget)
+
+
+def test_many_processes_fetch_one_token(tmp_path: Path) -> None:
+    """Each process has payments for itself, and finds the token of the others in the database."""
+    daraja = SimulatedDaraja()
+
+    def process() -> Parts:
+        """The parts of another process."""
+        return Parts(HostSettings(configs=(daraja.config,)), transport=daraja, clock=daraja.clock)
+
+    with running(tmp_path):
+        for number in range(3):
+            shop = process().payments()
+            assert isinstance(shop, Payments)
+            phone = f"071864306{number}"
+            shop.checkout(phone_number=phone, amount=1, reference=f"INV-{number}")
+    steps = [entry.kind for entry in daraja.journal.entries()]
+    assert steps.count("token") == 1
+    assert steps.count("push") == 3
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, models
 from django.db.transaction import atomic
 
+from django_databases import django_alias
 from django_host import running
 from mpesa_stk import ConfigurationError, Payments, Transaction, TransactionState
 from mpesa_stk.contrib.django import order_key, orders_for, payments, payments_for, process_due
@@ -207,11 +208,10 @@ def test_a_receiver_that_fails_is_told_again(
     assert len(failing.told) == len(other.told) == 2
 
 
-def reviewed(reason: str, **changes: Any) -> Transaction:
+def reviewed(reason: str, alias: str = "default") -> Transaction:
     """A settled payment with a review."""
-    row = Payment.objects.latest("pk")
-    transaction: Transaction = row.transaction
-    return attrs.evolve(transaction, needs_review=reason, **changes)
+    transaction: Transaction = Payment.objects.using(alias).latest("pk").transaction
+    return attrs.evolve(transaction, needs_review=reason)
 
 
 def test_a_review_is_sent_once(
@@ -271,6 +271,28 @@ def test_work_in_a_transaction_of_the_host_is_refused(daraja: SimulatedDaraja) -
     daraja.run()
     with atomic(), pytest.raises(ConfigurationError, match="non_atomic_requests"):
         process_due()
+
+
+def test_payments_may_be_in_a_database_of_their_own(
+    tmp_path: Path, connected: Callable[[Any, Any], Any]
+) -> None:
+    """Endpoints, worker, signals and the way from an order use the alias that the settings name."""
+    told: list[dict[str, Any]] = []
+    connected(payment_settled, lambda **given: told.append(given))
+    with (
+        django_alias(f"sqlite:///{tmp_path / 'payments.sqlite3'}") as alias,
+        running(MPESA_STK={"database": alias}),
+        simulated_daraja() as daraja,
+    ):
+        order = Order(pk=7, price=100)
+        asked(order)
+        daraja.run()
+        process_due()
+        deliver(reviewed("order paid twice", alias))
+        assert payments_for(order).latest("pk").state == "SUCCEEDED"
+        assert payments_for(order).db == alias
+        assert ReviewSignal.objects.using(alias).count() == 1
+    assert [given["using"] for given in told] == [alias, alias]
 
 
 def test_a_signal_about_a_review_has_a_name() -> None:

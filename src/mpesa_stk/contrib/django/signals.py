@@ -19,7 +19,7 @@ from mpesa_stk.payments.state import Transaction
 __all__ = ["deliver", "payment_needs_review", "payment_settled", "process_due"]
 
 payment_settled = Signal()
-"""A payment has its outcome, or there is news of it: a receipt, a review, a success after a failure."""
+"""A payment has its outcome, or there is news of it, such as a receipt, a review or a late success."""
 payment_needs_review = Signal()
 """A person must look at a settled payment. Each reason is sent once, unless a receiver fails."""
 

@@ -11,7 +11,7 @@ from mpesa_stk.commands.context import Context
 from mpesa_stk.commands.doctor import add_options, check_configs, show_findings
 from mpesa_stk.commands.doctor_settings import Finding
 from mpesa_stk.contrib.django import deployment
-from mpesa_stk.contrib.django.checks import check_project
+from mpesa_stk.contrib.django.checks import check_deployment, check_project
 from mpesa_stk.contrib.django.host_settings import read_settings
 from mpesa_stk.contrib.django.project_command import ProjectCommand
 from mpesa_stk.errors import ConfigurationError
@@ -39,7 +39,8 @@ def _check(context: Context, arguments: argparse.Namespace, /) -> int:
     try:
         host = read_settings()
     except ConfigurationError:
-        pass  # the system checks have named the reasons
+        # The first checks have named the settings. On a machine that only builds, missing ones are fine.
+        findings += map(_finding, check_deployment())
     else:
         findings += map(_finding, deployment.found(host))
         findings += check_configs(context, host.configs, offline=arguments.offline)
