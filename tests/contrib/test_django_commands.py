@@ -183,7 +183,7 @@ def test_doctor_says_what_to_do_about_the_settings() -> None:
         printed = manage("mpesa_doctor", "--offline", code=1)
     assert "problem  mpesa_stk.E001: MPESA_STK: consumer_key is not set." in printed
     with running(MPESA_STK={}):
-        assert "mpesa_stk.E005" in manage("mpesa_doctor", code=1)
+        assert "mpesa_stk.E004" in manage("mpesa_doctor", code=1)
 
 
 def test_doctor_looks_at_the_deployment_and_asks_daraja(

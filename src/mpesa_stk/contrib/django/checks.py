@@ -48,7 +48,6 @@ def register_checks() -> None:
 def check_project(**_given: object) -> list[CheckMessage]:
     """Check what matters on every machine."""
     host, messages = found_in_settings()
-    messages += _of_project()
     if host is not None:
         messages += _of_endpoints(host)
     return messages
@@ -98,10 +97,10 @@ def _of_refusal(error: ConfigurationError, *, live: bool) -> Iterator[CheckMessa
         if needs_debug:
             hint = f'Remove "simulate" from {SETTING}, and set the credentials of your account.'
             text = "Payments are simulated: orders would count as paid without money."
-            yield Error(text, hint=hint, id="mpesa_stk.E004")
+            yield Error(text, hint=hint, id="mpesa_stk.E003")
         if is_unset(error):
             hint = f"Set them in {SETTING} or in the environment."
-            yield Error("The payments have no credentials.", hint=hint, id="mpesa_stk.E005")
+            yield Error("The payments have no credentials.", hint=hint, id="mpesa_stk.E004")
         return
     for finding in check_refusal(error):
         if finding.text != NEEDS_DEBUG:
@@ -109,16 +108,6 @@ def _of_refusal(error: ConfigurationError, *, live: bool) -> Iterator[CheckMessa
             remedy = f"{finding.remedy[:1].upper()}{finding.remedy[1:]}."
             text = f"{SETTING}: {finding.check} {finding.text}."
             yield Error(text, hint=remedy if known else _CORRECT, id="mpesa_stk.E001")
-
-
-def _of_project() -> Iterator[CheckMessage]:
-    """Yield what is wrong with the project's other settings."""
-    if not settings.USE_TZ:
-        yield Error(
-            "USE_TZ is off, so the database would lose the time zone of each payment's times.",
-            hint="Set USE_TZ = True.",
-            id="mpesa_stk.E002",
-        )
 
 
 def _of_endpoints(host: HostSettings) -> Iterator[CheckMessage]:
@@ -129,7 +118,7 @@ def _of_endpoints(host: HostSettings) -> Iterator[CheckMessage]:
         yield Error(
             f"The database {alias!r} has AUTOCOMMIT off, so a payment would not be stored before its push.",
             hint=f"Remove AUTOCOMMIT, or name another alias as {SETTING}['database'].",
-            id="mpesa_stk.E003",
+            id="mpesa_stk.E002",
         )
     if database["ATOMIC_REQUESTS"]:
         yield Warning(
