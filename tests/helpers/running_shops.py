@@ -18,13 +18,19 @@ from mpesa_stk.simulator import SimulatorServer
 from processes import ended
 
 PATIENCE = 30.0
+OWNER = "owner"
+"""The name and the password of the owner of the Django shop."""
 _MODULE = [sys.executable, "-m"]
 # What each shop's README runs beside the simulator; the first one is the web server.
 _DJANGO = {
     "DJANGO_SETTINGS_MODULE": "shop.settings",
     "DJANGO_SECRET_KEY": "of-the-tests" * 5,
+    "DJANGO_SUPERUSER_USERNAME": OWNER,
+    "DJANGO_SUPERUSER_PASSWORD": OWNER,
+    "DJANGO_SUPERUSER_EMAIL": "owner@shop.example",
     "PYTHONPATH": ".",
 }
+_FIRST = (("migrate",), ("createsuperuser", "--noinput"))
 COMMANDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "flask": (
         ("flask", "--app", "app", "run", "--port", "{port}"),
@@ -60,10 +66,14 @@ def running(name: str, daraja: SimulatorServer, folder: Path) -> Iterator[str]:
     log = folder / f"{name}.log"
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(log.open("w"))
-        if name == "django":
-            migrate = [*_MODULE, "django", "migrate"]
+        for words in _FIRST if name == "django" else ():
             subprocess.run(  # noqa: S603 - the same
-                migrate, cwd=shop, env=environ, stdout=out, check=True, timeout=60
+                [*_MODULE, "django", *words],
+                cwd=shop,
+                env=environ,
+                stdout=out,
+                check=True,
+                timeout=60,
             )
         for number, command in enumerate(COMMANDS[name]):
             words = [word.format(port=port) for word in command]

@@ -14,12 +14,15 @@ from pathlib import Path
 
 import attrs
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from browser import Browser, start_browser
 from mpesa_stk.commands import simulate
 from mpesa_stk.simulator import SCENARIOS, SimulatorServer
-from running_shops import COMMANDS, running
+from running_shops import COMMANDS, OWNER, running
 from support import ROOT
 
 pytestmark = pytest.mark.slow
@@ -29,6 +32,7 @@ IMAGES = ROOT / "docs" / "images"
 TAKEN = {
     "flask": ("shop-orders-1280.png", "shop-waiting-390.png", "shop-cancelled-390.png"),
     "fastapi": ("shop-paid-390.png",),
+    "django": ("shop-admin-1280.png",),
 }
 SIZES = ((1280, 760), (390, 780))
 
@@ -52,7 +56,6 @@ class Buyer:
         ]
         link.click()
         self.browser.until(lambda: self.browser.by_id("phone"))
-        self.browser.run("window.isTheSamePage = true")
 
     def pay(self, *, clicks: int = 1) -> None:
         """Fill the form in, and press its button."""
@@ -63,7 +66,6 @@ class Buyer:
         chain = ActionChains(self.browser.driver)
         (chain.double_click(button) if clicks == 2 else chain.click(button)).perform()
         self.sees("Look at your phone")
-        self.browser.run("window.isTheSamePage = true")
 
     def answer(self, how: str) -> str:
         """Answer the last prompt on the phone, and give its receipt."""
@@ -73,23 +75,31 @@ class Buyer:
 
     def sees(self, text: str) -> None:
         """Wait until the state of the order shows a text."""
-        self.browser.shows("state", text)
 
-    def has_not_left(self) -> bool:
-        """Whether the page was not loaded again."""
+        def is_seen() -> bool:
+            try:
+                return text in self.browser.text("state")
+            except WebDriverException:  # the page is loading itself again
+                return False
+
+        self.browser.until(is_seen, f"{text!r} in the state")
+
+    def stay(self) -> None:
+        """Note that this page is open."""
+        self.browser.run("window.isTheSamePage = true")
+
+    def has_stayed(self) -> bool:
+        """Whether it was not loaded again."""
         return self.browser.run("return window.isTheSamePage === true") is True
 
-    def picture(self, name: str) -> None:
-        """Check that the page fits both widths, and take its pictures if that is wanted."""
-        for width, height in SIZES:
+    def picture(self, name: str, sizes: tuple[tuple[int, int], ...] = SIZES) -> None:
+        """Check that the page fits some widths, and take its pictures if that is wanted."""
+        for width, height in sizes:
             self.browser.resize(width, height)
             self.browser.until(partial(self.browser.run, f"return innerWidth == {width}"))
             assert self.browser.run("return document.documentElement.scrollWidth - innerWidth") == 0
             picture = IMAGES / f"shop-{name}-{width}.png"
-            if (
-                picture.name in TAKEN.get(self.name, ())
-                and os.environ.get("MPESA_STK_SCREENSHOTS") == "1"
-            ):
+            if picture.name in TAKEN[self.name] and os.environ.get("MPESA_STK_SCREENSHOTS") == "1":
                 shot = self.browser.driver.get_screenshot_as_base64()
                 picture.write_bytes(base64.b64decode(shot))
         self.browser.resize(*SIZES[0])
@@ -124,16 +134,18 @@ def test_a_customer_buys(buyer: Buyer) -> None:
     buyer.pay(clicks=2)
     assert len(buyer.daraja.prompts) == 1
     buyer.picture("waiting")
+    buyer.stay()
     receipt = buyer.answer("paid")
     buyer.sees(receipt)
-    assert buyer.has_not_left()
+    assert buyer.has_stayed()
     buyer.picture("paid")
 
     buyer.go_to("INV-002")
     buyer.pay()
+    buyer.stay()
     buyer.answer("cancelled")
     buyer.sees("You cancelled")
-    assert buyer.has_not_left()
+    assert buyer.has_stayed()
     buyer.picture("cancelled")
     buyer.pay()
     receipt = buyer.answer("paid")
@@ -146,6 +158,27 @@ def test_a_customer_buys(buyer: Buyer) -> None:
 
     buyer.browser.until(both_are_marked, "two orders that the worker marked as paid")
     buyer.picture("orders")
+    if buyer.name == "django":
+        find_in_admin(buyer, receipt)
+
+
+def find_in_admin(buyer: Buyer, receipt: str) -> None:
+    """Be the owner: sign in, and go from the last order that was paid to its two payments."""
+    browser = buyer.browser
+    assert browser.complaints() == []
+    browser.driver.get(f"{buyer.address}/admin/orders/order/")
+    for field in ("username", "password"):
+        browser.by_id(f"id_{field}").send_keys(OWNER)
+    browser.press(Keys.ENTER)
+    browser.until(lambda: browser.all("#result_list tbody tr"))
+    (row,) = [row for row in browser.all("#result_list tbody tr") if "INV-002" in row.text]
+    row.find_element(By.LINK_TEXT, "Payments").click()
+    browser.until(lambda: "/mpesa_stk/payment/" in browser.driver.current_url)
+    rows = [row.text for row in browser.all("#result_list tbody tr")]
+    assert len(rows) == 2
+    assert receipt in rows[0]
+    buyer.picture("admin", sizes=SIZES[:1])
+    assert [each for each in browser.complaints() if "/favicon.ico" not in each] == []
 
 
 @pytest.mark.parametrize(
