@@ -530,6 +530,7 @@ def test_the_page_has_examples() -> None:
         options = vars(cli._parser().parse_args(argv)).keys() - {
             "command",
             "name",
+            "parser",
             "scenario",
             "file",
             "list",

@@ -20,6 +20,7 @@ from django.urls import reverse
 
 import django_host
 from django_host import PRICES, behind, running
+from loopback import PATIENCE
 from mpesa_stk import (
     HttpRequest,
     HttpResponse,
@@ -303,7 +304,7 @@ class LateDaraja:
         """Answer one request."""
         if message.url.endswith("processrequest"):
             self.began.set()
-            await self.may_end.wait()
+            await asyncio.wait_for(self.may_end.wait(), PATIENCE)
         return await self._daraja.send_flow(message)
 
     async def close(self) -> None:
@@ -329,7 +330,7 @@ def test_a_client_that_hangs_up_loses_no_answer_of_daraja() -> None:
         async def receive() -> dict[str, Any]:
             for message in messages:
                 return message
-            await late.began.wait()
+            await asyncio.wait_for(late.began.wait(), PATIENCE)
             return {"type": "http.disconnect"}
 
         sent: list[object] = []
@@ -339,7 +340,7 @@ def test_a_client_that_hangs_up_loses_no_answer_of_daraja() -> None:
 
         with runtime.replaced(parts):
             request = asyncio.ensure_future(get_asgi_application()(SCOPE, receive, send))
-            await late.began.wait()
+            await asyncio.wait_for(late.began.wait(), PATIENCE)
             await asyncio.wait({request}, timeout=0.2)  # Django 5 ends it now, and older ones later
             late.may_end.set()
             while others := asyncio.all_tasks() - {asyncio.current_task()}:

@@ -507,7 +507,7 @@ def test_claims_and_searches_beside_many_settled_payments(postgres_url: str) -> 
     with django_alias(postgres_url):
         store, rows = new_store(ALIAS), payment_model().objects.using(ALIAS)
         store.add(numbered(0, state=TransactionState.SUCCEEDED, due_at=None))
-        whole = rows.values().get()
+        (whole,) = rows.values()
         rows.bulk_create(
             payment_model()(
                 **{

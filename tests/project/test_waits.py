@@ -23,10 +23,15 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signa
 
 def waits_without_end(source: str) -> Iterator[int]:
     """The lines of some code that wait for a thread, a process or a queue for ever."""
+    with_an_end: set[ast.AST] = set()  # what asyncio.wait_for waits for
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             continue
         owner, name = node.func.value, node.func.attr
+        if name == "wait_for" and len(node.args) > 1:
+            with_an_end.add(node.args[0])
+        if node in with_an_end:
+            continue
         is_subprocess = isinstance(owner, ast.Name) and owner.id == "subprocess"
         if is_subprocess and name in RUNS:
             if not any(keyword.arg == "timeout" for keyword in node.keywords):
@@ -58,7 +63,13 @@ def test_waits_without_end_are_found() -> None:
     """Each kind of them, and no other call of the same name."""
     endless = ("thread.join()", "process.wait()", "answers.get()", "subprocess.run(['x'])")
     assert [list(waits_without_end(line)) for line in endless] == [[1]] * len(endless)
-    ended = ("' '.join(x)", "process.wait(5)", "q.get(timeout=5)", "subprocess.run(x, timeout=5)")
+    ended = (
+        "' '.join(x)",
+        "process.wait(5)",
+        "q.get(timeout=5)",
+        "subprocess.run(x, timeout=5)",
+        "await asyncio.wait_for(event.wait(), 5.0)",
+    )
     assert [list(waits_without_end(line)) for line in ended] == [[]] * len(ended)
 
 
