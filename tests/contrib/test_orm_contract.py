@@ -77,6 +77,7 @@ class TestPostgresStore(OnPostgres, Contract):
     """Payments in PostgreSQL."""
 
 
+@pytest.mark.slow  # what differs from PostgreSQL is seldom seen
 class TestMariadbStore(OnMariadb, Contract):
     """Payments in MariaDB."""
 
@@ -104,5 +105,6 @@ class TestPostgresTokens(OnPostgres, TokenContract):
     """Tokens in PostgreSQL."""
 
 
+@pytest.mark.slow
 class TestMariadbTokens(OnMariadb, TokenContract):
     """Tokens in MariaDB."""

@@ -517,7 +517,7 @@ def test_claims_and_searches_beside_many_settled_payments(postgres_url: str) -> 
                     "phone_number": f"+2547{number:08}",
                 }
             )
-            for number in range(1, 3000)
+            for number in range(1, 1500)
         )
         with connections[ALIAS].cursor() as cursor:
             cursor.execute("ANALYZE mpesa_stk_payment")

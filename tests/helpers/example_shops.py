@@ -147,6 +147,7 @@ def set_up_django() -> None:
         )  # so that it is no development
         os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
         django.setup()
+        connection_created.connect(_wait_for_no_disk)
 
 
 def django_module(name: str) -> Any:
@@ -166,7 +167,6 @@ def _wait_for_no_disk(connection: Any, **_given: object) -> None:
 def django_database(path: Path) -> Iterator[None]:
     """The Django shop's tables in a file, for all threads; no connection stays open."""
     set_up_django()
-    connection_created.connect(_wait_for_no_disk)
     connections.close_all()
     connections.settings["default"]["NAME"] = str(path)
     try:

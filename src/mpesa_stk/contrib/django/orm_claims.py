@@ -48,13 +48,16 @@ def _shares(due: Any, accounts: list[str], limit: int) -> dict[str, int]:  # noq
     """Return how many due payments to take of each account, if the accounts take turns."""
     if len(accounts) == 1:
         return {accounts[0]: limit}
-    with_due: set[str] = set()
+    firsts: dict[str, datetime] = {}
     for start in range(0, len(accounts), CHUNK):
         some = due.filter(account__in=accounts[start : start + CHUNK]).order_by()
-        with_due.update(some.values_list("account", flat=True).distinct())
+        firsts.update(some.values_list("account").annotate(models.Min("due_at")))
+    if len(firsts) >= limit:
+        longest_due = sorted(firsts, key=lambda account: (firsts[account], account))
+        return dict.fromkeys(longest_due[:limit], 1)
     turns = [
         (turn, due_at, account)
-        for account in with_due
+        for account in firsts
         for turn, due_at in enumerate(
             due.filter(account=account).values_list("due_at", flat=True)[:limit]
         )
