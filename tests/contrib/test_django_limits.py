@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ from django.test import override_settings
 
 from django_host import running
 from mpesa_stk import Rate, Rates, StoreError
+from mpesa_stk.contrib.django.async_parts import AwaitedLimits
 from mpesa_stk.contrib.django.cache_limits import CacheLimits
 
 RATES = Rates(misses=Rate(times=3, seconds=60))
@@ -58,6 +60,19 @@ def test_threads_never_take_one_place_twice() -> None:
     with ThreadPoolExecutor(8) as pool:
         waits = list(pool.map(lambda _: limits.take("misses", "a"), range(64)))
     assert waits.count(0.0) == 3
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_event_loop_awaits_them() -> None:
+    """Each method runs in Django's thread, and returns the same."""
+    limits = AwaitedLimits(CacheLimits(rates=RATES, now=lambda: 1000.0))
+
+    async def ask() -> list[float]:
+        waits = [await limits.take("misses", "a") for _ in range(4)]
+        await limits.forget("misses", "a")
+        return [*waits, await limits.wait("misses", "a")]
+
+    assert asyncio.run(ask()) == [0.0, 0.0, 0.0, 60.0, 0.0]
 
 
 def test_a_place_that_is_lost_in_between_is_asked_for_again(cache: Any) -> None:

@@ -30,7 +30,15 @@ from mpesa_stk.privacy import hides_locals
 from mpesa_stk.web.guard import CallbackGuard
 from mpesa_stk.web.limits import Limits
 
-__all__ = ["NEEDS_DEBUG", "SETTING", "HostSettings", "is_unset", "read_settings", "settings_around"]
+__all__ = [
+    "NEEDS_DEBUG",
+    "SETTING",
+    "HostSettings",
+    "is_unset",
+    "named_database",
+    "read_settings",
+    "settings_around",
+]
 
 SETTING = "MPESA_STK"
 NEEDS_DEBUG = "is for development: with DEBUG off, orders would count as paid without money"
@@ -125,6 +133,14 @@ def settings_around(configs: tuple[StkConfig, ...], /) -> HostSettings:
     parts = _parts_of(own, problems)
     _raise(problems)
     return HostSettings(configs=configs, several=len(configs) > 1 or "accounts" in own, **parts)
+
+
+def named_database() -> str | None:
+    """Return the alias that the settings name, or None. Whoever only looks at payments needs no other."""
+    given: dict[Any, Any] = getattr(settings, SETTING, None) or {}
+    named = {str(key).lower(): value for key, value in given.items()}
+    alias: str | None = named.get("database")
+    return alias
 
 
 def _raise(problems: Problems) -> None:

@@ -7,14 +7,13 @@ import os
 import sys
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import close_old_connections
 
 from mpesa_stk.commands.context import Context, Project
 from mpesa_stk.commands.running import Command, run_command
 from mpesa_stk.contrib.django import runtime
-from mpesa_stk.contrib.django.host_settings import SETTING
+from mpesa_stk.contrib.django.host_settings import named_database
 from mpesa_stk.contrib.django.orm_store import DjangoTransactionStore
 from mpesa_stk.payments.accounts import Accounts
 from mpesa_stk.payments.payments import Payments
@@ -47,7 +46,7 @@ class ProjectCommand(BaseCommand):
         """Return the context of a run."""
         project = Project(
             program="manage.py mpesa_",
-            store=DjangoTransactionStore(_database()),
+            store=DjangoTransactionStore(named_database()),
             payments=current_payments,
         )
         return Context(
@@ -64,11 +63,3 @@ def current_payments() -> Payments | Accounts:
     """Return the payments, after connections of the database were closed that are too old or broken."""
     close_old_connections()
     return runtime.payments()
-
-
-def _database() -> str | None:
-    """Return the alias that the settings name. The desk needs no other setting."""
-    given = getattr(settings, SETTING, None)
-    named = {str(key).lower(): value for key, value in given.items()} if given else {}
-    alias: str | None = named.get("database")
-    return alias

@@ -14,7 +14,12 @@ from django.core.signals import setting_changed
 from django.db import router
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.contrib.django.host_settings import SETTING, HostSettings, read_settings
+from mpesa_stk.contrib.django.host_settings import (
+    SETTING,
+    HostSettings,
+    named_database,
+    read_settings,
+)
 from mpesa_stk.contrib.django.models import Payment
 from mpesa_stk.contrib.django.parts import Parts
 from mpesa_stk.forks import PerProcess
@@ -107,7 +112,9 @@ def clock() -> Clock:
 
 def alias() -> str:
     """Return the alias of the database in which the payments are."""
-    return _parts().settings.database or str(router.db_for_write(Payment))
+    parts = _holder().parts
+    named = named_database() if parts is None else parts.settings.database
+    return named or str(router.db_for_write(Payment))
 
 
 def reset() -> None:
