@@ -1,6 +1,6 @@
 """The tutorials of the script and of the bot: their commands and programs do what the pages show.
 
-Only the installation is left out: the environment of the page is the one that runs the tests.
+The environment of the tests takes the place of the page's own, and a free port that of the simulator's.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from support import ROOT
 TUTORIAL = ROOT / "docs" / "tutorial"
 PATIENCE = 60.0
 BLOCK = re.compile(r"^```(python|sh|text)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-INSTALLS = re.compile(r"python3 -m venv \.venv|\.venv/bin/python -m pip install .*")
-SIMULATE = ".venv/bin/mpesa-stk simulate"
+INSTALLS = re.compile(
+    r"mkdir \w+|cd \w+|python3 -m venv \.venv|\. \.venv/bin/activate|pip install \"[\w\[\]-]+\""
+)
+BEGINS = ['eval "$(mpesa-stk simulate --print-env bash)"', "mpesa-stk simulate &"]
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -32,10 +34,12 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 
 def commands(page: str) -> list[str]:
-    """Every command that the page asks for, but those that install."""
+    """Every command that the page asks for behind the installation and the start of the simulator."""
     lines = [line for kind, text in blocks(page) if kind == "sh" for line in text.splitlines()]
-    assert any(map(INSTALLS.fullmatch, lines))
-    return [line for line in lines if not INSTALLS.fullmatch(line)]
+    typed = [line for line in lines if not INSTALLS.fullmatch(line)]
+    assert len(lines) - len(typed) == 5
+    assert typed[:2] == BEGINS
+    return typed[2:]
 
 
 def texts(page: str) -> list[str]:
@@ -62,27 +66,32 @@ def folder(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def simulated(folder: Path) -> Iterator[Mapping[str, str]]:
-    """Run the page's simulator on a free port; its exported lines as they are pasted."""
+    """Run the page's simulator on a free port, and give the environment of the page's terminal."""
+    environ = os.environ | {"PATH": f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}"}
     with (
-        subprocess.Popen(  # noqa: S603 - our own command
-            [*shlex.split(SIMULATE), "--port", "0"],
+        subprocess.Popen(
+            ["mpesa-stk", "simulate", "--port", "0"],  # noqa: S607 - on the path of the page
             cwd=folder,
+            env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         ) as process,
-        ended(process),
+        ended(process, within=PATIENCE),
     ):
-        exported: dict[str, str] = {}
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("export "):
-                (assignment,) = shlex.split(line)[1:]
-                name, _, value = assignment.partition("=")
-                exported[name] = value
-            elif exported:
-                break
-        yield os.environ | exported
+        ports = (re.search(r"CHECKOUT_URL=\S+:(\d+)/", line) for line in process.stdout)
+        port = next(filter(None, ports))[1]
+        line = BEGINS[0].replace("simulate", f"simulate --port {port}")
+        exported = subprocess.run(  # noqa: S603 - a line of our own page
+            ["bash", "-c", f"{line}\nenv -0"],  # noqa: S607 - the shell that the page names
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=True,
+        ).stdout
+        yield dict(entry.split("=", 1) for entry in exported.split("\0") if "=" in entry)
 
 
 def printed(
@@ -111,8 +120,8 @@ def printed(
 @pytest.mark.slow
 def test_the_script_is_paid_as_its_page_shows(folder: Path) -> None:
     """Tea is paid, and not asked for again. The kettle is cancelled."""
-    simulate, tea, kettle, listed = commands("script.md")
-    assert simulate == SIMULATE
+    tea, kettle, listed, stop = commands("script.md")
+    assert stop == "kill %1"
     paid, refused = texts("script.md")
     with simulated(folder) as environ:
         # Side by side, since each of them waits for 20 seconds.
