@@ -28,6 +28,7 @@ SETTINGS: dict[str, Any] = {
         "django.contrib.messages",
         "django.contrib.staticfiles",
         "mpesa_stk.contrib.django",
+        "orders",  # the shop of the examples, which the admin of this process knows
     ],
     "MIDDLEWARE": [
         "django.contrib.sessions.middleware.SessionMiddleware",

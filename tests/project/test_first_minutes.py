@@ -6,6 +6,7 @@ They install packages from the index, so they run if MPESA_STK_FIRST_MINUTES=1 i
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,8 +30,8 @@ ADMIN = "http://127.0.0.1:8000/admin"
 T = TypeVar("T")
 ORDER = "http://127.0.0.1:8000/orders/INV-001"
 PATIENCE = 30.0
-# Neither the settings of this process nor its packages.
-KEPT = ("HOME", "LANG", "LC_ALL", "TMPDIR", "PIP_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE")
+# Neither the settings of this process nor its packages, but the way to the index.
+KEPT = re.compile(r"HOME|LANG|LC_ALL|TMPDIR|PIP_\w+|SSL_CERT_\w+|\w+_proxy", re.IGNORECASE)
 asked_for = pytest.mark.skipif(
     os.environ.get("MPESA_STK_FIRST_MINUTES") != "1",
     reason="installs from the index; MPESA_STK_FIRST_MINUTES=1 asks for it",
@@ -49,9 +50,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def terminal(tmp_path: Path, wheels: Path) -> Iterator[Terminal]:
     """A shell in an empty folder, on a machine that has only Python."""
-    environ = {name: os.environ[name] for name in KEPT if name in os.environ} | {
+    environ = {name: text for name, text in os.environ.items() if KEPT.fullmatch(name)}
+    environ |= {
         "PATH": f"{Path(sys._base_executable).parent}:/usr/bin:/bin",  # type: ignore[attr-defined]
-        "PIP_FIND_LINKS": str(wheels),
+        "PIP_FIND_LINKS": f"{wheels} {os.environ.get('PIP_FIND_LINKS', '')}",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_CACHE_DIR": "1",
         "PYTHONUNBUFFERED": "1",
