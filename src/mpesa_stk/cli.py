@@ -68,5 +68,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in _COMMANDS:
         command.add_to(commands)
-    parser.set_defaults(parser=parser)
+    commands.choices["completion"].set_defaults(parser=parser)
     return parser
