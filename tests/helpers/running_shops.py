@@ -76,9 +76,9 @@ def running(name: str, daraja: SimulatorServer, folder: Path) -> Iterator[str]:
                 timeout=60,
             )
         for number, command in enumerate(COMMANDS[name]):
-            words = [word.format(port=port) for word in command]
+            filled = [word.format(port=port) for word in command]
             process = subprocess.Popen(  # noqa: S603 - our own examples
-                [*_MODULE, *words], cwd=shop, env=environ, stdout=out, stderr=out, text=True
+                [*_MODULE, *filled], cwd=shop, env=environ, stdout=out, stderr=out, text=True
             )
             stack.enter_context(ended(process))
             if number == 0:
