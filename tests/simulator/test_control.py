@@ -140,6 +140,7 @@ def test_the_state_of_a_fresh_simulator() -> None:
         "outcomes": list(OUTCOMES),
         "faults": list(FAULTS),
         "last": 0,
+        "refusal": None,
         "prompts": [],
         "accounts": ["paybill 600000"],
         "ledger": [],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mpesa_stk import MpesaError
 from mpesa_stk.simulator import FAULTS, OUTCOMES, SCENARIOS, TEST_PHONES, DeliveryFault, Fault
 from mpesa_stk.simulator.control import Control
 from mpesa_stk.simulator.words import FAULT_WORDS, OUTCOME_WORDS, SCENARIO_WORDS
@@ -235,6 +236,28 @@ def test_the_state_names_the_scenario_in_force() -> None:
     assert in_force() == "cancelled"
     desk.ask("POST", "/_sim/reset", {})
     assert in_force() == "by-hand"
+
+
+def test_the_state_names_the_last_refusal() -> None:
+    """Of a push or a token, with Daraja's code and text, until a later one is accepted."""
+    desk = Desk()
+
+    def refusal() -> Any:
+        return desk.ask("GET", "/_sim/state")["refusal"]
+
+    for step, fault in (("push", "busy"), ("push", "empty"), ("token", "blocked")):
+        desk.daraja.revoke_tokens()
+        desk.daraja.next(step, fault)  # type: ignore[arg-type]
+        with pytest.raises(MpesaError), desk.daraja.client() as client:
+            client.push(phone_number="0711000001", amount=100, reference="INV-1")
+        assert (refusal()["kind"], refusal()["note"]) == (step, f"fault: {fault}")
+    assert (refusal()["status"], refusal()["message"]) == (403, "")
+    desk.daraja.next("push", "busy")
+    with pytest.raises(MpesaError):
+        desk.push("0711000001", "INV-1")
+    assert refusal()["message"] == "500.003.02 System is busy. Please try again in few minutes."
+    desk.push("0711000001", "INV-1")
+    assert refusal() is None
 
 
 def test_a_query_of_an_open_prompt_is_noted_as_usual() -> None:

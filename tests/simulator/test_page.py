@@ -445,6 +445,20 @@ def test_a_push_that_opened_no_prompt_is_told_of(page: Browser, shop: Shop) -> N
     page.until(lambda: any("500.003.02" in text for text in page.content("#timeline pre")))
     assert "HTTP 500" in page.content("#timeline .pill")
     page.until(lambda: not page.by_id("scripted").is_displayed())
+    words = "The last push request opened no prompt. HTTP 500, 500.003.02 System is busy."
+    page.until(lambda: words in page.content("#announce")[0])
+    assert not page.by_id("refused").is_displayed()  # all requests are on the screen
+    shop.push("SECOND")
+    page.wait_for_focus("pin")
+    choose(page, "fault", "dropped")
+    page.by_id("add-fault").click()
+    page.shows("scripted", "push request with dropped")
+    with pytest.raises(MpesaError):
+        shop.push("THIRD", phone=OTHER_PHONE)
+    page.shows("refused", "opened no prompt. No answer. Simulated failure: dropped.")
+    page.by_id("refused-show").click()
+    page.until(lambda: page.by_id("everything").get_attribute("aria-pressed") == "true")
+    page.wait_for_focus("story-title")
 
 
 def choose(page: Browser, name: str, value: str) -> None:
@@ -877,6 +891,7 @@ def story_so_far(page: Browser, shop: Shop, clock: ManualClock) -> None:
     shop.status = 403
     clock.advance(41)
     shop.push("INV-001")
+    page.shows("prompt-text", "Account INV-001?")
     page.wait_for_focus("pin")
     clock.advance(7)
     page.press("1234", Keys.ENTER)

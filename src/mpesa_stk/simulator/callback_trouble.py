@@ -190,7 +190,7 @@ _SILENT: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
 )
 _TOO_LATE = (
     "timed out",
-    "{place} did not answer in time: {note}.",
+    "{place} gave {note}.",
     (
         "Answer first, and do slow work afterwards.",
         "A development server with one thread cannot take the callback while it works on another request.",

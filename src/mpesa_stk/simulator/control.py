@@ -36,6 +36,7 @@ from mpesa_stk.simulator.views import (
     number_in,
     object_from,
     only_field,
+    refusal_view,
     scenario_from,
     scenario_view,
     time_view,
@@ -164,6 +165,7 @@ class Control:
                 "outcomes": list(OUTCOMES),
                 "faults": list(FAULTS),
                 "last": daraja.journal.last,
+                "refusal": refusal_view(daraja.journal.entries()),
                 "prompts": self._prompts.newest(),
                 **self._ledger.state(),
             }

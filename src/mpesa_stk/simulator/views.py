@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
@@ -112,6 +112,34 @@ def groups_view(groups: Groups, phones: Mapping[str, str] | None = None, /) -> l
         }
         for title, words in groups.items()
     ]
+
+
+def refusal_view(entries: Sequence[Entry], /) -> dict[str, object] | None:
+    """The newest request for a token or a prompt, if it was refused, or else None."""
+    newest = next((entry for entry in reversed(entries) if entry.kind in ("token", "push")), None)
+    if newest is None or (newest.status == 200 and _got_its_wish(newest)):  # noqa: PLR2004 - HTTP's OK
+        return None
+    return {
+        "number": newest.number,
+        "kind": newest.kind,
+        "status": newest.status,
+        "message": _message_in(newest.answered),
+        "note": newest.note,
+    }
+
+
+def _got_its_wish(entry: Entry) -> bool:
+    return entry.kind == "token" or entry.checkout_request_id is not None
+
+
+def _message_in(answered: str) -> str:
+    """Daraja's code and text in a refusal, or empty."""
+    try:
+        answer = wire.read_object(answered.encode())
+    except wire.WireError:
+        return ""
+    words = [answer.get(name) for name in ("errorCode", "errorMessage")]
+    return " ".join(word for word in words if isinstance(word, str))
 
 
 def row_view(row: LedgerRow, /) -> dict[str, object]:

@@ -8,7 +8,7 @@ import { accept, model, onPhone, page } from "./model.js";
 import { askForList, drawPayments, startPayments } from "./payments.js";
 import { drawPhone, startPhone, tick } from "./phone.js";
 import { ask, listen } from "./server.js";
-import { drawTrouble, forgetStory, startStory, tellStory } from "./story.js";
+import { drawRefusal, drawTrouble, forgetStory, refusalWords, startStory, tellStory } from "./story.js";
 import { idOf, money, resultOf } from "./text.js";
 
 const TOLD_FOR = 8000;
@@ -64,6 +64,7 @@ function draw() {
   drawPhone();
   drawPayments();
   drawTrouble();
+  drawRefusal();
   drawLedger();
 }
 
@@ -109,6 +110,7 @@ function announce(last, next) {
     const { trouble } = prompt.callback;
     if (trouble && old?.callback.trouble?.badge !== trouble.badge) said.push(`${name}: the callback was not delivered, ${trouble.badge}.`);
   }
+  if (next.refusal && next.refusal.number !== last.refusal?.number) said.push(...refusalWords(next.refusal));
   if (said.length) put(by("announce"), said.join(" "));
 }
 

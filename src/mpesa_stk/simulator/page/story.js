@@ -179,7 +179,7 @@ function gradeOf(entry) {
   return entry.status >= 200 && entry.status < 300 ? "good" : "bad";
 }
 
-// --- the notice above all parts: the last callback failed ----------------------------------------------
+// --- the notices above all parts: the last callback failed, the last push was refused ------------------
 
 let troubled = null; // the payment whose callback failed
 
@@ -193,6 +193,20 @@ export function drawTrouble() {
   by("trouble").hidden = !trouble || isSeen || model.state.outage.on;
   put(by("trouble-badge"), trouble ? `The last callback failed: ${trouble.badge}.` : "");
   put(by("trouble-reason"), trouble?.reason ?? "");
+}
+
+export function drawRefusal() {
+  const { refusal } = model.state;
+  by("refused").hidden = !refusal || (isWide() && showsEverything());
+  const [title, words] = refusal ? refusalWords(refusal) : ["", ""];
+  put(by("refused-title"), title);
+  put(by("refused-words"), words);
+}
+
+export function refusalWords({ kind, status, message, note }) {
+  const answer = [status === null ? "No answer" : `HTTP ${status}`, message].filter(Boolean).join(", ");
+  const why = note.startsWith("fault: ") ? ` Simulated failure: ${note.slice("fault: ".length).split(",")[0]}.` : "";
+  return [`The last ${NAMES[kind].toLowerCase()} opened no prompt.`, `${answer.replace(/\.$/, "")}.${why}`];
 }
 
 export function startStory() {
@@ -210,6 +224,13 @@ export function startStory() {
     by("story-title").focus({ preventScroll: true });
   });
   by("try-again").addEventListener("click", () => page.refresh());
+  by("refused-show").addEventListener("click", () => {
+    model.everything = true;
+    turnTo("story");
+    page.redraw();
+    by("story-title").focus({ preventScroll: true });
+    if (!isWide()) by("story").scrollIntoView();
+  });
   by("trouble-show").addEventListener("click", () => {
     model.reading = troubled;
     model.everything = false;
