@@ -66,9 +66,9 @@ def running(name: str, daraja: SimulatorServer, folder: Path) -> Iterator[str]:
     log = folder / f"{name}.log"
     with contextlib.ExitStack() as stack:
         out = stack.enter_context(log.open("w"))
-        for words in _FIRST if name == "django" else ():
+        for first in _FIRST if name == "django" else ():
             subprocess.run(  # noqa: S603 - the same
-                [*_MODULE, "django", *words],
+                [*_MODULE, "django", *first],
                 cwd=shop,
                 env=environ,
                 stdout=out,
