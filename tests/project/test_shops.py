@@ -101,6 +101,7 @@ def test_a_refusal_is_said_in_plain_words(name: str, pages: Pages) -> None:
     page = pages.post(ORDER, phone_number=phone)
     assert (page.status, len(pages.daraja.prompts)) == (status, before)
     assert words in page.words("problem")
+    assert (f'value="{phone}" aria-describedby="problem"' in page.text) == (status == 400)
 
 
 def test_an_order_that_is_paid_is_not_paid_again(pages: Pages) -> None:

@@ -22,19 +22,15 @@ def pages_of(endpoints: PaymentEndpoints) -> APIRouter:
     )
 
     async def show(
-        request: Request, name: str, problem: str | None = None, status_code: int = 200
+        request: Request, name: str, phone: str = "", problem: str | None = None, code: int = 200
     ) -> Response:
         order = await orders.find(name)
         if order is None:
             raise HTTPException(404)
         status = await endpoints.payments.order(name)
-        shown = {
-            "order": order,
-            "status": status,
-            "heading": heading_of(status),
-            "problem": problem,
-        }
-        return templates.TemplateResponse(request, "order.html", shown, status_code=status_code)
+        shown = {"order": order, "status": status, "heading": heading_of(status)}
+        shown |= {"phone": phone, "problem": problem}
+        return templates.TemplateResponse(request, "order.html", shown, status_code=code)
 
     @pages.get("/")
     async def all_orders(request: Request) -> Response:
@@ -58,7 +54,7 @@ def pages_of(endpoints: PaymentEndpoints) -> APIRouter:
             return RedirectResponse(
                 request.url.path, 303
             )  # so that reloading the page posts nothing
-        return await show(request, name, problem, answer.status)
+        return await show(request, name, phone, problem, answer.status)
 
     return pages
 

@@ -12,12 +12,11 @@ def pages_of(endpoints: PaymentEndpoints) -> Blueprint:
     """The pages, over some endpoints."""
     pages = Blueprint("pages", __name__)
 
-    def show(name: str, problem: str | None = None) -> str:
+    def show(name: str, phone: str = "", problem: str | None = None) -> str:
         order = orders.find(name) or abort(404)
         status = endpoints.payments.order(name)
-        return render_template(
-            "order.html", order=order, status=status, heading=heading_of(status), problem=problem
-        )
+        shown = {"order": order, "status": status, "heading": heading_of(status)}
+        return render_template("order.html", **shown, phone=phone, problem=problem)
 
     @pages.get("/")
     def all_orders() -> str:
@@ -35,6 +34,6 @@ def pages_of(endpoints: PaymentEndpoints) -> Blueprint:
         problem = problem_of(answer)
         if problem is None:
             return redirect(request.path, 303)  # so that reloading the page posts nothing
-        return show(name, problem), answer.status
+        return show(name, phone, problem), answer.status
 
     return pages

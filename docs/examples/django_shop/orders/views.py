@@ -17,7 +17,8 @@ def all_orders(request: HttpRequest) -> HttpResponse:
 @non_atomic_requests  # a payment is stored before its push is sent, and not after the view
 def one_order(request: HttpRequest, number: str) -> HttpResponse:
     """One order. Its form asks a phone for the money."""
-    order, problem, code = get_object_or_404(Order, number=number), None, 200
+    order = get_object_or_404(Order, number=number)
+    phone, problem, code = request.POST.get("phone_number", ""), None, 200
     if request.method == "POST":
         phone, peer = request.POST.get("phone_number", ""), request.META.get("REMOTE_ADDR")
         asked = checkout_of(
@@ -39,6 +40,7 @@ def one_order(request: HttpRequest, number: str) -> HttpResponse:
         "heading": heading_of(status),
         "swahili": status.message("sw"),
         "waits": not status.paid and not status.may_pay,
+        "phone": phone,
         "problem": problem,
     }
     return render(request, "orders/order.html", shown, status=code)
