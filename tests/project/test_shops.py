@@ -25,8 +25,13 @@ def pages(
     if request.param == "django":
         with django_pages(tmp_path) as shop:
             yield shop
+    elif request.param == "fastapi":
+        yield FastApiPages()
     else:
-        yield FlaskPages() if request.param == "flask" else FastApiPages()
+        flask = FlaskPages()
+        yield flask
+        # Python warns of connections that are not closed, whenever it finds them.
+        flask.orders.database().dispose()
 
 
 def test_an_order_is_bought(pages: Pages) -> None:
