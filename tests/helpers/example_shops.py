@@ -139,14 +139,17 @@ def through_fastapi(endpoints: PaymentEndpoints) -> Send:
 
 
 def set_up_django() -> None:
-    """Give this process the settings of the Django shop, once."""
+    """Give this process the settings of the Django shop, once. Its children do not inherit them."""
     if not settings.configured:
         sys.path.insert(0, str(DJANGO_SHOP))
-        os.environ.setdefault(
-            "DJANGO_SECRET_KEY", "of-the-tests" * 5
-        )  # so that it is no development
-        os.environ["DJANGO_SETTINGS_MODULE"] = "shop.settings"
+        variables = {
+            "DJANGO_SETTINGS_MODULE": "shop.settings",
+            "DJANGO_SECRET_KEY": "of-the-tests" * 5,  # with a key it is no development
+        }
+        os.environ.update(variables)
         django.setup()
+        for name in variables:
+            del os.environ[name]
         connection_created.connect(_wait_for_no_disk)
 
 
