@@ -236,7 +236,7 @@ class StkClient:
 
         The account must be registered (see `register_pull`), and the app needs the product Pull
         Transactions. The answer to an account that is not registered is the same as the answer to an empty
-        window. So a statement without rows is never complete, and proves nothing.
+        window. So a statement without rows is never complete, and is no proof.
 
         Each page is one request, with ``config.total_timeout``. If a later page cannot be had, the rows
         before it are returned, and the statement is not complete.

@@ -1,4 +1,4 @@
-"""The whole error tree. A leaf: it imports no other module of the package.
+"""The whole error tree. A leaf: it imports only the standard library.
 
 A declined or cancelled payment is a result, never an exception. ::
 
@@ -7,9 +7,9 @@ A declined or cancelled payment is a result, never an exception. ::
     ├── InvalidRequest              a field breaks a rule: no request was sent
     │   ├── InvalidPhoneNumber
     │   └── InvalidAmount
-    ├── OrderRefused                another attempt at the order is in the way: nothing was sent
+    ├── OrderRefused                another attempt at the order is in the way: no push was sent
     │   ├── PaymentInProgress       that attempt may still be paid
-    │   ├── PaymentUnresolved       nobody knows whether that attempt was paid
+    │   ├── PaymentUnresolved       it is unknown whether that attempt was paid
     │   └── AlreadyPaid
     ├── TransportError
     │   ├── NotSent                 provably never left: safe to send again
@@ -98,7 +98,7 @@ class InvalidAmount(InvalidRequest):
 
 
 class OrderRefused(MpesaError):
-    """Another attempt at the same order is in the way. Nothing was sent.
+    """Another attempt at the same order is in the way. No push was sent.
 
     Attributes:
         transaction_no: That attempt.
@@ -118,7 +118,7 @@ class PaymentInProgress(OrderRefused):
 
 
 class PaymentUnresolved(OrderRefused):
-    """Nobody knows whether an earlier attempt was paid.
+    """It is unknown whether an earlier attempt was paid.
 
     Look for its receipt. If you accept the risk that the customer pays twice, pass ``unresolved_ok=True``.
     """
@@ -261,7 +261,7 @@ class InvalidCallback(MpesaError):
 class InvalidStatement(MpesaError):
     """The file is not a statement of the organisation portal, or a row of it cannot be read.
 
-    Nothing of the file was taken, because a wrong row could settle a wrong payment.
+    The whole file is refused, because a wrong row could settle a wrong payment.
 
     Attributes:
         problem: What is wrong, in constant words.

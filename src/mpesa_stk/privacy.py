@@ -173,7 +173,7 @@ def visible(value: object, /) -> str:
 
 
 def printable(text: str, /) -> str:
-    """Return a stored text as one line in which nothing steers a terminal.
+    """Return a stored text as one line that cannot steer a terminal.
 
     Letters of all languages and emoji stay. Control characters, line breaks, marks that turn the direction
     of the text, and characters that no font shows become spaces.

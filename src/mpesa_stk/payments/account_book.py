@@ -1,4 +1,4 @@
-"""Find accounts by their names, and keep what was made of their settings.
+"""Find accounts by their names, and keep the objects that were made of their settings.
 
 An account has a full name, as payments store it, and short ones: the shortcode of a paybill, the till
 number and the store number of a till.
@@ -40,10 +40,10 @@ def unknown_account() -> InvalidRequest:
 
 @attrs.frozen(kw_only=True)
 class _Made(Generic[T]):
-    """What was made of an account's settings.
+    """An object that was made of an account's settings.
 
     Attributes:
-        value: What was made.
+        value: The object.
         until: Monotonic second until which it is used.
         longest_exchange: Seconds that one exchange with Daraja may take.
     """
@@ -54,10 +54,10 @@ class _Made(Generic[T]):
 
 
 class AccountBook(Generic[T]):
-    """The accounts that are served, and what was made of the settings of each.
+    """The accounts that are served, each with the object that was made of its settings.
 
     If the settings are loaded when they are needed, the least recently used ones are dropped from memory.
-    What was made of them goes on working where it is in use, since this book owns nothing that is closed.
+    A caller may go on using the object of a dropped account, because the book does not close it.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class AccountBook(Generic[T]):
         """Make a book.
 
         Args:
-            configs: The settings, or what loads those of one account.
+            configs: The settings, or a function that loads those of one account.
             accounts: Lists the accounts, if the settings are loaded.
-            make: Makes something of the settings of an account.
-            clock: Measures the age of what is kept.
+            make: Makes the object of the settings of an account.
+            clock: Measures the age of the objects.
             kept: Most accounts that are kept, if the settings are loaded.
             kept_for: Seconds after which settings are loaded again.
 
@@ -127,8 +127,8 @@ class AccountBook(Generic[T]):
         """Return the full names of all accounts.
 
         Raises:
-            ConfigurationError: The settings are loaded, and nothing lists the accounts.
-            StoreError: What lists the accounts failed.
+            ConfigurationError: The settings are loaded, and `accounts` was not given.
+            StoreError: The function that lists the accounts failed.
         """
         if self._load is None:
             return frozenset(self._made)
@@ -138,11 +138,11 @@ class AccountBook(Generic[T]):
         return frozenset(await _called("accounts_not_listed", self._list))
 
     async def find(self, account: str, /) -> T | None:
-        """Return what was made of the settings of an account, or None if there are none.
+        """Return the object that was made of the settings of an account, or None if there are none.
 
         Raises:
             ConfigurationError: The loaded settings are those of another account.
-            StoreError: What loads the settings failed.
+            StoreError: The function that loads the settings failed.
         """
         now = self._clock.monotonic()
         with self._lock():
@@ -186,12 +186,12 @@ class AccountBook(Generic[T]):
     # --- by any name -----------------------------------------------------------------------------
 
     async def named(self, name: str, /) -> T:
-        """Return what was made of the settings of the account with a full or short name.
+        """Return the object that was made for the account with a full or short name.
 
         Raises:
             InvalidRequest: No account has this name, or several do. Then the error names them.
             ConfigurationError: The loaded settings are those of another account.
-            StoreError: What loads the settings or lists the accounts failed.
+            StoreError: A function that loads the settings or lists the accounts failed.
         """
         found = await self.find(await self._full_name(name))
         if found is None:
@@ -212,10 +212,10 @@ class AccountBook(Generic[T]):
 
 
 async def _called(trouble: str, call: Callable[..., Any], *arguments: str) -> Any:  # noqa: ANN401 - the host's function returns it
-    """Call a function of the host, and await what it returns if that can be awaited.
+    """Call a function of the host, and await its result if that can be awaited.
 
     Raises:
-        StoreError: The function raised an `Exception` that is none of ours. It is logged.
+        StoreError: The function raised an `Exception` that is not an `MpesaError`. It is logged.
     """
     try:
         found = call(*arguments)

@@ -39,7 +39,7 @@ class Accounts(DeskFace):
     """Payments of several accounts over one store: ``accounts["600000"]`` is the `Payments` of one.
 
     All accounts share their connections and one token store. Accounts of one app (consumer key) share its
-    token and its budget of queries. Each payment is asked about with the credentials of its own account.
+    token and its budget of queries. Daraja is asked about each payment with the credentials of its account.
 
     Threads may share it, and it may be used after a fork. Use it as a context manager, or call `close`.
 

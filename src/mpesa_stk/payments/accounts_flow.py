@@ -66,7 +66,7 @@ class Shared(Generic[T]):
         Args:
             given: The part of all accounts, or None to make it.
             make: Makes the part of an account.
-            by: Returns what two accounts must have in common to share a part.
+            by: Returns a key of the settings. Accounts with equal keys share a part.
         """
         self._given = given
         self._make = make
@@ -104,7 +104,7 @@ class AccountsFlow(Generic[P]):
     Attributes:
         notify: Hands an `Event` to the hooks and the log.
         due: Does the work that is due for all accounts.
-        desk: Does what a person does with the payments of all accounts.
+        desk: Does the work of a person with the payments of all accounts.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of both faces, most of them by name
@@ -238,7 +238,7 @@ class AccountsFlow(Generic[P]):
 
         Raises:
             CallbackRefused: No account can be found, or its callbacks are signed and this one is not.
-            InvalidCallback: Nothing but the body can say the account, and it is not a callback.
+            InvalidCallback: Only the body can say the account, and it is not a callback.
             StoreError: The store failed.
         """
         try:

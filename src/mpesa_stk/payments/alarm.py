@@ -1,8 +1,8 @@
-"""Tell "callbacks have stopped while pushes succeed" from "no customers". Pure.
+"""Distinguish "callbacks have stopped while pushes succeed" from "no customers". Pure.
 
 The rule: among the last `ENOUGH` payments that Daraja accepted at least `SETTLE` ago, and of which Daraja
 said how they ended, none got a callback. One callback among them ends the alarm. Without customers these
-payments stay the same ones, so nothing is said.
+payments stay the same ones, so no alarm begins or ends.
 """
 
 from __future__ import annotations

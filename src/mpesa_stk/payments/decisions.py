@@ -28,7 +28,7 @@ def decision(
     receipt_number: str | None,
     seen: str | None,
 ) -> Resolved:
-    """Check what a person typed, and make an event of it.
+    """Check the words that a person typed, and make an event of them.
 
     Args:
         note: Why the person decided so.

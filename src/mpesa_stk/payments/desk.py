@@ -1,4 +1,4 @@
-"""`Desk`: what a person does with stored payments. It needs no client and no keys.
+"""`Desk`: the work of a person with stored payments. It needs no client and no keys.
 
 `PaymentsFlow` has one for its account, and the command line makes one over a store. It only awaits its
 store, so `finish` runs it if the store never suspends.
@@ -168,7 +168,7 @@ class Desk:
             InvalidRequest: The moment has no time zone, or is less than two days ago. The limit is less
                 than 1.
             ConfigurationError: The store cannot search.
-            StoreError: The store failed. What was forgotten before stays so.
+            StoreError: The store failed. Payments that were forgotten before stay so.
         """
         if older_than.tzinfo is None or older_than > self._clock.now() - 2 * KEEP_ASKING:
             raise InvalidRequest("older_than", "must be at least two days ago, with a time zone")

@@ -1,4 +1,4 @@
-"""What a person does with payments, on both faces: `Payments` and `Accounts` inherit these methods."""
+"""The work of a person with payments, on both faces: `Payments` and `Accounts` inherit these methods."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class DeskFace:
 
         First look at the report of a dry run. With `apply`, each payment that the record proves becomes
         SUCCEEDED and is reported. Paid payments get their receipts. A payment that a person must look at
-        gets a review. Applying the same statement twice changes nothing. Each payment is changed by itself,
+        gets a review. Applying the same statement again has no effect. Each payment is changed by itself,
         so a call that failed may be made again.
 
         docs/how-to/closing-the-day.md has the rules. The store must be a `SearchableStore`.
@@ -153,7 +153,7 @@ class DeskFace:
             InvalidRequest: A statement names no account, an account that is not served here, or a number
                 that several accounts have.
             ConfigurationError: The store cannot search.
-            StoreError: The store failed. What was applied before stays so.
+            StoreError: The store failed. Payments that were changed before stay so.
         """
         return finish(self._desk.reconcile(statement, apply=apply))
 
@@ -163,9 +163,10 @@ class DeskFace:
     ) -> Claim:
         """Answer a customer who says "I paid, here is my code".
 
-        The answer comes from what is stored and from the statement. A claim settles nothing: whoever reads
-        a code over a shoulder could make it. It is an entry in the history of the payment, which keeps the
-        first five codes. Limit how often a customer may ask, so that nobody guesses codes.
+        The answer comes from what is stored and from the statement. A claim does not settle the payment:
+        a person who reads a code over a shoulder could make it. It is an entry in the history of
+        the payment, which keeps the first five codes. Limit how often a customer may ask, so that codes
+        cannot be guessed.
 
         Args:
             transaction_no: The number of the payment.
@@ -184,11 +185,11 @@ class DeskFace:
         """Look whether callbacks still come while payments are made.
 
         Call it every minute or so, as `mpesa-stk worker` does. It reads the last payments of this account
-        from the store, and asks Daraja nothing. What is new goes to the hooks and the log too, as an
+        from the store, and does not ask Daraja. The news goes to the hooks and the log too, as an
         `Event` of the kind ``alarm``.
 
         Returns:
-            What is new, once: callbacks stopped, or they returned. None if nothing is new.
+            The news, once: callbacks stopped, or they returned. None if there is no news.
 
         Raises:
             ConfigurationError: The store cannot search.

@@ -108,7 +108,7 @@ class DueReport:
 
 @attrs.define(kw_only=True)
 class _Queries:
-    """The queries of one app in a running batch. Each app has a budget of its own.
+    """The queries of one app in a running batch. Each app has a separate budget.
 
     Attributes:
         asked: How many were sent.
@@ -163,7 +163,7 @@ class DueWork:
     ) -> DueReport:
         """Do one batch, as `Payments.process_due` documents."""
         clock = self._recorder.clock
-        # The lease outlasts the batch, so that other workers take none of its payments.
+        # The lease outlasts the batch, so that other workers do not take its payments.
         lease = timedelta(seconds=deadline + self._accounts.longest_exchange + LEASE_MARGIN)
         batch = _Batch(on_settled=on_settled, ends=clock.monotonic() + deadline)
         tally = batch.tally

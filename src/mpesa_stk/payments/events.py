@@ -327,7 +327,7 @@ class Resolved(_Event):
 
 @attrs.frozen(kw_only=True)
 class RecordSeen(_Event):
-    """A row of Safaricom's own records fits the payment, and no other payment and no other row does.
+    """A row of Safaricom's own records fits only this payment, and the payment only this row.
 
     Attributes:
         source: Where the row was read: ``statement`` or ``pull``.
@@ -349,7 +349,7 @@ class RecordSeen(_Event):
 
 @attrs.frozen(kw_only=True)
 class RecordDoubted(_Event):
-    """Rows of Safaricom's own records may be of this payment, and prove nothing. A person must look.
+    """Rows of Safaricom's own records may be of this payment, but do not prove it. A person must look.
 
     Attributes:
         source: Where the rows were read: ``statement`` or ``pull``.
@@ -369,7 +369,7 @@ class RecordDoubted(_Event):
 
 @attrs.frozen(kw_only=True)
 class ReceiptClaimed(_Event):
-    """A customer says that the payment has this receipt. That alone proves nothing."""
+    """A customer says that the payment has this receipt. That alone is no proof."""
 
     receipt_number: str
 

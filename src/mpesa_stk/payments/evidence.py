@@ -91,8 +91,8 @@ def meaning_of_record(
 ) -> Meaning:
     """Return the meaning of a row, of doubtful rows, or of a customer's claim.
 
-    What the history says already has no second effect. So a person who closed a review is not asked again
-    because of the same rows.
+    A fact that the history has already has no second effect. So a person who closed a review is
+    not asked again because of the same rows.
     """
     if isinstance(event, ReceiptClaimed):
         claims = [past for past in transaction.history if past.event == Meaning.CLAIMED.value]

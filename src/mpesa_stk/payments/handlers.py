@@ -9,7 +9,7 @@ from mpesa_stk.payments.state import Transaction
 
 
 def never() -> bool:
-    """Return False: nothing asks a batch to stop."""
+    """Return False: the batch is never asked to stop."""
     return False
 
 

@@ -7,7 +7,7 @@ The rules, each by the reports about Safaricom's records (docs/how-to/closing-th
   other row fits it.
 - A row of a till adds the receipt of a payment under the same conditions, if a status query said that the
   payment is paid. Without that, a person must look.
-- What fits several is settled by nobody.
+- A row that fits several payments, or a payment that fits several rows, is left to a person.
 - A row that no payment claims is listed, and never matched by its amount alone.
 - A missing row proves something only where the record covers the moment.
 """

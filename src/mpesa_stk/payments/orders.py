@@ -73,8 +73,8 @@ def slot_after(
 def prompt_may_live(attempt: Transaction, now: datetime, /) -> bool:
     """Return whether the customer may still answer the prompt of an attempt.
 
-    A prompt lives for minutes (`PROMPT_LIVES`). If nobody knows when it appeared, it may live until the
-    payment expires.
+    A prompt lives for minutes (`PROMPT_LIVES`). If the moment at which it appeared is unknown, it may live
+    until the payment expires.
     """
     appeared = [entry.at for entry in attempt.history if entry.event in _PROMPTED]
     ends = max(appeared) + PROMPT_LIVES if appeared else attempt.expires_at
@@ -90,7 +90,7 @@ def was_prompted(rejected: Transaction, /) -> bool:
 
 
 def is_unresolved(attempt: Transaction, now: datetime, /) -> bool:
-    """Return whether nobody knows if an attempt that has ended unpaid was paid after all.
+    """Return whether an attempt that has ended unpaid may have been paid after all.
 
     That is so if it expired, if only a query said that it failed while its prompt could still be answered,
     or if a person must look at it. A person who resolves it, or a callback, ends the doubt.
@@ -105,7 +105,7 @@ def is_unresolved(attempt: Transaction, now: datetime, /) -> bool:
 
 @attrs.frozen(kw_only=True)
 class Way:
-    """What a checkout may do.
+    """The way that is open to a checkout.
 
     Attributes:
         live: The attempt that it returns instead of a new one, or None.
@@ -129,7 +129,7 @@ def way_for(
     Raises:
         AlreadyPaid: One of them is paid.
         PaymentInProgress: One with another payload may still be paid.
-        PaymentUnresolved: Nobody knows whether one was paid, and `unresolved_ok` is False.
+        PaymentUnresolved: It is unknown whether one was paid, and `unresolved_ok` is False.
     """
     for attempt in others:
         if attempt.paid:
@@ -208,7 +208,7 @@ class OrderStatus:
         state: `OrderState`.
         attempts: Its payments, the first created first.
         deciding: The attempt that gives the order its state: the paid one, the one that may still be paid,
-            the one that nobody knows about. Otherwise the last one, or None if there is none.
+            the one whose outcome is unknown. Otherwise the last one, or None if there is none.
     """
 
     order: str

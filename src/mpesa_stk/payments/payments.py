@@ -131,8 +131,8 @@ class Payments(DeskFace):
             prompt_description: The description that is sent to Daraja in place of `description`.
             idempotency_key: Your name for this attempt, 1 to 255 visible ASCII characters.
             order: What is being paid, 1 to 128 printable characters. An order is paid once: while one of
-                its attempts may still be paid, no other prompt goes out for it.
-            unresolved_ok: Whether to try again although nobody knows if an earlier attempt at the order
+                its attempts may still be paid, no new prompt goes out for it.
+            unresolved_ok: Whether to try again although it is unknown if an earlier attempt at the order
                 was paid. The customer may then pay twice.
 
         Returns:
@@ -144,8 +144,8 @@ class Payments(DeskFace):
             InvalidRequest: A field breaks a rule. No payment was stored, and no push was sent.
             IdempotencyConflict: The key was used with another payload. No push was sent.
             PaymentInProgress: Another payload for the order may still be paid. No push was sent.
-            PaymentUnresolved: Nobody knows whether an earlier attempt at the order was paid. No push was
-                sent.
+            PaymentUnresolved: It is unknown whether an earlier attempt at the order was paid. No push
+                was sent.
             AlreadyPaid: The order is paid. No push was sent.
             StoreError: The intent could not be stored. No push was sent.
             MpesaError: No prompt appeared. The error carries `transaction_no`, and the payment is stored

@@ -36,7 +36,7 @@ class PaymentsFlow:
         checkout: Asks customers to pay.
         parts: The parts with which payments are followed, for `AccountsFlow`.
         due: Does the work that is due.
-        desk: Does what a person does with the payments.
+        desk: Does the work of a person with the payments.
     """
 
     def __init__(

@@ -191,10 +191,10 @@ class Reconciling:
     # --- applying ---------------------------------------------------------------------------------
 
     async def _applied(self, report: ReconcileReport) -> ReconcileReport:
-        """Apply a report, one compare-and-set a payment. Applying it twice changes nothing.
+        """Apply a report, one compare-and-set a payment. Applying it again has no effect.
 
         Returns:
-            The report about what was done.
+            The report with the changes that were made.
         """
         if not report.trusted:
             return attrs.evolve(report, applied=True)

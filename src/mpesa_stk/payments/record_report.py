@@ -1,4 +1,4 @@
-"""Define what came of comparing stored payments with Safaricom's own records. Pure."""
+"""Define the result of comparing stored payments with Safaricom's own records. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RecordMatch:
 
 @attrs.frozen(kw_only=True)
 class RecordDoubt:
-    """Payments and rows that may belong together. None of them is settled.
+    """Payments and rows that may belong together. They are not settled.
 
     Attributes:
         reason: Why, in constant words. It is the reason of the review.
@@ -45,7 +45,7 @@ class RecordDoubt:
 
 @attrs.frozen(kw_only=True)
 class ReconcileReport:
-    """What came of comparing stored payments with Safaricom's own records.
+    """The result of comparing stored payments with Safaricom's own records.
 
     Attributes:
         applied: Whether the payments were changed. False for a dry run.
@@ -57,11 +57,11 @@ class ReconcileReport:
         receipts_added: Paid payments that get their receipt from the record, or got it.
         amounts_differ: Payments whose receipt has another amount in the record.
         ambiguous: Payments and rows that may belong together. A person must look at them.
-        unasked: Rows of money that nobody asked for.
+        unasked: Rows of money that no payment of the account asked for.
         missing: Payments called paid that are not in the record, although it covers the moment.
-        not_covered: Payments called paid that are not in the record, and may lie outside of what it covers.
+        not_covered: Payments called paid that are not in the record, and may lie outside of its periods.
         covered: The periods that the record covers, the first first.
-        problems: What keeps books and record from agreeing besides, in constant words.
+        problems: Further reasons why books and record do not agree, in constant words.
     """
 
     applied: bool = False
@@ -82,7 +82,7 @@ class ReconcileReport:
     def agrees(self) -> bool:
         """Whether books and record agree in both directions, for the period that is covered.
 
-        What a dry run would still change keeps them from agreeing. `not_covered` alone does not: a payment
+        A change that a dry run shows keeps them from agreeing. `not_covered` alone does not: a payment
         that may lie in the period and outside of it is among the `problems` too.
         """
         open_ends = (

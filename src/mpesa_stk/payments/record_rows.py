@@ -156,7 +156,7 @@ def _one_leaves_out(
 def _why_not_covering(
     one: Statement, all_of_them: Sequence[Statement], holders: Mapping[str, Transaction]
 ) -> str | None:
-    """Return why the absence of a row in a statement proves nothing, or None if it does."""
+    """Return why the absence of a row in a statement is no proof, or None if it is one."""
     if one.covers_from is None or one.covers_until is None:
         return NO_PERIOD
     if not one.complete:
@@ -186,7 +186,7 @@ def _clock_is_right(one: Statement, holders: Mapping[str, Transaction]) -> bool:
     """Return whether the times of a statement are those of receipts that are held already.
 
     The zone of a pull's times is not reliable, and days and months of a file may be confused. Without such
-    a receipt, nothing can be compared.
+    a receipt, the times cannot be compared.
     """
     apart = [
         abs((row.completed - paid_at).total_seconds())

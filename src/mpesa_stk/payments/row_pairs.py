@@ -79,7 +79,7 @@ def pushed_at(payment: Transaction, /) -> datetime:
 
 
 def visible_digits(phone_number: str | None, /) -> _Seen:
-    """Return what a record shows of a phone number: how many digits of which end, and the digits."""
+    """Return the digits of a phone number that a record shows: how many of which end, and the digits."""
     runs = _HIDDEN.split((phone_number or "").translate(_SEPARATORS))
     first, last = runs[0], runs[-1]
     if len(runs) > 1:
@@ -165,9 +165,10 @@ _Likeness = tuple[str | None, Decimal]
 def groups_of(
     payments: Iterable[Transaction], rows: Iterable[StatementRow], rule: FitRule, /
 ) -> list[Group]:
-    """Return the payments and rows that fit each other, in groups that share nothing.
+    """Return the payments and rows that fit each other, in groups without a common member.
 
-    Payments and rows that fit nothing are in no group. The order of the arguments does not matter.
+    A payment that fits no row, or a row that fits no payment, is in no group. The order of the
+    arguments does not matter.
     """
     asked = sorted(payments, key=lambda one: (pushed_at(one), one.transaction_no))
     paid = sorted(rows, key=lambda one: (one.completed, one.receipt_number))

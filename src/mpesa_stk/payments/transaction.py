@@ -233,7 +233,7 @@ def _without_repetition(
 def _bounded(history: tuple[HistoryEntry, ...]) -> tuple[HistoryEntry, ...]:
     """Return the first four and the last entries, at most `MAX_HISTORY` in all.
 
-    Decisions of persons go last: nobody can ask Daraja about them again.
+    Decisions of persons are dropped last, because Daraja cannot be asked about them again.
     """
     kept = list(history)
     while len(kept) > MAX_HISTORY:

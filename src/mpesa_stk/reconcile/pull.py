@@ -65,7 +65,7 @@ class PullWindow:
     Attributes:
         begins: The first moment, aware.
         ends: The moment after the last one that is covered: not later than the question.
-        asked_until: The end that Daraja is told, aware.
+        asked_until: The end that the request names, aware.
     """
 
     begins: datetime
@@ -79,7 +79,7 @@ class PullPage:
 
     Attributes:
         response_code: Daraja's code.
-        rows: What stands in place of the rows, unread.
+        rows: The value in place of the rows, unread.
         total: How many records Daraja counts in all pages. None if it does not say.
     """
 
@@ -250,7 +250,7 @@ def _answer_of(response: HttpResponse, step: str) -> dict[str, object]:
 def _check(
     response: HttpResponse, step: str, code: str | None, message: str, *, fine: tuple[str, ...]
 ) -> str:
-    """Return the code of an answer that is fine, or raise what another one means."""
+    """Return the code of an answer that is fine, or raise the error that another one means."""
     if code is None or (code in fine and not 200 <= response.status < 300):  # noqa: PLR2004 - HTTP's success range
         raise _unreadable(response, "ResponseCode")
     if code not in fine:

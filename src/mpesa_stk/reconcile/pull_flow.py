@@ -17,7 +17,7 @@ _PRODUCT = "pull"
 
 
 async def pull_statement(flow: ClientFlow, start: datetime, end: datetime, /) -> Statement:
-    """Ask page by page, until one has nothing new.
+    """Ask page by page, until one has no new row.
 
     How Daraja counts its pages is disputed (docs/daraja.md, section 11). The offset counts rows at first.
     If the page behind the rows is empty, Daraja may count pages. Then the second page is asked for by its

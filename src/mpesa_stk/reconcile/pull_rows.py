@@ -70,7 +70,7 @@ class PulledRows:
     def may_have_more(self) -> bool:
         """Whether rows may have been passed over, because the offset counts pages.
 
-        That cannot be if nothing or one row came, or if Daraja counts no more. If something went wrong, it
+        That cannot be if at most one row came, or if Daraja counts no more. If something went wrong, it
         is known already.
         """
         is_all = self._total is not None and len(self._seen) >= self._total
@@ -122,7 +122,7 @@ class PulledRows:
             self.say(CONTRADICTION)
 
     def statement(self) -> Statement:
-        """Return what came."""
+        """Return the rows that came as a statement."""
         if self._total is not None:
             self._problems.pop(REPEATED, None)
             if len(self._seen) < self._total:
@@ -142,7 +142,7 @@ class PulledRows:
 
 
 def _key_of(raw: object) -> str:
-    """Return what tells a row from others: its receipt, or else all of it."""
+    """Return the key by which two rows are the same: the receipt, or else the whole row."""
     receipt = receipt_of(_text(folded(raw).get("transactionid"))) if isinstance(raw, dict) else None
     return receipt or json.dumps(raw, sort_keys=True, default=str)
 

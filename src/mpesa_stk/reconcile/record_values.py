@@ -1,6 +1,6 @@
 """Read single values of Safaricom's records: receipts, amounts, times, phones. Pure.
 
-Each reader returns None if a value is not what it should be. Nothing is guessed.
+Each reader returns None if a value is not what it should be. It never guesses.
 """
 
 from __future__ import annotations

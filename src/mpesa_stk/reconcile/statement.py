@@ -25,7 +25,7 @@ class StatementSource(str, Enum):
 
 
 class RowKind(str, Enum):
-    """What a customer paid to."""
+    """The kind of account that a customer paid to."""
 
     PAYBILL = "paybill"
     TILL = "till"
@@ -65,12 +65,12 @@ class Statement:
         number: The shortcode or till number that the file names, or that was asked about. None if the file
             names none.
         rows: The payments, the first completed first. Each receipt stands there once.
-        covers_from: Begin of the period, aware, UTC. None if it is not known, and then nothing is covered.
+        covers_from: Begin of the period, aware, UTC. None if it is not known: then no moment is covered.
         covers_until: End of the period, aware, UTC: a moment after the last one that is covered.
         complete: Whether every payment of the period is among the rows, as far as the source itself shows.
-            If not, the absence of a row proves nothing.
+            If not, the absence of a row is no proof.
         empty_answer: Whether Daraja said that there are no records. It says the same if the account is not
-            registered for pulls, so this alone proves nothing.
+            registered for pulls, so this alone is no proof.
         left_out: How many lines are no payments to the account: fees, sweeps, failed ones, reversals, and
             the payments that were taken back.
         problems: Why the statement is not complete, in constant words, one for each kind.

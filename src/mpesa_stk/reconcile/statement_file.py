@@ -19,12 +19,12 @@ MOST_BYTES = 64 * 1024 * 1024
 def read_statement(path_or_bytes: str | os.PathLike[str] | bytes, /) -> Statement:
     """Read a statement that was downloaded from Safaricom's organisation portal.
 
-    It reads .csv, and with the extra `statement` also .xlsx and .xls, whatever the name of the file. If one
-    line of it cannot be read, the whole file is refused: a wrong row could settle a wrong payment. A file
-    that ends in the middle of a line gives a statement that is not complete.
+    It reads .csv, and with the extra `statement` also .xlsx and .xls. The name of the file does not matter.
+    If one line of it cannot be read, the whole file is refused: a wrong row could settle a wrong payment. A
+    file that ends in the middle of a line gives a statement that is not complete.
 
     Args:
-        path_or_bytes: The path of the file, or what it holds.
+        path_or_bytes: The path of the file, or its content.
 
     Raises:
         InvalidStatement: It is no statement, or a line of it cannot be read. The error says which.

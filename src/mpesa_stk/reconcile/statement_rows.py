@@ -1,6 +1,6 @@
 """Read the lines of a portal statement, as texts in cells, into a `Statement`. Pure.
 
-Columns are found by name. Nothing is guessed about money: a line that cannot be read refuses the file
+Columns are found by name. Money is never guessed: if a line cannot be read, the file is refused
 (docs/how-to/closing-the-day.md lists what is said about each damage).
 """
 
@@ -46,7 +46,7 @@ _LETTERS = re.compile("[^a-z0-9]+")
 _DIGITS = re.compile("[0-9]{4,12}")
 _LONG_NUMBER = re.compile(r"[0-9*](?:[ ().+-]{0,2}[0-9*]){6,}")
 _LONGEST_SHOWN = 40
-# What stands before the payer's name and reference, which may hold any words.
+# The text before the payer's name and reference, which may hold any words.
 _BEFORE_NAMES = re.compile(r"\s(?:from|to|by)\s+\S*[0-9*]|\s-\s|\sAcc\.", re.IGNORECASE)
 _REFERENCE = re.compile(r"\bAcc\.\s*(.*)", re.IGNORECASE | re.DOTALL)
 _FROM = re.compile(r"\sfrom\s+(\S+)", re.IGNORECASE)
@@ -106,14 +106,14 @@ def _plain(text: str) -> str:
 
 @attrs.define
 class _Heading:
-    """What stands above the payments."""
+    """The block of lines above the payments."""
 
     number: str | None = None
     begins: datetime | None = None
     ends: datetime | None = None
 
     def take(self, line: int, cells: Sequence[str]) -> None:
-        """Read one line of the block: a label, and what it names."""
+        """Read one line of the block: a label and its values."""
         label = _plain(cells[0])
         if label in ("shortcode", "tillnumber"):
             found = next((cell for cell in cells[1:] if _DIGITS.fullmatch(cell)), None)
@@ -213,7 +213,7 @@ class _Reader:
             raise InvalidStatement(problem, line=line, column=_NEEDED["receiptno"])
 
     def statement(self) -> Statement:
-        """Return what was read."""
+        """Return the lines that were read, as a statement."""
         if self._columns is None:
             raise self._no_statement()
         kept = [row for name, row in self._rows.items() if name not in self._reversed]

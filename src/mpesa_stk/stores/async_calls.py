@@ -45,7 +45,7 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()  # the event loop itself keeps no task alive
 
     def start(self, flow: Coroutine[Any, Any, T], /) -> asyncio.Task[T]:
-        """Begin a flow. Nobody needs to wait for it: its error is then ignored."""
+        """Begin a flow. If the caller does not await it, its error is ignored."""
         task = asyncio.get_running_loop().create_task(flow)
         self._running.add(task)
         task.add_done_callback(self._running.discard)

@@ -282,7 +282,7 @@ class MemoryTransactionStore:
 
 
 class AsyncMemoryTransactionStore(AwaitedTransactionStore):
-    """A `MemoryTransactionStore` whose methods are awaited. None of them waits for anything."""
+    """A `MemoryTransactionStore` whose methods are awaited. They never suspend."""
 
     def __init__(self, *, max_kept_callbacks: int = 10_000) -> None:
         """Make an empty store.

@@ -214,7 +214,7 @@ class AsyncRedisTokenStore:
             await ended(self._tasks.start(self._keys.give_back(app, holder)))
 
     async def _give_back(self, taking: asyncio.Task[bool], app: str, holder: str) -> None:
-        """Give a flight back that nobody waits for any more, once the command that takes it is over."""
+        """Give back the flight of a cancelled caller, once the command that takes it is over."""
         await asyncio.wait({taking})
         await self._keys.give_back(app, holder)
 

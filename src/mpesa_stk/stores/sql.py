@@ -205,7 +205,7 @@ class SqlTransactionStore:
         """Claim up to `limit` due transactions of `accounts`, longest due first, accounts in turn.
 
         A claim sets `due_at` to ``now + lease``. If the history or state of a row cannot be read, the
-        store logs the row and leaves it out, so that it harms no other payment.
+        store logs the row and leaves it out, so that it does not hold up the others.
         """
         mine = sorted(filter(storable, accounts))
         if limit < 1 or not mine:
@@ -307,7 +307,7 @@ class SqlTransactionStore:
         """Return those of many accounts that have something due.
 
         The statement that locks rows has a part for each account, and hundreds of parts take the database
-        a tenth of a second, also if nothing is due.
+        a tenth of a second, even if no payment is due.
         """
         found: list[str] = []
         for start in range(0, len(accounts), _CHUNK):

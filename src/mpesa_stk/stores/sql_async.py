@@ -106,7 +106,7 @@ def _sync_engine(engine: AsyncEngine) -> sa.Engine:
 
 
 class _Tables:
-    """What the stores have in common: their tables.
+    """The common part of the stores: their tables.
 
     Attributes:
         metadata: The tables, for the host's own migrations.

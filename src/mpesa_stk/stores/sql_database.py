@@ -459,7 +459,7 @@ def _begin_sqlite(connection: sa.Connection, *, writes: bool) -> None:
 
 
 def _commits_nothing(connection: sa.Connection) -> bool:
-    """Return whether ``commit()`` of the driver does nothing (``autocommit=True``, from Python 3.12)."""
+    """Return whether ``commit()`` of the driver has no effect (``autocommit=True``, from Python 3.12)."""
     driver: Any = connection.connection.driver_connection
     # aiosqlite does not pass this attribute on from the connection of sqlite3 that it has.
     return getattr(getattr(driver, "_conn", driver), "autocommit", None) is True

@@ -50,8 +50,8 @@ class Schema:
             main: Its most important table, after which the store is named in the table of versions.
             prefix: Start of the names of the tables.
             version: The version that the library needs.
-            steps: The steps, by the version that each reaches. A version without a step changes nothing
-                but its number. A step that is run twice must do no harm.
+            steps: The steps, by the version that each reaches. For a version without a step,
+                only the stored number changes. A step that is run twice must do no harm.
         """
         self._database = database
         self._metadata = metadata

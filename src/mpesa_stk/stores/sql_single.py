@@ -1,8 +1,8 @@
 """Execute one statement that is a transaction by itself: compiled once, and straight on psycopg.
 
 For each statement SQLAlchemy works longer than PostgreSQL and psycopg together, for the host's event
-handlers, logs and options. So if the host has none of them, and the driver is psycopg without asyncio, the
-statement goes from the pool's connection to psycopg. In all other cases SQLAlchemy executes it.
+handlers, logs and options. So if the host uses none of these, and the driver is psycopg without asyncio,
+the statement goes from the pool's connection to psycopg. In all other cases SQLAlchemy executes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Convert = Callable[[Any], Any]
 
 @attrs.frozen(kw_only=True)
 class _Compiled:
-    """The text of a statement, its own values, and what converts those of the caller."""
+    """The text of a statement, its own values, and converters for those of the caller."""
 
     text: str
     defaults: Mapping[str, Any]
@@ -120,7 +120,7 @@ class Prepared:
         dialect: sa.Dialect,
         description: Any,  # noqa: ANN401 - a sequence, whose items each driver has its own class for
     ) -> tuple[tuple[str, _Convert | None], ...]:
-        """Return the names of the columns, and what converts their values."""
+        """Return the names of the columns, each with the converter of its values."""
         columns: Any = self._statement.exported_columns
         return tuple(
             (column.name, column.type.dialect_impl(dialect).result_processor(dialect, found[1]))

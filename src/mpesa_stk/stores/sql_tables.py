@@ -179,7 +179,7 @@ def due_statement(
 ) -> sa.Select[Any]:
     """Select and lock rows for `claim_due`, without those that others have locked.
 
-    SQLite has no row locks: there, no other transaction writes at the same time.
+    SQLite has no row locks: there, only one transaction writes at a time.
 
     The index is in order of due time within one account. So for several accounts, the statement reads
     each account's first `limit` rows from the index, and sorts only these: by their ``turn``, which counts
@@ -279,7 +279,7 @@ def kept_statements(callbacks: sa.Table, /) -> dict[frozenset[str], Prepared]:
 def conflicting(payments: sa.Table, /) -> Prepared:
     """Select the unique values of the payments that have one of a row's.
 
-    The values are those of the row. A value that is None is equal to no other.
+    The values are those of the row. None is not equal to any value.
     """
     names = tuple(dict.fromkeys(sum(UNIQUE.values(), ())))
     same = (
