@@ -1,1 +1,1 @@
-"""What the `mpesa-stk` command can do, one file a command or family of commands."""
+"""The commands of `mpesa-stk`, one file a command or family of commands."""

@@ -167,7 +167,7 @@ class Context:
             return ""
 
     def callback_secrets(self) -> tuple[str, ...]:
-        """Read ``callback_secret`` and no other setting.
+        """Read the setting ``callback_secret`` alone.
 
         Raises:
             ConfigurationError: It is set and cannot work.
@@ -197,7 +197,7 @@ class Context:
     ) -> Payments | Accounts:
         """Return the payments of one account, or those of the accounts that the environment names.
 
-        Whoever gets them closes their connections.
+        The caller closes their connections.
         """
         if self.has_accounts():
             return Accounts(
@@ -214,7 +214,7 @@ class Context:
     # --- words ------------------------------------------------------------------------------------
 
     def command_line(self, words: str, /) -> str:
-        """Return what a person types for a command, such as ``mpesa-stk doctor`` for ``doctor``."""
+        """Return the words to type for a command, such as ``mpesa-stk doctor`` for ``doctor``."""
         return f"{'mpesa-stk ' if self.project is None else self.project.program}{words}"
 
     # --- input and output -------------------------------------------------------------------------

@@ -190,7 +190,7 @@ def open_payments(
 
 
 def connections_of(payments: Payments | Accounts, /) -> StkClient | Accounts:
-    """Return what closes the connections of payments."""
+    """Return the object that closes the connections of payments."""
     return payments if isinstance(payments, Accounts) else payments.client
 
 

@@ -1,6 +1,6 @@
 """``mpesa-stk doctor``: checks a configuration without moving money.
 
-It contacts the configured addresses of Daraja and the configured callback URL, and no other.
+It contacts only the configured addresses of Daraja and the configured callback URL.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from mpesa_stk.reconcile.statement import StatementRow
 
 
 class Verdict(str, Enum):
-    """What was found about a payment, a row of the record, or both. The values are an interface."""
+    """A finding about a payment, a row of the record, or both. The values are an interface."""
 
     CONFIRMED = "confirmed"
     SETTLED = "settled"
@@ -81,9 +81,9 @@ class Books:
         source: ``statement`` or ``pull``.
         agree: Whether both agree in both directions for the periods.
         applied: Whether the books were changed.
-        periods: What the record covers, the first first.
-        problems: What keeps both from agreeing besides the lines, in constant words.
-        lines: What was found.
+        periods: The periods that the record covers, the first first.
+        problems: Reasons besides the lines why both do not agree, in constant words.
+        lines: The findings.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Books:
 
 
 def books_of(report: ReconcileReport, /, *, name: str, source: str) -> Books:
-    """Return what a report found as lines."""
+    """Return the findings of a report as lines."""
     return Books(
         name=name,
         source=source,

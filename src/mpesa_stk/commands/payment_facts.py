@@ -13,7 +13,7 @@ from mpesa_stk.payments.state import FORGOTTEN_PHONE, HistoryEntry, Transaction
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.privacy import mask_checkout_id, mask_phone
 
-# A mobile number in a text that people wrote, with the prefix that tells it from other numbers.
+# A mobile number in a text that people wrote, with the prefix that other numbers lack.
 _PHONE_LIKE = re.compile(r"(?<![0-9])(?:\+?254|0)[17][0-9]{8}(?![0-9])")
 _NATIONAL = len("712345678")
 

@@ -1,4 +1,4 @@
-"""``mpesa-stk payments resolve`` and ``forget``: write what a person decided."""
+"""``mpesa-stk payments resolve`` and ``forget``: write the decision of a person."""
 
 from __future__ import annotations
 

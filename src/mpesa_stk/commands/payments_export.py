@@ -125,7 +125,7 @@ def _only_ours(name: str, flags: int) -> int:
 
 @contextmanager
 def _as_utf8(stream: TextIO) -> Iterator[TextIO]:
-    """Write to a text stream in UTF-8, whatever its own encoding is, if it has bytes below."""
+    """Write to a text stream in UTF-8 instead of its own encoding, if it has bytes below."""
     below = getattr(stream, "buffer", None)
     if below is None:
         yield stream

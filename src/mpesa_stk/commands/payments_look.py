@@ -1,4 +1,4 @@
-"""``mpesa-stk payments list``, ``find``, ``show`` and ``reviews``: look at payments, change nothing."""
+"""``mpesa-stk payments list``, ``find``, ``show`` and ``reviews``: look at payments, without changes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _show_table(context: Context, found: Sequence[Transaction], view: View) -> N
 
 @hides_locals
 def run_find(context: Context, arguments: argparse.Namespace, /) -> int:
-    """Find payments by whatever the customer knows, and say by what each was found."""
+    """Find payments by a value that the customer knows, and print by which kind each was found."""
     value: str = arguments.value.strip()
     if not 1 <= len(value) <= _LONGEST_VALUE:
         raise BadArgument(f"VALUE: must be 1 to {_LONGEST_VALUE} characters")
@@ -119,7 +119,7 @@ def _found_by(desk: OpenDesk, value: str, limit: int) -> Iterator[tuple[str, Tra
 
 @hides_locals
 def run_show(context: Context, arguments: argparse.Namespace, /) -> int:
-    """Tell the story of a payment."""
+    """Print the history of a payment, its state and the next step."""
     name: str = arguments.transaction
     if not _ID.fullmatch(name):
         raise BadArgument("TRANSACTION_NO: must be 1 to 128 visible characters")

@@ -98,7 +98,7 @@ def open_desk(
     Args:
         context: The world of the command.
         arguments: Its arguments.
-        advance: Is told of each payment that the desk reads or writes.
+        advance: Is called with the number of payments that the desk just read or wrote.
 
     Raises:
         BadArgument: Neither names a database, or it cannot be opened.

@@ -48,7 +48,7 @@ def pause(text: str, /) -> float:
 
 @attrs.define
 class _Done:
-    """What was done for one account.
+    """The work that was done for one account.
 
     Attributes:
         looked: When its payments were last looked for with success. None if they never were.
@@ -157,7 +157,7 @@ class PullWork:
     # --- both -------------------------------------------------------------------------------------
 
     def _pulled(self, payments: Payments, start: datetime, end: datetime) -> Books | None:
-        """Pull, write what is proven into the books, and return what was found. None if it failed."""
+        """Pull, write what is proven into the books, and return the findings. None if it failed."""
         try:
             statement = pull(payments, start, end, patience=0.0)
             if statement is None:
@@ -177,7 +177,7 @@ class PullWork:
 
 
 def _unresolved(payments: Payments, since: datetime) -> list[Transaction]:
-    """Return the payments of an account whose outcome nobody knows."""
+    """Return the payments of an account whose outcome is unknown."""
     found: list[Transaction] = []
     for state in _UNRESOLVED:
         cursor = None

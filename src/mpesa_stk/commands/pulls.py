@@ -15,7 +15,7 @@ from mpesa_stk.reconcile.statement import Statement
 def each_account(payments: Payments | Accounts, /) -> Iterator[Payments]:
     """Return the payments of each account, by its name.
 
-    An account whose settings cannot be had is left out, so that it stops no other. `process_due` says so.
+    An account whose settings cannot be had is left out, so that the others go on. `process_due` says so.
     """
     if isinstance(payments, Payments):
         yield payments
@@ -31,7 +31,7 @@ def each_account(payments: Payments | Accounts, /) -> Iterator[Payments]:
 def pull(
     payments: Payments, start: datetime, end: datetime, /, *, patience: float
 ) -> Statement | None:
-    """Ask Daraja what reached an account, when the budget of its app allows it.
+    """Ask Daraja for the payments that reached an account, when the budget of its app allows it.
 
     Args:
         payments: The payments of the account.

@@ -82,7 +82,7 @@ def add_options(command: argparse.ArgumentParser, /) -> None:
 
 @hides_locals
 def run(context: Context, arguments: argparse.Namespace, /) -> int:
-    """Reconcile the payments with each record, and print what was found."""
+    """Reconcile the payments with each record, and print the findings."""
     all_books = (_of_files if arguments.statement else _of_pulls)(context, arguments)
     view = View(arguments.unmask)
     if arguments.json:
@@ -148,7 +148,8 @@ def _read(context: Context, name: str, account: str | None, advance: Advance) ->
     """Read one file.
 
     Raises:
-        BadArgument: It cannot be read, is no statement, or is of an account that nobody names.
+        BadArgument: It cannot be read, is no statement, or is of an account that neither it nor the
+            command line names.
     """
     try:
         statement = read_statement(context.folder / name)
@@ -163,7 +164,7 @@ def _read(context: Context, name: str, account: str | None, advance: Advance) ->
 
 
 def _of_pulls(context: Context, arguments: argparse.Namespace) -> list[Books]:
-    """Reconcile with what Daraja answers about each account. One that cannot be asked stops no other."""
+    """Reconcile with Daraja's record of each account. If one has none, the others still are compared."""
     all_books = []
     with (
         database.open_source(context, arguments.database) as payments_now,

@@ -25,8 +25,8 @@ class ReviewWords:
     """A reason for a review.
 
     Attributes:
-        why: What happened, in plain words.
-        step: What a person does about it.
+        why: The reason, in plain words.
+        step: The step that a person takes.
     """
 
     why: str

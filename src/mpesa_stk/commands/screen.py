@@ -67,7 +67,7 @@ def screen_of(context: Context, /) -> Screen:
 
 
 def show_lines(context: Context, /, *lines: str) -> None:
-    """Print lines to stdout. Each stays one line, whatever it holds."""
+    """Print lines to stdout. Each stays one line, even if it holds a line break."""
     context.show(*(_fit(context, line) for line in lines))
 
 

@@ -18,7 +18,7 @@ from mpesa_stk.privacy import clean_text
 def story_of(
     transaction: Transaction, kept: Iterable[KeptCallback], /, *, view: View, language: Language
 ) -> Iterator[str]:
-    """Tell the history of a payment, its state and the next step, line by line.
+    """Yield the history of a payment, its state and the next step, line by line.
 
     Args:
         transaction: The payment.
@@ -48,7 +48,7 @@ def story_of(
 def _what_happened(
     transaction: Transaction, kept: Iterable[KeptCallback], view: View
 ) -> Iterator[str]:
-    """Tell the history, and when each kept callback came."""
+    """Yield the history, and when each kept callback came."""
     told = [
         (entry.at, list(_history_lines(transaction, entry, view))) for entry in transaction.history
     ]

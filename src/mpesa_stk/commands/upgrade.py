@@ -1,4 +1,4 @@
-"""``mpesa-stk database upgrade``: brings the tables of a database up to what this library needs."""
+"""``mpesa-stk database upgrade``: brings the tables of a database to the version of this library."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def work(  # noqa: PLR0913 - each has a name
         every: Seconds between two batches.
         limit: Most payments of a batch.
         once: Whether to end as soon as no more is due.
-        pull_every: The least seconds between two pulls of an account. None pulls nothing.
+        pull_every: The least seconds between two pulls of an account. None for no pulls.
 
     Raises:
         StoreError: The store failed, and `once` is set.

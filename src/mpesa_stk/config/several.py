@@ -94,11 +94,11 @@ def configs_from_env(
 def configs_from_tables(
     tables: Mapping[str, Any], environ: Mapping[str, str], /
 ) -> tuple[StkConfig, ...]:
-    """Read the settings of several accounts from tables, which name what a TOML file names.
+    """Read the settings of several accounts from tables with the keys of a TOML file.
 
     Args:
         tables: The settings of each account, by its label.
-        environ: The variables. An account takes from them what its table lacks.
+        environ: The variables. An account takes from them the settings that its table lacks.
 
     Returns:
         The settings of each account, in order.
@@ -128,7 +128,7 @@ def _made(
     separator: str,
     problems: Problems,
 ) -> dict[str, StkConfig]:
-    """Make the settings of each account, and add what cannot work to the problems."""
+    """Make the settings of each account, and add those that cannot work to the problems."""
     configs: dict[str, StkConfig] = {}
     common = {name: text for name, text in shared.items() if name not in _NEVER_SHARED}
     for label, own in accounts.items():
