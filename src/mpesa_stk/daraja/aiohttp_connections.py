@@ -5,7 +5,7 @@ connecting: finding the name, TCP, the tunnel of a proxy, TLS. An error in it ra
 reason of its step, and proves that no byte of the request left. An error after it raises `OutcomeUnknown`.
 
 aiohttp's own session gives less proof: it writes in a separate task, sends some requests again, and may
-read an answer that nobody asked for. Only this file imports aiohttp.
+read an answer that the server sent unasked. Only this file imports aiohttp.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 # Seconds until the next address of a name is tried beside the one before (RFC 8305).
 _NEXT_ADDRESS = 0.25
 
-# An answer may have so many times the bytes of its body, with headers and with what divides it into chunks.
+# An answer may have so many times the bytes of its body, with headers and the size lines of its chunks.
 _ROOM = 16
 
 
@@ -75,9 +75,9 @@ class Connection(ResponseHandler):
     _room = _ROOM * MAX_BODY
 
     def is_quiet(self) -> bool:
-        """Return whether the connection is open, and nothing arrived since its last answer.
+        """Return whether the connection is open, and no bytes arrived since its last answer.
 
-        The event loop may not have seen it yet: the end of the connection, or an answer to nothing.
+        The event loop may not have seen it yet: the end of the connection, or an answer sent unasked.
         """
         if self.transport is None or not self.is_connected() or self.should_close:
             return False
@@ -102,7 +102,7 @@ class Connection(ResponseHandler):
                 return message.code, message.headers, body
 
     def data_received(self, data: bytes) -> None:
-        """Read what arrived, unless the answer is endless."""
+        """Read the bytes that arrived, unless the answer is endless."""
         self._room -= len(data)
         if self._room >= 0:
             super().data_received(data)
@@ -145,7 +145,7 @@ class Connections:
     async def begin(self) -> None:
         """Arrange that the connections are closed before the event loop is.
 
-        `asyncio.run`, and whatever runs a loop as it does, closes the generators that are still open.
+        `asyncio.run`, and a function that ends a loop as it does, closes the generators still open.
         """
         await self._end.__anext__()
 

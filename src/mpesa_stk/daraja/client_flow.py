@@ -70,7 +70,7 @@ _SPARE_TOKENS = 300.0
 
 
 class ClientFlow:
-    """Talks to Daraja for one app, within deadlines, and tries again what may be sent again.
+    """Talks to Daraja for one app, within deadlines, and repeats the requests that may be sent again.
 
     Attributes:
         config: The settings.
@@ -280,7 +280,7 @@ class ClientFlow:
 
         Args:
             build: Makes the request with a token.
-            read: Reads the answer, or raises what it means.
+            read: Reads the answer, or raises the error that it means.
             kind: The kind of its event.
             spare: The product that is asked. See `_with_token`.
             again: Returns whether another try may follow an error.

@@ -39,7 +39,7 @@ class Way:
         origin: The server that a request is for.
         proxy: The proxy on the way, or None.
         tunnel: The request by which the proxy connects to the origin, or None. It may hold a password.
-        target: What stands before the path in the first line of a request.
+        target: The text before the path in the first line of a request.
         lines: The header lines that all requests have in common. They may hold the proxy's password.
     """
 

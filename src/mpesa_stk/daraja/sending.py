@@ -1,4 +1,4 @@
-"""What the transports share: the reasons of their errors, headers, idle connections, and bodies.
+"""The parts that the transports share: the reasons of their errors, headers, idle connections, and bodies.
 
 Both transports give the same reason for the same trouble. This file imports no HTTP library.
 """

@@ -77,7 +77,7 @@ class TokenStore(Protocol):
     """
 
     def load(self, app: str, /) -> Token | None:
-        """Return the app's last saved token, whoever saved it, or None.
+        """Return the app's last saved token, or None. Any process may have saved it.
 
         A token whose `renew_at` has passed may be returned or not: the cache does not use it.
 
@@ -243,7 +243,8 @@ class TokenCache:
 
         Args:
             ends_at: Monotonic second at which waiting for others ends, and after which no second
-                try to fetch a token starts. The first try is made in any case, if no other worker fetches.
+                try to fetch a token starts. The first try is made in any case, unless another worker
+                fetches.
 
         Raises:
             NotSent: Others tried to fetch a token until the time was up.

@@ -1,4 +1,4 @@
-"""What became of a prompt's callback: delivered, on its way, or not. Pure."""
+"""The state of a prompt's callback: delivered, on its way, or not. Pure."""
 
 from __future__ import annotations
 

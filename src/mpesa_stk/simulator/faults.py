@@ -178,7 +178,7 @@ FAULTS: Mapping[str, Fault] = MappingProxyType(
         "no-text-200": Fault(answer=_refuses(200, LOCKED_CODE, "")),
         "empty-400": Fault(answer=_says(400, b"")),
         "done-but-no-text": Fault(executed=True, answer=_refuses(500, LOCKED_CODE, "")),
-        # Those of Pull Transactions. For other steps, the ones that are executed change nothing.
+        # Those of Pull Transactions. For other steps, the ones that are executed have no effect.
         "pull-nothing": Fault(answer=_no_rows),
         "pull-failed": Fault(answer=_not_retrieved),
         "pull-no-product": Fault(answer=_refuses(401, "401.001", "Invalid Access Token")),

@@ -189,7 +189,7 @@ class LedgerMethods(ABC):
     # --- outages -------------------------------------------------------------------------------------
 
     def outage(self, *, begins: datetime | None = None, ends: datetime | None = None) -> Outage:
-        """Let no callback be delivered for some time. Money moves all the same.
+        """Let no callback be delivered for some time. Money still moves.
 
         The callbacks of that time are lost: they do not come afterwards, and are not tried again.
 

@@ -18,7 +18,7 @@ class PullForm:
     Attributes:
         paging: How OffSetValue is read: as a number of ``rows``, as a ``page`` index, or not at all, so
             that the first page ``repeats``.
-        zone: The zone in trxDate: ``+03:00``, ``Z`` or nothing behind Nairobi's digits, or ``UTC``: the
+        zone: The text behind Nairobi's digits in trxDate: ``+03:00``, ``Z`` or empty. Or ``UTC``: the
             digits of UTC, and a ``Z``.
         phones: The form of msisdn: a ``number``, a ``text``, ``masked``, or ``cut`` to eight digits.
         short_amounts: Whether an amount has one decimal place, as in ``2697.0``.

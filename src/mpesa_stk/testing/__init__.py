@@ -1,7 +1,7 @@
 """Tools for the tests of hosts: a simulated Daraja, a clock, callbacks, test phones, contracts.
 
-This import loads neither pytest nor requests nor asyncio. The contracts of stores, and what makes them test
-asynchronous stores, are loaded at their first use.
+This import loads neither pytest nor requests nor asyncio. The contracts of stores, and the code that makes
+them test asynchronous stores, are loaded at their first use.
 """
 
 from __future__ import annotations

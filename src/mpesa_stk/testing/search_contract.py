@@ -123,7 +123,7 @@ class SearchContract:
     def test_a_text_that_cannot_be_stored_is_not_found(
         self, searched: SearchedStore, value: str
     ) -> None:
-        """Such a text finds nothing. It is no failure of the store."""
+        """Such a text finds no payment. It is no failure of the store."""
         searched.add(payment(1))
         assert _found(searched, reference=value) == [], "no payment can have this reference"
 
@@ -212,7 +212,7 @@ class SearchContract:
         assert _numbers([*rest.payments]) == [number_of(1), number_of(0)], "the rest follows"
 
     def test_a_limit_below_one_finds_none(self, searched: SearchedStore) -> None:
-        """The page is empty, and no other follows."""
+        """The page is empty, and it is the last."""
         searched.add(payment(1))
         for limit in (0, -1):
             page = searched.search(PaymentSearch(), cursor=None, limit=limit)

@@ -236,7 +236,7 @@ class StoreContract(StoreClaims, StoreCallbacks, StoreOrders, StoreRaces):
     # --- replace ---------------------------------------------------------------------------------
 
     def test_replace_writes_every_field(self, store: TransactionStore) -> None:
-        """`replace` changes every field, and raises the version by one, whatever it was."""
+        """`replace` changes every field, and raises the version by one, from any number."""
         store.add(payment(1, version=41))
         assert store.replace(full_payment(1, version=41)), "nobody else wrote: it must return True"
         same(store.get(number_of(1)), full_payment(1, version=42))

@@ -55,7 +55,7 @@ class StoreOrders:
         assert store.attempts(_ACCOUNT, other) == [theirs], f"'A' is not {other!r}"
 
     def test_add_names_a_place_that_is_taken(self, store: TransactionStore) -> None:
-        """One account gives a place to one payment. Other accounts have places of their own."""
+        """One account gives a place to one payment. Another account has its own place of the same name."""
         store.add(payment(1, order="A", order_slot="live:A"))
         store.add(payment(2, order="A", order_slot="live:A", account=OTHER))
         with pytest.raises(DuplicateTransaction) as caught:

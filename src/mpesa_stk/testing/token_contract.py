@@ -40,7 +40,7 @@ class TokenStoreContract:
     lease: float | None = 1.0
 
     def close_thread(self) -> None:
-        """Release what a thread holds, at its end and in it. The default is a no-op."""
+        """Release the resources of a thread, at its end and in it. The default is a no-op."""
 
     @pytest.fixture
     def make_store(self) -> MakeTokenStore:
