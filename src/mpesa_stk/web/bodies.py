@@ -307,7 +307,7 @@ def wrong_amount_answer(amount: int, /) -> WebResponse:
 
 
 def nothing_to_pay_answer(field: str, /) -> WebResponse:
-    """Answer a checkout for something that has no price: it does not exist, or nothing is owed.
+    """Answer a checkout for something that has no price: it does not exist, or no money is owed.
 
     Args:
         field: ``order`` or ``reference``.

@@ -63,7 +63,7 @@ class PaymentEndpoints:
 
         `quote`, `authorize` and `key_scope` are plain functions. With `AsyncPayments` each may be an
         ``async def``, and a plain one must not block. If one raises an exception, the answer is 500
-        without its text, and nothing is sent. After a `StoreError` it is 503.
+        without its text, and no request goes to Daraja. After a `StoreError` it is 503.
 
         Args:
             payments: The payments that the endpoints change and read.
@@ -72,14 +72,15 @@ class PaymentEndpoints:
             prefix: The common start of the paths.
             quote: Returns the price of an order, in shillings, or None if there is nothing to pay. It gets
                 the ``order`` of the request, or its ``reference`` if it names no order. The amount of a
-                request must be that price or missing. Without `quote`, whoever reaches the checkout
-                decides what he pays. With `Accounts` it gets the full name of the account as well,
-                because two accounts may have orders of one name.
+                request must be that price or missing. Without `quote`, the client decides the amount.
+                With `Accounts` it gets the full name of the account as well, because two accounts may have
+                orders of one name.
             authorize: Called with the request, ``"checkout"``, ``"query"`` or ``"claim"``, and for the last
-                two the payment. If it returns False, the answer is 403, and nothing is sent or shown.
+                two the payment. If it returns False, the answer is 403: no request goes to
+                Daraja, and no payment is shown.
             key_scope: Returns who the client is, such as the id of its session, or None. An
                 ``Idempotency-Key`` then counts for that client only.
-            limits: What clients may do how often. Default: `MemoryLimits`. `NoLimits` turns them off. With
+            limits: How often clients may act. Default: `MemoryLimits`. `NoLimits` turns them off. With
                 `AsyncPayments`, limits that ask a database must be `AsyncLimits`.
             show_all: Whether a query by CheckoutRequestID shows the payment whole, though such an id can
                 be guessed. If there is an `authorize`, every query that it allows does.
@@ -222,7 +223,7 @@ class PaymentEndpoints:
 def _guard_maker(
     guard: CallbackGuard | Callable[[StkConfig], CallbackGuard] | None,
 ) -> Callable[[StkConfig], CallbackGuard]:
-    """Return what makes the guard of an account."""
+    """Return the function that makes the guard of an account."""
     if guard is None:
         return CallbackGuard.from_config
     return guard if not isinstance(guard, CallbackGuard) else lambda _config: guard

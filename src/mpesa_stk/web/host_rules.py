@@ -115,6 +115,6 @@ class HostRules:
 
 
 def _failed(name: str, error: Exception) -> Refusal:
-    """Log the host's own error, and return an answer that says nothing about it."""
+    """Log the host's own error, and return an answer that does not describe it."""
     log_trouble("host_function_failed", cause=error, function=name, error=type(error).__name__)
     return Refusal(error_response(500, "internal_error", "The request could not be handled."))

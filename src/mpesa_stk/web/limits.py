@@ -58,12 +58,12 @@ class Rates:
     Attributes:
         requests: Checkouts, queries and claims of one client. Many phones of one mobile network share an
             address.
-        misses: Queries and claims of one client for payments that do not exist or are none of its business,
+        misses: Queries and claims of one client for payments that do not exist or that it may not see,
             and claimed codes that are not those of the payment.
         open_prompts: Prompts on one phone at a time. The seconds are the longest life of a prompt.
         prompts: Prompts on one phone that were not paid.
         prompts_of_client: Prompts on one phone from one client. It is lower than `prompts`, so that one
-            stranger cannot use up what a phone may be asked.
+            stranger cannot use up the prompts of a phone.
     """
 
     requests: Rate = Rate(times=300, seconds=60)
@@ -98,7 +98,7 @@ class Limits(Protocol):
     """Counts how often something happened, and says whether it may happen again. Each method is atomic.
 
     `name` says what happens. `key` says to whom: it is a hash, never an address or a phone number. If a
-    database fails, a method raises an exception, best `StoreError`. Then nothing is limited.
+    database fails, a method raises an exception, best `StoreError`. Then the limits do not apply.
     """
 
     def take(self, name: RateName, key: str, /) -> float:
@@ -110,7 +110,7 @@ class Limits(Protocol):
         ...
 
     def wait(self, name: RateName, key: str, /) -> float:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         ...
 
     def forget(self, name: RateName, key: str, /) -> None:
@@ -126,7 +126,7 @@ class AsyncLimits(Protocol):
         ...
 
     def wait(self, name: RateName, key: str, /) -> Awaitable[float]:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         ...
 
     def forget(self, name: RateName, key: str, /) -> Awaitable[None]:
@@ -165,7 +165,7 @@ class MemoryLimits:
             return wait
 
     def wait(self, name: RateName, key: str, /) -> float:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         with self._lock():
             moments = self._table(name).moments_of(key)
             return wait_of(moments, self._rates.of(name), self._monotonic())

@@ -73,7 +73,7 @@ class SharedLimits:
 
     @hides_locals
     def wait(self, name: RateName, key: str, /) -> float:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         item = self._items.item_of(name)
         with _reachable():
             if self._window.test(item, key):
@@ -132,7 +132,7 @@ class AsyncSharedLimits:
 
     @hides_locals
     async def wait(self, name: RateName, key: str, /) -> float:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         item = self._items.item_of(name)
         with _reachable():
             if await self._window.test(item, key):

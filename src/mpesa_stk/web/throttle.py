@@ -1,6 +1,6 @@
 """What is limited: requests and misses of a client, prompts on a phone.
 
-Counts go by hashes, so that a store of counts shows no address and no phone number. Whoever tries all
+Counts go by hashes, so that a store of counts shows no address and no phone number. A person who tries all
 numbers can still find one, so protect a shared store like the payments.
 """
 
@@ -52,7 +52,7 @@ class _Holder:
 
 
 class Throttle:
-    """Applies limits to requests and prompts. If the limits cannot be counted, nothing is limited."""
+    """Applies limits to requests and prompts. If a count cannot be had, its limit does not apply."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class Throttle:
     async def settled(self, transaction: Transaction, /, *, just_now: bool) -> None:
         """Free the phone of a settled payment. If it was paid, forget how often the phone was asked.
 
-        An old payment frees nothing, because another prompt may be open by now.
+        An old payment does not free the phone, because another prompt may be open on it.
 
         Args:
             transaction: A payment.
@@ -211,7 +211,7 @@ def _of_phone(number: str) -> str:
 
 
 def _of_client(client: Client) -> str:
-    """Return the key of a client. Whoever has an IPv6 address has all of its network."""
+    """Return the key of a client. The owner of an IPv6 address has all of its network."""
     if client is not None and client.version > 4:  # noqa: PLR2004 - versions of IP
         return _key("client", str(int(client) >> (client.max_prefixlen - _NETWORK_BITS)))
     return _key("client", str(client))

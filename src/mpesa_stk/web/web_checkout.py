@@ -90,8 +90,8 @@ class WebCheckout:
     async def obstacle(self, refused: OrderRefused, checkout: dict[str, Any], /) -> WebResponse:
         """Answer a checkout of an order that another attempt is in the way of.
 
-        Whoever names the phone of that attempt gets its number, by which a query shows the phone. So do all
-        clients whom the host lets in.
+        A client that names the phone of that attempt gets its number, by which a query shows the phone. So
+        do all clients whom the host lets in.
         """
         attempt = await self._payments.get(refused.transaction_no)
         phone = PhoneNumber.parse(checkout["phone_number"])

@@ -1,4 +1,4 @@
-"""A customer's "I paid, here is my code" over HTTP: looks into a fresh record, and settles nothing."""
+"""A customer's "I paid, here is my code" over HTTP: looks into a fresh record, and settles no payment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WebClaim:
 
         Args:
             local: The payment. The client may see it.
-            receipt_number: What the customer typed.
+            receipt_number: The code that the customer typed.
             client: Who asks.
 
         Raises:
@@ -42,7 +42,7 @@ class WebClaim:
         """
         try:
             receipt = receipt_of(receipt_number)
-            # `claim` refuses a code without a letter, so nothing is pulled for it.
+            # `claim` refuses a code without a letter, so no record is pulled for it.
             asks = local.receipt_number is None and not receipt.isdecimal()
             statement = await self._record(local) if asks else None
             claim = await self._payments.desk.claim(
