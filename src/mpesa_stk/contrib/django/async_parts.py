@@ -49,7 +49,7 @@ class AwaitedLimits:
         return await sync_to_async(self._limits.take)(name, key)
 
     async def wait(self, name: RateName, key: str, /) -> float:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         return await sync_to_async(self._limits.wait)(name, key)
 
     async def forget(self, name: RateName, key: str, /) -> None:

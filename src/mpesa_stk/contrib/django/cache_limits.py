@@ -1,4 +1,4 @@
-"""`CacheLimits`: what clients may do how often, counted in a cache of Django for all processes.
+"""`CacheLimits`: how often clients may act, counted in a cache of Django for all processes.
 
 Each time that something may happen is a key of the cache, which lives as long as it counts. A cache adds a
 key only if it is not there, in one step. So two processes never take the same place.
@@ -59,7 +59,7 @@ class CacheLimits:
             return self._until(self._taken(name, key))
 
     def wait(self, name: RateName, key: str, /) -> float:
-        """Return what `take` would return, and count nothing."""
+        """Return what `take` would return, without counting."""
         with _reachable():
             taken = self._taken(name, key)
             return self._until(taken) if len(taken) >= self._rates.of(name).times else 0.0

@@ -58,7 +58,7 @@ def _of_hosts(host: HostSettings) -> Iterator[CheckMessage]:
 
 
 def _of_processes(host: HostSettings) -> Iterator[CheckMessage]:
-    """Yield what each process has for itself although all should share it."""
+    """Yield a warning for each part that a process has for itself although all should share it."""
     if host.limits is None and host.cache is None:
         yield Warning(
             "Each process counts for itself how often clients ask, so they may ask more often than "

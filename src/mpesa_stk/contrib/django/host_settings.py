@@ -79,7 +79,7 @@ class HostSettings:
         authorize: The same with Django's own request in place of the first argument.
         key_scope: As `authorize`.
         guard: As `PaymentEndpoints` takes it.
-        limits: What clients may do how often. None for limits in `cache`, or in this process.
+        limits: How often clients may act. None for limits in `cache`, or in this process.
         cache: The alias of the cache that counts for all processes, or None.
         hooks: Receive each event.
         simulated: The simulated Daraja, or None.
@@ -136,7 +136,7 @@ def settings_around(configs: tuple[StkConfig, ...], /) -> HostSettings:
 
 
 def named_database() -> str | None:
-    """Return the alias that the settings name, or None. Whoever only looks at payments needs no other."""
+    """Return the alias that the settings name, or None. To look at payments, this setting is enough."""
     given: dict[Any, Any] = getattr(settings, SETTING, None) or {}
     named = {str(key).lower(): value for key, value in given.items()}
     alias: str | None = named.get("database")
@@ -271,7 +271,7 @@ def _hooks(given: object, problems: Problems) -> tuple[Hook, ...]:
 
 
 def _imported(name: str, given: object, problems: Problems) -> Any:  # noqa: ANN401 - the host's
-    """Return what a dotted path names. A value that is no text is returned as it is."""
+    """Return the object that a dotted path names. A value that is no text is returned as it is."""
     found = given
     if isinstance(given, str):
         try:

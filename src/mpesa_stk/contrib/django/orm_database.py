@@ -101,7 +101,7 @@ class OrmDatabase:
         return bool(self._connection(model).features.has_select_for_update)
 
     def locking(self, rows: Any, model: type[models.Model], /) -> Any:  # noqa: ANN401 - Django has no types
-        """Lock the rows of a query that no other worker has locked."""
+        """Lock the rows of a query. Leave out those that others have locked, if the database can."""
         features = self._connection(model).features
         return rows.select_for_update(skip_locked=features.has_select_for_update_skip_locked)
 
@@ -156,7 +156,7 @@ class OrmDatabase:
     def _in_its_own_transaction(
         self, model: type[models.Model], work: Callable[[], T], *, single: bool
     ) -> T:
-        """Do some work in a transaction that commits at its end, whoever called.
+        """Do some work in a transaction that commits at its end. Within another one, raise an error.
 
         In the tests of a host, `django.test.TestCase` is in a transaction, and Django allows it.
         """

@@ -149,7 +149,7 @@ class DjangoTransactionStore:
         """Claim up to `limit` due transactions of `accounts`, longest due first, accounts in turn.
 
         A claim sets `due_at` to ``now + lease``. If the history or state of a row cannot be read, the
-        store logs the row and leaves it out, so that it harms no other payment.
+        store logs the row and leaves it out, so that it does not hold up the others.
         """
         mine = sorted(filter(storable, accounts))
         if limit < 1 or not mine:

@@ -41,7 +41,7 @@ class Parts:
     Threads may share them. Each event loop has asynchronous ones for itself.
 
     Attributes:
-        settings: What they are made from.
+        settings: The settings from which they are made.
         clock: The time.
         store: Keeps the payments, in the host's database.
     """
@@ -57,7 +57,7 @@ class Parts:
         async_clock: AsyncClock | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Take the settings. It makes and connects nothing yet.
+        """Take the settings. Payments and connections are made at their first use.
 
         Args:
             settings: The settings of the host.

@@ -1,4 +1,4 @@
-"""What the commands of ``manage.py`` share: the context of a run, with the payments of this project."""
+"""The common part of the commands of ``manage.py``: the context of a run, with the project's payments."""
 
 from __future__ import annotations
 

@@ -61,6 +61,6 @@ def _send_review(transaction: Transaction, facts: dict[str, object]) -> list[Exc
 
 
 def _send(signal: Signal, facts: dict[str, object]) -> list[Exception]:
-    """Call all receivers. Django logs what they raise."""
+    """Call all receivers. Django logs their exceptions."""
     answers = signal.send_robust(sender=Payment, **facts)
     return [answer for _, answer in answers if isinstance(answer, Exception)]

@@ -34,14 +34,14 @@ _JSON = "application/json"
 def simulated_daraja(
     *configs: StkConfig, scenario: Scenario | str | None = None
 ) -> Iterator[SimulatedDaraja]:
-    """Use a simulated Daraja until the block ends, and then raise what went wrong with a callback.
+    """Use a simulated Daraja until the block ends, and then raise the error of a failed callback.
 
     `payments`, the endpoints and `process_due` work with it. The keys of ``MPESA_STK`` that belong to the
     Django app, such as ``quote``, stay as they are. Credentials and limits are not used.
 
     Args:
         configs: The accounts. Default: one that is made up. Make others with `simulated_config`.
-        scenario: What becomes of pushes, or its name. Default: paid after a second.
+        scenario: The scenario of pushes, or its name. Default: paid after a second.
 
     Raises:
         ImproperlyConfigured: The project's URLs do not include the endpoints.
@@ -73,7 +73,7 @@ class SimulatedDarajaMixin:
 
     Attributes:
         daraja: The simulated Daraja of the test. `daraja.run()` lets the customer answer.
-        scenario: What becomes of pushes, or its name. None for: paid after a second.
+        scenario: The scenario of pushes, or its name. None for: paid after a second.
     """
 
     daraja: SimulatedDaraja

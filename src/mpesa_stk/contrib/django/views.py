@@ -64,7 +64,8 @@ class _View:
     """A view that is asynchronous if an event loop calls it, and plain if not.
 
     Django asks a view whether it is a coroutine function by attributes of it. An ASGI server asks on its
-    event loop, and a WSGI server where none runs. So each of them gets the attributes of its own face.
+    event loop, and a WSGI server where none runs. So each of them gets the attributes of the
+    face that it will call.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from mpesa_stk.contrib.django.project_command import ProjectCommand
 
 
 class Command(ProjectCommand):
-    """Looks at payments, and writes down what a person decided."""
+    """Looks at payments, and writes down the decision of a person."""
 
     help = "Looks at the payments, and decides about them. Sends nothing to Daraja."
 
