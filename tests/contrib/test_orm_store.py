@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import unittest
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -434,6 +435,11 @@ def test_times_are_exact_with_the_hosts_time_zone(url: str, *, use_tz: bool) -> 
 
 def test_store_works_on_an_event_loop(postgres_url: str) -> None:
     """In threads it does. Called directly, it says Django's words about threads."""
+    both = threading.Barrier(2)
+
+    def leave() -> None:
+        both.wait(10)  # one for each thread
+        connections.close_all()
 
     async def use(store: Any) -> None:
         threaded = ThreadedTransactionStore(store, threads=2)
@@ -442,8 +448,7 @@ def test_store_works_on_an_event_loop(postgres_url: str) -> None:
         assert len(await threaded.claim_due(START, 9, LEASE, ACCOUNTS)) == 1
         with pytest.raises(SynchronousOnlyOperation, match="sync_to_async"):
             store.get("no-1")
-        for _ in range(2):  # one for each thread
-            await asyncio.gather(*(threaded._call(connections.close_all) for _ in range(2)))
+        await asyncio.gather(*(threaded._call(leave) for _ in range(2)))
         await threaded.close()
 
     with django_alias(postgres_url):

@@ -1,4 +1,4 @@
-"""A host with Django's admin, its users, and payments of every kind."""
+"""The admin of the Django shop, its users, and payments of every kind."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.core.management import call_command
-from django.db import connections
 from django.test import Client, override_settings
 
 from example_shops import django_database, django_module, set_up_django
@@ -19,56 +17,17 @@ from support import START, make_transaction
 __all__ = ["PHONE", "admin_client", "admin_host", "fill", "in_review", "new_store"]
 
 PHONE = "+254718643064"
-SETTINGS: dict[str, Any] = {
-    "INSTALLED_APPS": [
-        "django.contrib.admin",
-        "django.contrib.auth",
-        "django.contrib.contenttypes",
-        "django.contrib.sessions",
-        "django.contrib.messages",
-        "django.contrib.staticfiles",
-        "mpesa_stk.contrib.django",
-        "orders",  # the shop of the examples, which the admin of this process knows
-    ],
-    "MIDDLEWARE": [
-        "django.contrib.sessions.middleware.SessionMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
-    ],
-    "TEMPLATES": [
-        {
-            "BACKEND": "django.template.backends.django.DjangoTemplates",
-            "APP_DIRS": True,
-            "OPTIONS": {
-                "context_processors": [
-                    "django.template.context_processors.request",
-                    "django.contrib.auth.context_processors.auth",
-                    "django.contrib.messages.context_processors.messages",
-                ]
-            },
-        }
-    ],
-    "ROOT_URLCONF": "admin_urls",
-    "STATIC_URL": "/static/",
-    "ALLOWED_HOSTS": ["testserver", "127.0.0.1"],
-    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
-}
-_TABLES: list[bytes] = []
 
 
 @contextmanager
 def admin_host(path: Path, **more: Any) -> Iterator[None]:
-    """A host with the admin, whose tables are in an SQLite file."""
+    """The Django shop with a second site of the admin, and its tables in an SQLite file."""
     set_up_django()
-    with override_settings(**SETTINGS, **more), django_database(path):
-        if _TABLES:
-            connections.close_all()
-            path.write_bytes(_TABLES[0])
-        else:
-            call_command("migrate", verbosity=0)
-            connections.close_all()
-            _TABLES.append(path.read_bytes())
+    hosts = ["testserver", "127.0.0.1"]
+    with (
+        override_settings(ROOT_URLCONF="admin_urls", ALLOWED_HOSTS=hosts, **more),
+        django_database(path),
+    ):
         yield
 
 
