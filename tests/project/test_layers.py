@@ -59,7 +59,6 @@ ONLY_IN = {
         "contrib/django/host_settings",
         "contrib/django/management/commands/mpesa_doctor",
         "contrib/django/migrations/0001_initial",
-        "contrib/django/migrations/0002_reviewsignal",
         "contrib/django/models",
         "contrib/django/mounting",
         "contrib/django/orders_link",

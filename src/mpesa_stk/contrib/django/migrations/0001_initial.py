@@ -13,7 +13,7 @@ from mpesa_stk.contrib.django.orm_columns import (
 
 
 class Migration(migrations.Migration):
-    """Payments, kept callbacks, tokens and budgets."""
+    """Payments, kept callbacks, tokens, budgets, and signals about reviews."""
 
     initial = True
 
@@ -236,6 +236,23 @@ class Migration(migrations.Migration):
                         fields=("order_slot", "account"), name="mpesa_stk_unique_order_slot"
                     ),
                 ],
+            },
+        ),
+        migrations.CreateModel(
+            name="ReviewSignal",
+            fields=[
+                (
+                    "transaction_no",
+                    ExactCharField(
+                        max_length=255, primary_key=True, serialize=False, verbose_name="payment"
+                    ),
+                ),
+                ("reasons", models.TextField(verbose_name="reasons")),
+            ],
+            options={
+                "verbose_name": "signal about a review",
+                "verbose_name_plural": "signals about reviews",
+                "default_permissions": (),
             },
         ),
     )
