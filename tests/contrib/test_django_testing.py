@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,19 @@ from django.core.exceptions import ImproperlyConfigured
 import django_host_tests
 from django_host import running
 from mpesa_stk import InvalidRequest, Payments, SubscriberBusy
-from mpesa_stk.contrib.django import payments
+from mpesa_stk.contrib.django import payments, process_due
 from mpesa_stk.contrib.django.testing import simulated_daraja
+from mpesa_stk.testing import SimulatedDaraja
 from support import ROOT
+
+pytest_plugins = ["mpesa_stk.contrib.django.pytest_plugin"]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[None]:
+    """The fixture of pytest-django by this name, in this process."""
+    with running(tmp_path):
+        yield
 
 
 def outcome_of(*classes: type[unittest.TestCase]) -> unittest.TestResult:
@@ -65,6 +76,19 @@ def test_a_scenario_may_be_given(tmp_path: Path) -> None:
         assert isinstance(shop, Payments)
         with pytest.raises(SubscriberBusy):
             shop.checkout(phone_number="0718643064", amount=1, reference="A")
+
+
+@pytest.mark.usefixtures("db")
+def test_fixture_plays_the_customers(mpesa_daraja: SimulatedDaraja) -> None:
+    """They answer when the test says so."""
+    shop = payments()
+    assert isinstance(shop, Payments)
+    asked = shop.checkout(phone_number="0718643064", amount=1, reference="A")
+    mpesa_daraja.run()
+    assert process_due().reported == 1
+    after = shop.get(asked.transaction_no)
+    assert after is not None
+    assert after.paid
 
 
 HOST_TEST = '''
