@@ -8,6 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -275,6 +276,7 @@ def test_the_flask_shop_is_made_from_the_environment(monkeypatch: pytest.MonkeyP
     flask = load(ADAPTERS["flask"])
     flask.create_app()
     assert flask.from_env().payments.client.config == config
+    flask.orders.database().dispose()
 
 
 def test_the_fastapi_shop_is_made_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,14 +294,17 @@ def test_the_fastapi_shop_is_made_from_the_environment(monkeypatch: pytest.Monke
     assert asyncio.run(live()) == StkConfig.from_env()
 
 
-def own_endpoints(name: str) -> Send:
+@contextmanager
+def own_endpoints(name: str) -> Iterator[Send]:
     """The endpoints that an example makes for itself."""
+    module = load(ADAPTERS[name])
     if name == "fastapi":
-        module = load(ADAPTERS["fastapi"])
         asyncio.run(module.orders.create_tables())
         app = module.create_app()
-        return lambda request: asyncio.run(call_asgi(app, request))
-    return through_flask(load(ADAPTERS["flask"]).from_env())
+        yield lambda request: asyncio.run(call_asgi(app, request))
+    else:
+        yield through_flask(module.from_env())
+        module.orders.database().dispose()
 
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
@@ -310,12 +315,13 @@ def test_no_shop_sells_a_laptop_for_one_shilling(
     daraja = Environment.at("http://127.0.0.1:8090", name="simulator")
     for variable, value in settings_of(daraja, known=True).items():
         monkeypatch.setenv(variable, value)
-    send, shop = own_endpoints(name), Shop()
-    for named in ("order", "reference"):
-        request = shop.checkout(**{"reference": "INV-001", named: "INV-001", "amount": 1})
-        assert body_of(send(request), 409)["error"]["amount"] == 1500
-    unknown = shop.checkout(reference="INV-404", amount=1)
-    assert error_of(send(unknown), 404) == ("nothing_to_pay", "reference")
+    shop = Shop()
+    with own_endpoints(name) as send:
+        for named in ("order", "reference"):
+            request = shop.checkout(**{"reference": "INV-001", named: "INV-001", "amount": 1})
+            assert body_of(send(request), 409)["error"]["amount"] == 1500
+        unknown = shop.checkout(reference="INV-404", amount=1)
+        assert error_of(send(unknown), 404) == ("nothing_to_pay", "reference")
 
 
 # --- the work that is due ----------------------------------------------------------------------------
