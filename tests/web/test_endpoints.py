@@ -336,6 +336,16 @@ def test_without_signed_urls_the_plain_callback_path_is_used() -> None:
     assert shop.settled == ["succeeded"]
 
 
+def test_a_callback_of_a_payment_that_is_not_known_yet_is_kept() -> None:
+    """It may come before the answer to its push. It is stored, so Daraja gets its answer."""
+    shop = Shop(callback_secrets=())
+    early = callback(checkout_request_id="ws_CO_early")
+    assert body_of(shop.handle(shop.called_back(early, token=""))) == ACCEPTED
+    (kept,) = shop.store.kept_callbacks(checkout_request_id="ws_CO_early")
+    assert kept.body == early
+    assert shop.settled == []
+
+
 # --- the answers -------------------------------------------------------------------------------------
 
 
