@@ -49,6 +49,8 @@ settings.register_profile(
     max_examples=100,
     suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault of the code
 )
+# For further Pythons: each would try the same examples again.
+settings.register_profile("few", settings.get_profile("mpesa-stk"), max_examples=20)
 settings.load_profile("mpesa-stk")
 
 

@@ -73,11 +73,12 @@ class TestSqliteStore(OnSqlite, Contract):
     """Payments in SQLite."""
 
 
+@pytest.mark.slow
 class TestPostgresStore(OnPostgres, Contract):
     """Payments in PostgreSQL."""
 
 
-@pytest.mark.slow  # what differs from PostgreSQL is seldom seen
+@pytest.mark.slow
 class TestMariadbStore(OnMariadb, Contract):
     """Payments in MariaDB."""
 
@@ -101,6 +102,7 @@ class TestSqliteTokens(OnSqlite, TokenContract):
     """Tokens in SQLite."""
 
 
+@pytest.mark.slow
 class TestPostgresTokens(OnPostgres, TokenContract):
     """Tokens in PostgreSQL."""
 

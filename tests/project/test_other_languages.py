@@ -30,6 +30,8 @@ EXAMPLES = ROOT / "docs" / "examples"
 SHOP = EXAMPLES / "node_shop"
 PATIENCE = 60.0
 
+pytestmark = pytest.mark.slow
+
 
 @contextlib.contextmanager
 def running(*command: str, environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:

@@ -32,8 +32,8 @@ def test_no_seed_breaks_a_promise(first: int) -> None:
     ("setting", "seeds"),
     [
         (Setting(asynchronous=False), 50),
-        (Setting(sqlite=True), 3),
-        (Setting(asynchronous=False, sqlite=True), 3),
+        pytest.param(Setting(sqlite=True), 3, marks=pytest.mark.slow),
+        pytest.param(Setting(asynchronous=False, sqlite=True), 3, marks=pytest.mark.slow),
     ],
 )
 def test_no_seed_breaks_a_promise_elsewhere(setting: Setting, seeds: int) -> None:

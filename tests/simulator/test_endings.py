@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from both_faces import driven_payments
@@ -254,7 +254,6 @@ class Storm(Shop):
     face=st.sampled_from(["sync", "asyncio"]),
     actions=st.lists(ACTIONS, max_size=25),
 )
-@settings(max_examples=300)
 def test_no_sequence_of_mishaps_breaks_a_promise(
     scenario: Scenario, face: str, actions: list[tuple[Any, ...]]
 ) -> None:

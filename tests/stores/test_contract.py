@@ -118,6 +118,7 @@ class TestPostgresStore(SqlContract):
         return servers.postgres_url()
 
 
+@pytest.mark.slow
 class TestMariadbStore(SqlContract):
     """MariaDB."""
 
