@@ -50,10 +50,15 @@ class _NoCookies(RequestsCookieJar):
 
 
 class _Answer(requests.Response):
-    """The parts of an answer that are read here, without a cookie jar."""
+    """The parts of an answer that are read here, without a cookie jar.
+
+    Attributes:
+        unread: The answer of urllib3. In `raw`, a session would look for cookies.
+    """
 
     def __init__(self, raw: Any) -> None:
-        self.raw = raw
+        self.unread = raw
+        self.raw = None
         self.status_code = raw.status
         self.headers = raw.headers
         self.history = []

@@ -137,7 +137,7 @@ class RequestsTransport:
                 cert=session.cert,
                 proxies=self._proxies,
             )
-            body = _read_body(answer.raw, most=request.max_body)
+            body = _read_body(getattr(answer, "unread", answer.raw), most=request.max_body)
         except NeverLeft as error:
             failure = NotSent(error.reason)
         except (requests.RequestException, HTTPError, OSError) as error:
