@@ -89,24 +89,24 @@ from mpesa_stk.payments.store import AsyncTransactionStore, KeptCallback, Transa
 from mpesa_stk.phone import PhoneNumber, normalize_phone
 from mpesa_stk.reconcile.pull import PullRegistration
 from mpesa_stk.reconcile.statement import RowKind, Statement, StatementRow, StatementSource
-from mpesa_stk.reconcile.statement_file import read_statement
 from mpesa_stk.stores.memory import AsyncMemoryTransactionStore, MemoryTransactionStore
 from mpesa_stk.version import __version__ as __version__
-from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
-from mpesa_stk.web.endpoints import PaymentEndpoints
-from mpesa_stk.web.guard import CallbackGuard
-from mpesa_stk.web.limits import AsyncLimits, Limits, MemoryLimits, NoLimits, Rate, Rates
-from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 if TYPE_CHECKING:
     from mpesa_stk.daraja.aiohttp_transport import AioHttpTransport
     from mpesa_stk.daraja.async_tokens import AsyncMemoryTokenStore
     from mpesa_stk.daraja.transport import RequestsTransport
+    from mpesa_stk.reconcile.statement_file import read_statement
     from mpesa_stk.stores.threaded import (
         ThreadedQueryBudget,
         ThreadedTokenStore,
         ThreadedTransactionStore,
     )
+    from mpesa_stk.web.addresses import SAFARICOM_NETWORKS
+    from mpesa_stk.web.endpoints import PaymentEndpoints
+    from mpesa_stk.web.guard import CallbackGuard
+    from mpesa_stk.web.limits import AsyncLimits, Limits, MemoryLimits, NoLimits, Rate, Rates
+    from mpesa_stk.web.messages import WebRequest, WebResponse, json_response
 
 __all__ = [
     "MAX_BODY",
@@ -237,14 +237,27 @@ __all__ = [
 
 logging.getLogger("mpesa_stk").addHandler(logging.NullHandler())
 
-# requests takes longer to import than all the rest, and asyncio is for hosts that use it.
+# requests takes longer to import than all the rest. Not every host uses asyncio, statements or endpoints.
 _ON_FIRST_USE = {
     "AioHttpTransport": "mpesa_stk.daraja.aiohttp_transport",
+    "AsyncLimits": "mpesa_stk.web.limits",
     "AsyncMemoryTokenStore": "mpesa_stk.daraja.async_tokens",
+    "CallbackGuard": "mpesa_stk.web.guard",
+    "Limits": "mpesa_stk.web.limits",
+    "MemoryLimits": "mpesa_stk.web.limits",
+    "NoLimits": "mpesa_stk.web.limits",
+    "PaymentEndpoints": "mpesa_stk.web.endpoints",
+    "Rate": "mpesa_stk.web.limits",
+    "Rates": "mpesa_stk.web.limits",
     "RequestsTransport": "mpesa_stk.daraja.transport",
+    "SAFARICOM_NETWORKS": "mpesa_stk.web.addresses",
     "ThreadedQueryBudget": "mpesa_stk.stores.threaded",
     "ThreadedTokenStore": "mpesa_stk.stores.threaded",
     "ThreadedTransactionStore": "mpesa_stk.stores.threaded",
+    "WebRequest": "mpesa_stk.web.messages",
+    "WebResponse": "mpesa_stk.web.messages",
+    "json_response": "mpesa_stk.web.messages",
+    "read_statement": "mpesa_stk.reconcile.statement_file",
 }
 
 
