@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import RequestsCookieJar
 from requests.models import PreparedRequest
 from urllib3 import HTTPConnectionPool, PoolManager, ProxyManager
 from urllib3.exceptions import HTTPError
@@ -33,7 +32,6 @@ class OwnSession(requests.Session):
             limits: The limits of the request that each thread sends.
         """
         super().__init__()
-        self.cookies = _NoCookies()
         for scheme in ("https://", "http://"):
             self.mount(scheme, _Adapter(monotonic, limits))
 
@@ -42,18 +40,11 @@ class OwnSession(requests.Session):
         return iter(())
 
 
-class _NoCookies(RequestsCookieJar):
-    """Takes no cookies, so that a server cannot influence later requests."""
-
-    def extract_cookies(self, *_args: Any) -> None:
-        return
-
-
 class _Answer(requests.Response):
     """The parts of an answer that are read here, without a cookie jar.
 
     Attributes:
-        unread: The answer of urllib3. In `raw`, a session would look for cookies.
+        unread: The answer of urllib3. In `raw`, a session would look for cookies, and send them later.
     """
 
     def __init__(self, raw: Any) -> None:
