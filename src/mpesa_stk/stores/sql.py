@@ -17,12 +17,11 @@ except ImportError as missing:
     ) from missing
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.errors import DuplicateTransaction, StoreError
-from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.search import PaymentPage, PaymentSearch, cursor_at, place_after
+from mpesa_stk.payments.search import PaymentPage, PaymentSearch, place_after
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import KeptCallback
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.stores.payment_rows import page_of_rows, readable, refuse_taken, was_replaced
 from mpesa_stk.stores.rows import (
     UNIQUE,
     kept_of,
@@ -169,7 +168,7 @@ class SqlTransactionStore:
             self._replacement,
             row | seen,
             refused=lambda: self._refuse(row, new=False),
-            unsure=lambda: self._was_replaced(transaction, row),
+            unsure=lambda: was_replaced(row, self._stored_row(transaction)),
         )
 
     @hides_locals
@@ -190,13 +189,7 @@ class SqlTransactionStore:
         if limit < 1:
             return PaymentPage(payments=(), next_cursor=None)
         rows = search_rows(self._database, self._payments, search, after, limit + 1)
-        rows, more = rows[:limit], len(rows) > limit
-        return PaymentPage(
-            payments=tuple(_readable(rows)),
-            next_cursor=cursor_at((rows[-1]["created"], rows[-1]["transaction_no"]))
-            if more
-            else None,
-        )
+        return page_of_rows(rows, limit)
 
     @hides_locals
     def claim_due(
@@ -213,7 +206,7 @@ class SqlTransactionStore:
         rows = self._database.run(
             lambda connection: self._claim(connection, now, limit, lease, mine), isolated=True
         )
-        return _readable(rows)
+        return readable(rows)
 
     # --- kept callbacks ----------------------------------------------------------------------------
 
@@ -278,30 +271,10 @@ class SqlTransactionStore:
         stored = self.get(transaction.transaction_no)
         return None if stored is None else row_of(stored)
 
-    def _was_replaced(self, before: Transaction, row: dict[str, Any]) -> bool | None:
-        """Return whether our row was committed, or None if that is not certain.
-
-        Only one writer can make the next version. If the stored row has that version and is not ours,
-        ours was not written. If that version is not there yet, our commit may still be under way.
-        """
-        stored = self._stored_row(before)
-        if stored is None or stored["version"] != row["version"]:
-            return None
-        return stored == row
-
     def _refuse(self, row: dict[str, Any], *, new: bool) -> None:
-        """Raise DuplicateTransaction with the field whose value another payment has.
-
-        The rows are read for it, because each database words this error differently.
-        """
-        given = {field: names for field, names in UNIQUE.items() if row[field] is not None}
+        """Raise DuplicateTransaction with the field whose value another payment has."""
         values = {name: row[name] for names in UNIQUE.values() for name in names}
-        found = self._database.read(self._conflicting, values)
-        for field, names in given.items():
-            for other in found:
-                ours = not new and other["transaction_no"] == row["transaction_no"]
-                if not ours and all(other[name] == row[name] for name in names):
-                    raise DuplicateTransaction(field)
+        refuse_taken(row, self._database.read(self._conflicting, values), new=new)
 
     def _with_due(self, connection: sa.Connection, now: datetime, accounts: list[str]) -> list[str]:
         """Return those of many accounts that have something due.
@@ -342,14 +315,3 @@ class SqlTransactionStore:
                 .values(due_at=until, version=columns.version + 1)
             )
         return [{**row, "due_at": until, "version": row["version"] + 1} for row in rows]
-
-
-def _readable(rows: list[dict[str, Any]]) -> list[Transaction]:
-    """Return the payments of the rows. A row that cannot be read is logged and left out."""
-    readable = []
-    for row in rows:
-        try:
-            readable.append(transaction_of(row))
-        except StoreError:
-            log_trouble("payment_unreadable", transaction_no=row["transaction_no"])
-    return readable

@@ -16,12 +16,11 @@ from mpesa_stk.contrib.django.models import FIELDS, KeptCallback, Payment
 from mpesa_stk.contrib.django.orm_claims import CHUNK, claim_rows
 from mpesa_stk.contrib.django.orm_database import OrmDatabase
 from mpesa_stk.contrib.django.orm_search import search_rows
-from mpesa_stk.errors import DuplicateTransaction, StoreError
-from mpesa_stk.hooks import log_trouble
-from mpesa_stk.payments.search import PaymentPage, PaymentSearch, cursor_at, place_after
+from mpesa_stk.payments.search import PaymentPage, PaymentSearch, place_after
 from mpesa_stk.payments.state import Transaction
 from mpesa_stk.payments.store import KeptCallback as Kept
 from mpesa_stk.privacy import hides_locals
+from mpesa_stk.stores.payment_rows import page_of_rows, readable, refuse_taken, was_replaced
 from mpesa_stk.stores.rows import (
     UNIQUE,
     kept_of,
@@ -114,7 +113,9 @@ class DjangoTransactionStore:
             Payment,
             update,
             refused=lambda: self._refuse({**row, "transaction_no": number}, new=False),
-            unsure=lambda: self._was_replaced(transaction, {**row, "transaction_no": number}),
+            unsure=lambda: was_replaced(
+                {**row, "transaction_no": number}, self._stored_row(transaction)
+            ),
         )
 
     @hides_locals
@@ -136,11 +137,7 @@ class DjangoTransactionStore:
         if limit < 1:
             return PaymentPage(payments=(), next_cursor=None)
         rows = search_rows(self._database.rows(Payment), search, after, limit + 1, self._read)
-        rows, more = rows[:limit], len(rows) > limit
-        last = (rows[-1]["created"], rows[-1]["transaction_no"]) if more else None
-        return PaymentPage(
-            payments=tuple(_readable(rows)), next_cursor=None if last is None else cursor_at(last)
-        )
+        return page_of_rows(rows, limit)
 
     @hides_locals
     def claim_due(
@@ -159,7 +156,7 @@ class DjangoTransactionStore:
             lambda: claim_rows(self._database, now, limit, now + lease, mine),
             single=False,
         )
-        return _readable(rows)
+        return readable(rows)
 
     # --- kept callbacks ----------------------------------------------------------------------------
 
@@ -245,48 +242,17 @@ class DjangoTransactionStore:
         stored = self.get(transaction.transaction_no)
         return None if stored is None else _row_of(stored)
 
-    def _was_replaced(self, before: Transaction, row: dict[str, Any]) -> bool | None:
-        """Return whether our row was committed, or None if that is not certain.
-
-        Only one writer can make the next version. If the stored row has that version and is not ours,
-        ours was not written. If that version is not there yet, our commit may still be under way.
-        """
-        stored = self._stored_row(before)
-        if stored is None or stored["version"] != row["version"]:
-            return None
-        return stored == row
-
     def _refuse(self, row: dict[str, Any], *, new: bool) -> None:
-        """Raise DuplicateTransaction with the field whose value another payment has.
-
-        The rows are read for it, because each database words this error differently.
-        """
-        given = {field: names for field, names in UNIQUE.items() if row[field] is not None}
+        """Raise DuplicateTransaction with the field whose value another payment has."""
         same = [
             models.Q(*((name, row[name]) for name in names), _connector=models.Q.AND)
-            for names in given.values()
+            for field, names in UNIQUE.items()
+            if row[field] is not None
         ]
-        found = self._read(
-            self._database.rows(Payment).filter(models.Q(*same, _connector=models.Q.OR))
-        )
-        for field, names in given.items():
-            for other in found:
-                ours = not new and other["transaction_no"] == row["transaction_no"]
-                if not ours and all(other[name] == row[name] for name in names):
-                    raise DuplicateTransaction(field)
+        found = self._database.rows(Payment).filter(models.Q(*same, _connector=models.Q.OR))
+        refuse_taken(row, self._read(found), new=new)
 
 
 def _row_of(transaction: Transaction, **changes: int) -> dict[str, Any]:
     row = row_of(transaction, **changes)
     return {**row, "in_review": row["needs_review"] is not None}
-
-
-def _readable(rows: list[dict[str, Any]]) -> list[Transaction]:
-    """Return the payments of the rows. A row that cannot be read is logged and left out."""
-    readable = []
-    for row in rows:
-        try:
-            readable.append(transaction_of(row))
-        except StoreError:
-            log_trouble("payment_unreadable", transaction_no=row["transaction_no"])
-    return readable
