@@ -14,18 +14,16 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from enum import Enum
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from mpesa_stk.clock import Clock
-from mpesa_stk.errors import ConfigurationError, StoreError
-from mpesa_stk.hooks import log_trouble
-from mpesa_stk.stores.sql_errors import code_of, meaning_of
+from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.stores.database_work import TRIES, Done, Failure, Kind, done, was_rolled_back
+from mpesa_stk.stores.sql_errors import meaning_of
 from mpesa_stk.stores.sql_single import Prepared, alone, is_alone, is_direct, watch_pool
 
 __all__ = ["Database", "ExactText", "LongBytes", "LongText", "Moment", "make_table"]
@@ -37,15 +35,10 @@ _MYSQL = ("mysql", "mariadb")
 _DATABASES = ("postgresql", "sqlite", *_MYSQL)
 # The longest name of an index has 20 characters more, and PostgreSQL takes 63.
 _TABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,42}")
-_TRIES = 5
-_PAUSE = 0.05
 _BUSY_MILLISECONDS = 30_000
 _WAITS = "mpesa_stk_waits"
 _HEX = "_hex"
 _NO_VALUES: Mapping[str, object] = MappingProxyType({})
-# Serialization failure and deadlock in PostgreSQL. Deadlock, and a row that changed since it was read, in
-# MySQL and MariaDB. After each of them the transaction is rolled back.
-_ROLLED_BACK = ("40001", "40P01", 1213, 1020)
 
 
 # --- tables and column types ----------------------------------------------------------------------------
@@ -139,26 +132,6 @@ def LongBytes() -> sa.types.TypeEngine[bytes]:  # noqa: N802 - as above
 
 
 # --- transactions --------------------------------------------------------------------------------------
-
-
-class _Kind(Enum):
-    """Kinds of failure, by their effect on the data that should have been written."""
-
-    NOT_REACHED = "no connection was had"
-    ROLLED_BACK = "it was rolled back, and may be tried again"
-    REFUSED = "a constraint refused it"
-    UNSURE = "it may have been written"
-
-
-@attrs.frozen(kw_only=True)
-class _Done(Generic[T]):
-    result: T
-
-
-@attrs.frozen(kw_only=True)
-class _Failure:
-    kind: _Kind
-    meaning: str
 
 
 class Database:
@@ -341,29 +314,19 @@ class Database:
         """
         if self._check is not None and not unchecked and self._check():
             self._check = None
-        tries = 0
         # A handler of the host may set something for the transaction that it sees begin.
         single = single and not self._engine.dispatch.begin
         engine = self._isolated if isolated else self._single if single else self._engine
         connect: _Connect = engine.connect
         if single and is_direct(self._engine):
             connect = functools.partial(alone, self._engine)
-        while True:
-            outcome = self._attempt(work, writes=writes, connect=connect)
-            if isinstance(outcome, _Done):
-                return outcome.result
-            tries += 1
-            if outcome.kind is not _Kind.ROLLED_BACK or tries == _TRIES:
-                break
-            self._clock.sleep(_PAUSE * tries * self._jitter())
-        look = {_Kind.REFUSED: refused, _Kind.UNSURE: unsure}.get(outcome.kind)
-        found = look() if look is not None else None
-        if found is None:
-            # Code that catches a StoreError logs only its class, since a host's store may have written its
-            # text. So the meaning is logged here.
-            log_trouble("database_failed", error=outcome.meaning)
-            raise StoreError(f"the database failed: {outcome.meaning}")
-        return found
+        return done(
+            lambda: self._attempt(work, writes=writes, connect=connect),
+            clock=self._clock,
+            jitter=self._jitter,
+            refused=refused,
+            unsure=unsure,
+        )
 
     def create(self, metadata: sa.MetaData, /, *, first: sa.Table) -> None:
         """Create the tables and indexes that are missing, one of the tables before the others.
@@ -382,7 +345,7 @@ class Database:
             return True
 
         # Each try that another process disturbs leaves at least one more table or index.
-        self._create(work, _TRIES + sum(len(table.indexes) for table in metadata.tables.values()))
+        self._create(work, TRIES + sum(len(table.indexes) for table in metadata.tables.values()))
         self._check = None
 
     def _create(self, work: Callable[[sa.Connection], bool], tries: int) -> bool:
@@ -398,7 +361,7 @@ class Database:
         *,
         writes: bool,
         connect: _Connect,
-    ) -> _Done[T] | _Failure:
+    ) -> Done[T] | Failure:
         """Do the work once. Reduce an error to its meaning, its class and its code."""
         reached = False
         try:
@@ -410,9 +373,9 @@ class Database:
                 if writes and not is_alone(connection):
                     self._commit(connection)
         except Exception as error:  # noqa: BLE001 - on a broken connection drivers raise anything, AttributeError too
-            kind = _kind(error) if reached else _Kind.NOT_REACHED
-            return _Failure(kind=kind, meaning=meaning_of(error, reached=reached))
-        return _Done(result=result)
+            kind = _kind(error) if reached else Kind.NOT_REACHED
+            return Failure(kind=kind, meaning=meaning_of(error, reached=reached))
+        return Done(result=result)
 
     def _commit(self, connection: sa.Connection) -> None:
         try:
@@ -465,7 +428,7 @@ def _commits_nothing(connection: sa.Connection) -> bool:
     return getattr(getattr(driver, "_conn", driver), "autocommit", None) is True
 
 
-def _kind(error: Exception) -> _Kind:
-    if code_of(error) in _ROLLED_BACK:
-        return _Kind.ROLLED_BACK
-    return _Kind.REFUSED if isinstance(error, sa.exc.IntegrityError) else _Kind.UNSURE
+def _kind(error: Exception) -> Kind:
+    if was_rolled_back(error):
+        return Kind.ROLLED_BACK
+    return Kind.REFUSED if isinstance(error, sa.exc.IntegrityError) else Kind.UNSURE

@@ -11,29 +11,22 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable
-from enum import Enum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import attrs
 from django import db
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import models, transaction
 
 from mpesa_stk.clock import Clock, SystemClock
-from mpesa_stk.errors import ConfigurationError, StoreError
-from mpesa_stk.hooks import log_trouble
-from mpesa_stk.stores.sql_errors import code_of, meaning_of
+from mpesa_stk.errors import ConfigurationError
+from mpesa_stk.stores.database_work import Done, Failure, Kind, done, was_rolled_back
+from mpesa_stk.stores.sql_errors import meaning_of
 
 __all__ = ["OrmDatabase"]
 
 T = TypeVar("T")
 
-_TRIES = 5
-_PAUSE = 0.05
 _IDLE = 30.0
-# Serialization failure and deadlock in PostgreSQL. Deadlock, and a row that changed since it was read, in
-# MySQL and MariaDB. After each of them the transaction is rolled back.
-_ROLLED_BACK = ("40001", "40P01", 1213, 1020)
 _IN_A_BLOCK = (
     "is in a transaction of yours, which could be rolled back after the customer was asked: call this"
     " outside of atomic(), and decorate the view with @transaction.non_atomic_requests if"
@@ -43,25 +36,6 @@ _NO_AUTOCOMMIT = (
     "is not in autocommit: remove AUTOCOMMIT from its settings, and call this outside of"
     " set_autocommit(False)"
 )
-
-
-class _Kind(Enum):
-    """Kinds of failure, by their effect on the data that should have been written."""
-
-    ROLLED_BACK = "it was rolled back, and may be tried again"
-    REFUSED = "a constraint refused it"
-    UNSURE = "it may have been written"
-
-
-@attrs.frozen(kw_only=True)
-class _Done(Generic[T]):
-    result: T
-
-
-@attrs.frozen(kw_only=True)
-class _Failure:
-    kind: _Kind
-    meaning: str
 
 
 class OrmDatabase:
@@ -183,39 +157,29 @@ class OrmDatabase:
         refused: Callable[[], T | None] | None = None,
         unsure: Callable[[], T | None] | None = None,
     ) -> T:
-        tries = 0
-        while True:
-            outcome = self._attempt(self._connection(model), work)
-            if isinstance(outcome, _Done):
-                return outcome.result
-            tries += 1
-            if outcome.kind is not _Kind.ROLLED_BACK or tries == _TRIES:
-                break
-            self._clock.sleep(_PAUSE * tries * self._jitter())
-        look = {_Kind.REFUSED: refused, _Kind.UNSURE: unsure}.get(outcome.kind)
-        found = look() if look is not None else None
-        if found is None:
-            # Code that catches a StoreError logs only its class, since a host's store may have written its
-            # text. So the meaning is logged here.
-            log_trouble("database_failed", error=outcome.meaning)
-            raise StoreError(f"the database failed: {outcome.meaning}")
-        return found
+        return done(
+            lambda: self._attempt(self._connection(model), work),
+            clock=self._clock,
+            jitter=self._jitter,
+            refused=refused,
+            unsure=unsure,
+        )
 
-    def _attempt(self, connection: Any, work: Callable[[], T]) -> _Done[T] | _Failure:  # noqa: ANN401 - as above
+    def _attempt(self, connection: Any, work: Callable[[], T]) -> Done[T] | Failure:  # noqa: ANN401 - as above
         """Do the work once. Reduce an error to its meaning, its class and its code."""
         self._check_idle(connection)
         reached = False
         try:
             connection.ensure_connection()
             reached = True
-            return _Done(result=work())
+            return Done(result=work())
         except (ConfigurationError, SynchronousOnlyOperation):
             raise  # the caller's mistake, with the words that help
         except Exception as error:  # noqa: BLE001 - on a broken connection drivers raise anything
-            failure = _Failure(
+            failure = Failure(
                 kind=_kind(error, connection.vendor), meaning=meaning_of(error, reached=reached)
             )
-        if failure.kind is _Kind.UNSURE:
+        if failure.kind is Kind.UNSURE:
             _close_if_broken(connection)
         return failure
 
@@ -238,8 +202,8 @@ def _close_if_broken(connection: Any) -> None:  # noqa: ANN401 - Django has no t
         connection.close()
 
 
-def _kind(error: Exception, vendor: str) -> _Kind:
+def _kind(error: Exception, vendor: str) -> Kind:
     locked = vendor == "sqlite" and "is locked" in str(error)
-    if locked or code_of(error) in _ROLLED_BACK:
-        return _Kind.ROLLED_BACK
-    return _Kind.REFUSED if isinstance(error, db.IntegrityError) else _Kind.UNSURE
+    if locked or was_rolled_back(error):
+        return Kind.ROLLED_BACK
+    return Kind.REFUSED if isinstance(error, db.IntegrityError) else Kind.UNSURE
