@@ -482,7 +482,7 @@ def test_rows_have_names() -> None:
 
 def test_the_admin_reads_the_database_of_the_payments() -> None:
     """The setting names it."""
-    alias_of = django_module("mpesa_stk.contrib.django.admin_lists").alias_of
+    store_alias = django_module("mpesa_stk.contrib.django.admin_lists").store_alias
     for given, alias in (({"database": "a"}, "a"), ({"DATABASE": "b"}, "b"), ({}, "default")):
         with override_settings(MPESA_STK=given):
-            assert alias_of(payment_model()) == alias
+            assert store_alias(payment_model()) == alias

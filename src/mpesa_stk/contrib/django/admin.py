@@ -30,8 +30,8 @@ from mpesa_stk.contrib.django.admin_lists import (
     AccountFilter,
     PaymentRows,
     ReadOnlyAdmin,
-    alias_of,
     column,
+    store_alias,
     view_for,
 )
 from mpesa_stk.contrib.django.admin_search import numbers_for
@@ -72,7 +72,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, _request: HttpRequest) -> PaymentRows:
         """Return the payments, from the database to which the stores write."""
-        return PaymentRows(Payment, using=alias_of(Payment))
+        return PaymentRows(Payment, using=store_alias(Payment))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Return the columns. Phone numbers are masked, unless the user may see them."""
@@ -96,7 +96,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         """Find payments by a whole value that a customer knows, by its index."""
         if not search_term.strip():
             return queryset, False
-        numbers = numbers_for(search_term.strip(), PaymentRows(Payment, using=alias_of(Payment)))
+        numbers = numbers_for(search_term.strip(), PaymentRows(Payment, using=store_alias(Payment)))
         return queryset.filter(pk__in=numbers), False
 
     def get_urls(self) -> list[Any]:
@@ -160,7 +160,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         view, transaction = view_for(request), admin_pages.transaction_of(payment)
         story: list[Any] = []
         if transaction is not None:
-            kept = DjangoTransactionStore(alias_of(Payment)).kept_callbacks(
+            kept = DjangoTransactionStore(store_alias(Payment)).kept_callbacks(
                 checkout_request_id=transaction.checkout_request_id,
                 transaction_no=transaction.transaction_no,
             )
@@ -185,7 +185,7 @@ class PaymentAdmin(ReadOnlyAdmin):
             return self._get_obj_does_not_exist_redirect(request, self.opts, unquote(object_id))
         transaction = admin_pages.transaction_of(payment)
         form = DecisionForm(request.POST or None)
-        write = partial(decide, by=request.user.get_username(), using=alias_of(Payment))
+        write = partial(decide, by=request.user.get_username(), using=store_alias(Payment))
         if form.is_valid() and write(form, payment.pk) is not None:
             # The note may name a phone number. The story shows it to those who may see it.
             decision = dict(form.fields["outcome"].choices)[form.cleaned_data["outcome"]]

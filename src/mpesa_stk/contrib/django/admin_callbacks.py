@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from mpesa_stk.commands.payment_facts import moment
-from mpesa_stk.contrib.django.admin_lists import ReadOnlyAdmin, alias_of, column, view_for
+from mpesa_stk.contrib.django.admin_lists import ReadOnlyAdmin, column, store_alias, view_for
 from mpesa_stk.contrib.django.models import KeptCallback
 
 __all__ = ["KeptCallbackAdmin"]
@@ -27,7 +27,7 @@ class KeptCallbackAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, _request: HttpRequest) -> Any:  # noqa: ANN401 - Django has no types
         """Return the callbacks, from the database to which the stores write."""
-        return KeptCallback.objects.using(alias_of(KeptCallback))
+        return KeptCallback.objects.using(store_alias(KeptCallback))
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         """Return the columns. A CheckoutRequestID ends in the payer's number."""

@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.paginator import Paginator
-from django.db import models, router
+from django.db import models
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.timezone import localtime
 
 from mpesa_stk.commands.payment_facts import View
+from mpesa_stk.contrib.django.host_settings import named_database
 from mpesa_stk.contrib.django.models import Payment
+from mpesa_stk.contrib.django.orm_database import alias_of
 
 __all__ = [
     "AccountFilter",
@@ -24,8 +25,8 @@ __all__ = [
     "ReadOnlyAdmin",
     "ShortPaginator",
     "accounts_of",
-    "alias_of",
     "column",
+    "store_alias",
     "view_for",
 ]
 
@@ -34,10 +35,9 @@ MOST_LISTED = 10_000
 MOST_ACCOUNTS = 50
 
 
-def alias_of(model: type[models.Model], /) -> str:
+def store_alias(model: type[models.Model], /) -> str:
     """Return the alias of the database to which the stores write."""
-    own = getattr(settings, "MPESA_STK", None) or {}
-    return str(own.get("database") or own.get("DATABASE") or router.db_for_write(model))
+    return alias_of(model, named_database())
 
 
 class ShortPaginator(Paginator):
@@ -115,7 +115,7 @@ class AccountFilter(admin.SimpleListFilter):
 
     def lookups(self, _request: object, _model_admin: object) -> list[tuple[str, str]]:
         """Return the accounts."""
-        names = accounts_of(PaymentRows(Payment, using=alias_of(Payment)))
+        names = accounts_of(PaymentRows(Payment, using=store_alias(Payment)))
         return [(name, name) for name in names] if len(names) > 1 else []
 
     def queryset(self, _request: object, queryset: Any) -> Any:  # noqa: ANN401 - Django has no types

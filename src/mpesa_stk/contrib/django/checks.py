@@ -18,7 +18,9 @@ from mpesa_stk.contrib.django.host_settings import (
     is_unset,
     read_settings,
 )
+from mpesa_stk.contrib.django.models import Payment
 from mpesa_stk.contrib.django.mounting import callback_path
+from mpesa_stk.contrib.django.orm_database import alias_of
 from mpesa_stk.errors import ConfigurationError
 
 __all__ = ["TAG", "check_deployment", "check_project", "found_in_settings", "register_checks"]
@@ -112,7 +114,7 @@ def _of_refusal(error: ConfigurationError, *, live: bool) -> Iterator[CheckMessa
 
 def _of_endpoints(host: HostSettings) -> Iterator[CheckMessage]:
     """Yield what is wrong with the way to the endpoints, and with the database behind them."""
-    alias = deployment.alias_of(host)
+    alias = alias_of(Payment, host.database)
     database = connections[alias].settings_dict
     if not database["AUTOCOMMIT"]:
         yield Error(

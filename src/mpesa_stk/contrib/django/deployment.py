@@ -7,22 +7,18 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's name
-from django.db import connections, router
+from django.db import connections
 from django.http.request import validate_host
 from django.urls import Resolver404, get_script_prefix, resolve
 
 from mpesa_stk.config.urls import host_of
 from mpesa_stk.contrib.django.host_settings import SETTING, HostSettings
 from mpesa_stk.contrib.django.models import Payment
+from mpesa_stk.contrib.django.orm_database import alias_of
 
-__all__ = ["alias_of", "found", "leads_to_callback"]
+__all__ = ["found", "leads_to_callback"]
 
 _OF_ONE_PROCESS = ("locmem.LocMemCache", "dummy.DummyCache")
-
-
-def alias_of(host: HostSettings, /) -> str:
-    """Return the alias of the payments' database."""
-    return host.database or str(router.db_for_write(Payment))
 
 
 def leads_to_callback(url: str, /) -> bool:
@@ -72,7 +68,7 @@ def _of_processes(host: HostSettings) -> Iterator[CheckMessage]:
             hint="Use a cache that processes share: Redis, Memcached or the database.",
             id="mpesa_stk.W008",
         )
-    database = connections[alias_of(host)]
+    database = connections[alias_of(Payment, host.database)]
     name = str(database.settings_dict["NAME"])
     if database.vendor == "sqlite" and (name == ":memory:" or "mode=memory" in name):
         yield Warning(

@@ -22,7 +22,7 @@ from mpesa_stk.errors import ConfigurationError
 from mpesa_stk.stores.database_work import Done, Failure, Kind, done, was_rolled_back
 from mpesa_stk.stores.sql_errors import meaning_of
 
-__all__ = ["OrmDatabase"]
+__all__ = ["OrmDatabase", "alias_of"]
 
 T = TypeVar("T")
 
@@ -36,6 +36,11 @@ _NO_AUTOCOMMIT = (
     "is not in autocommit: remove AUTOCOMMIT from its settings, and call this outside of"
     " set_autocommit(False)"
 )
+
+
+def alias_of(model: type[models.Model], using: str | None, /) -> str:
+    """Return the alias that is named, or the one to which the host's routers write a table."""
+    return using or str(db.router.db_for_write(model))
 
 
 class OrmDatabase:
@@ -122,7 +127,7 @@ class OrmDatabase:
         )
 
     def _alias(self, model: type[models.Model]) -> str:
-        return self._using or str(db.router.db_for_write(model))
+        return alias_of(model, self._using)
 
     def _connection(self, model: type[models.Model]) -> Any:  # noqa: ANN401 - Django has no types
         return db.connections[self._alias(model)]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from threading import Lock
 
 from django.core.signals import setting_changed
-from django.db import router
 
 from mpesa_stk.clock import Clock, SystemClock
 from mpesa_stk.contrib.django.host_settings import (
@@ -21,6 +20,7 @@ from mpesa_stk.contrib.django.host_settings import (
     read_settings,
 )
 from mpesa_stk.contrib.django.models import Payment
+from mpesa_stk.contrib.django.orm_database import alias_of
 from mpesa_stk.contrib.django.parts import Parts
 from mpesa_stk.forks import PerProcess
 from mpesa_stk.payments.accounts import Accounts
@@ -114,7 +114,7 @@ def alias() -> str:
     """Return the alias of the database in which the payments are."""
     parts = _holder().parts
     named = named_database() if parts is None else parts.settings.database
-    return named or str(router.db_for_write(Payment))
+    return alias_of(Payment, named)
 
 
 def reset() -> None:
