@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +27,6 @@ from mpesa_stk import (
     Transaction,
     TransactionState,
     WebRequest,
-    WebResponse,
 )
 from mpesa_stk.clock import AwaitedClock
 from mpesa_stk.contrib.django import runtime, views
@@ -37,9 +35,8 @@ from mpesa_stk.contrib.django.orm_store import DjangoTransactionStore
 from mpesa_stk.contrib.django.parts import Parts
 from mpesa_stk.contrib.django.testing import simulated_daraja
 from mpesa_stk.testing import SimulatedDaraja, simulated_config
-from web_cases import CASES, Send, Shop, body_of, error_of
+from web_cases import CASES, Send, Shop, Transcript, body_of, error_of, expected_answers
 
-GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHECKOUT = {"phone_number": "0718643064", "order": "INV-1", "reference": "INV-1"}
 PAYABLE = CHECKOUT | {"amount": 100}
 SCOPE = {
@@ -82,33 +79,14 @@ def request_of(path: str, body: object, **headers: str) -> WebRequest:
 # --- the answers -------------------------------------------------------------------------------------
 
 
-class Transcript:
-    """Carries requests and writes down the answers, without what differs from run to run."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.answers: list[tuple[int, Any]] = []
-
-    def send(self, request: WebRequest) -> WebResponse:
-        """Carry one request."""
-        response = self._send(request)
-        body = json.loads(GENERATED.sub("<transaction_no>", response.body.decode()))
-        self.answers.append((response.status, body))
-        return response
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_views_answer_as_the_endpoints_do(name: str, connect: Callable[[], Send]) -> None:
     """Each case passes under WSGI and ASGI, and every status and body is that of the endpoints."""
-    plain = Shop()
-    expected = Transcript(plain.endpoints.handle)
-    CASES[name](plain, expected.send)
-
     shop = Shop(DjangoTransactionStore())
     with behind(shop):
         transcript = Transcript(connect())
         CASES[name](shop, transcript.send)
-    assert transcript.answers == expected.answers
+    assert transcript.answers == expected_answers(name)
 
 
 def test_a_customer_pays(daraja: SimulatedDaraja, connect: Callable[[], Send]) -> None:

@@ -18,6 +18,7 @@ the address of the peer.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,8 +60,10 @@ __all__ = [
     "Case",
     "Send",
     "Shop",
+    "Transcript",
     "body_of",
     "error_of",
+    "expected_answers",
 ]
 
 HOST = "shop.example.co.ke"
@@ -536,3 +539,31 @@ CASES: dict[str, Case] = {
     )
 }
 """Every case by its name."""
+
+
+# --- an adapter beside the endpoints ---------------------------------------------------------------------
+
+_GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Transcript:
+    """Carries requests and writes down the answers, without what differs from run to run."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.answers: list[tuple[int, Any]] = []
+
+    def send(self, request: WebRequest) -> WebResponse:
+        """Carry one request."""
+        response = self._send(request)
+        body = json.loads(_GENERATED.sub("<transaction_no>", response.body.decode()))
+        self.answers.append((response.status, body))
+        return response
+
+
+def expected_answers(name: str) -> list[tuple[int, Any]]:
+    """What `PaymentEndpoints` itself answers in a case."""
+    shop = Shop()
+    transcript = Transcript(shop.endpoints.handle)
+    CASES[name](shop, transcript.send)
+    return transcript.answers

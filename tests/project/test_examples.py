@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -32,15 +31,24 @@ from mpesa_stk import (
     StkConfig,
     StoreError,
     Transaction,
-    WebRequest,
     WebResponse,
 )
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.daraja.exchange import MAX_BODY
 from support import ROOT, accepted
-from web_cases import CASES, PROXY, SAFARICOM, AsyncShop, Send, Shop, body_of, error_of
+from web_cases import (
+    CASES,
+    PROXY,
+    SAFARICOM,
+    AsyncShop,
+    Send,
+    Shop,
+    Transcript,
+    body_of,
+    error_of,
+    expected_answers,
+)
 
-GENERATED = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PAGE = ROOT / "docs" / "how-to" / "frameworks.md"
 
 
@@ -63,36 +71,13 @@ def _mounted(request: pytest.FixtureRequest) -> Mounted:
 # --- the adapters ------------------------------------------------------------------------------------
 
 
-class Transcript:
-    """Carries requests and writes down the answers, without what differs from run to run."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.answers: list[tuple[int, Any]] = []
-
-    def send(self, request: WebRequest) -> WebResponse:
-        """Carry one request."""
-        response = self._send(request)
-        body = json.loads(GENERATED.sub("<transaction_no>", response.body.decode()))
-        self.answers.append((response.status, body))
-        return response
-
-
-def expected(name: str) -> list[tuple[int, Any]]:
-    """What `PaymentEndpoints` itself answers in a case."""
-    shop = Shop()
-    transcript = Transcript(shop.endpoints.handle)
-    CASES[name](shop, transcript.send)
-    return transcript.answers
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_adapter_answers_as_the_endpoints_do(name: str, mounted: Mounted) -> None:
     """Each case passes behind each adapter, and every status and body is that of the endpoints."""
     shop = mounted.shop()
     transcript = Transcript(mounted.before(shop))
     CASES[name](shop, transcript.send)
-    assert transcript.answers == expected(name)
+    assert transcript.answers == expected_answers(name)
 
 
 def test_adapters_are_short(record_property: Callable[[str, object], None]) -> None:
