@@ -26,6 +26,7 @@ from mpesa_stk.contrib.django.project_command import ProjectCommand
 from mpesa_stk.contrib.django.signals import payment_settled
 from mpesa_stk.contrib.django.testing import simulated_daraja
 from mpesa_stk.testing import SimulatedDaraja
+from processes import free_port
 
 
 @pytest.fixture(name="daraja")
@@ -71,13 +72,6 @@ class QuietRequests(WSGIRequestHandler):  # type: ignore[misc]  # Django has no 
 
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def pay_as_a_browser(shop: str, port: int) -> None:

@@ -13,7 +13,6 @@ import importlib.util
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -28,6 +27,8 @@ from pathlib import Path
 import pytest
 import redis
 import sqlalchemy
+
+from processes import free_port
 
 __all__ = ["Servers", "mariadb_url", "postgres_url", "redis_url", "servers"]
 
@@ -186,7 +187,7 @@ def _empty_postgres(url: str) -> None:
 
 @contextmanager
 def _mariadb(folder: Path) -> Iterator[str]:
-    server, install, port = _program("mariadbd"), _program("mariadb-install-db"), _free_port()
+    server, install, port = _program("mariadbd"), _program("mariadb-install-db"), free_port()
     if server is None or install is None:
         pytest.fail(f"mariadbd or mariadb-install-db is not installed, and {_MARIADB} is 1")
     common = ["--no-defaults", f"--datadir={folder / 'data'}"]
@@ -214,7 +215,7 @@ def _mariadb(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def _redis(folder: Path) -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     command = [_redis_server(), "--port", str(port), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "no", "--dir", str(folder)]
@@ -280,10 +281,3 @@ def _answers_redis(url: str) -> bool:
         return False
     finally:
         client.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

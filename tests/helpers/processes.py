@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +22,13 @@ VARIABLES = {
 }
 _UNSET = {*VARIABLES, "callback_secret", "mpesa_database"}
 _PATIENCE = 120.0
+
+
+def free_port() -> int:
+    """A port on which no program listens now, for one that must know its port before it starts."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from example_shops import EXAMPLES
 from mpesa_stk.commands.simulate import settings_of
 from mpesa_stk.simulator import SimulatorServer
-from processes import ended
+from processes import ended, free_port
 
 PATIENCE = 30.0
 OWNER = "owner"
@@ -44,14 +44,6 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("django", "mpesa_worker"),
     ),
 }
-
-
-def free_port() -> int:
-    """A port that no one listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ import yaml
 from mpesa_stk.commands import simulate
 from mpesa_stk.commands.shell_syntax import SYNTAXES
 from mpesa_stk.simulator import TEST_PHONES, SimulatorServer
-from processes import ended
+from processes import ended, free_port
 from shells import path_of
 from support import ROOT
 
@@ -71,12 +70,6 @@ def ask(url: str, body: object = None) -> tuple[int, Any]:
             return refused.code, json.loads(refused.read())
 
 
-def free_port() -> str:
-    """A port of a shop, which is known before the shop starts: its address for callbacks names it."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return str(listening.getsockname()[1])
-
-
 def becomes(url: str, **wanted: object) -> Any:
     """Look at an order until it is as it should be."""
     ends = time.monotonic() + PATIENCE
@@ -97,7 +90,7 @@ def a_daraja() -> Iterator[SimulatorServer]:
 @pytest.fixture(name="shop")
 def a_shop(daraja: SimulatorServer, tmp_path: Path) -> Iterator[str]:
     """The origin of the shop, which reads its settings from a file, as its page says."""
-    port = free_port()
+    port = str(free_port())
     callback = f"http://127.0.0.1:{port}/payments/callback"
     settings = simulate.settings_of(daraja.environment, callback=callback, known=True)
     lines = [SYNTAXES["dotenv"](*item) for item in (settings | {"PORT": port}).items()]
@@ -183,7 +176,7 @@ def test_the_containers_are_what_the_examples_are() -> None:
         # In its container the shop is found by the names of the services, and here at this machine.
         assert shop["volumes"] == ["./node_shop:/shop:ro"]
         assert shop["ports"] == ["127.0.0.1:3000:3000"]
-        own = free_port()
+        own = str(free_port())
         here = {"daraja:8090": f"127.0.0.1:{port}", "shop:3000": f"127.0.0.1:{own}"}
         environ = {"PORT": own}
         for name, value in shop["environment"].items():

@@ -26,7 +26,7 @@ from mpesa_stk import HttpResponse
 from mpesa_stk.web.http_server import HttpServer
 from mpesa_stk.web.messages import WebRequest
 from page_blocks import HOW_TO, block, blocks
-from processes import ended
+from processes import ended, free_port
 
 TOKEN = "6f9619ff-8b86-4011-b42d-00c04fc964ff.0123456789abcdef0123456789abcdef"
 PATIENCE = 30.0
@@ -154,12 +154,6 @@ def nginx() -> str:
             pytest.fail("MPESA_STK_REQUIRE_NGINX is set, and there is no nginx")
         pytest.skip("needs nginx")
     return found
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with HttpServer(lambda _: HttpResponse(status=200, headers={}, body=b"")) as server:
-        return int(server.origin.rpartition(":")[2])
 
 
 def configured(folder: Path, *, port: int, upstream: str) -> Path:
