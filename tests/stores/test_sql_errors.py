@@ -317,6 +317,20 @@ def test_new_sqlite_file_is_its_owners(
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
 @pytest.mark.usefixtures("lax")
+def test_new_sqlite_file_of_an_engine_at_the_address_of_another_one(
+    tmp_path: Path, make_engine: MakeEngine
+) -> None:
+    """SQLAlchemy knows by the address of an engine who listens to it, and may know of an older engine."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'new.sqlite3'}")
+    SqlTransactionStore(engine)
+    listeners = engine.dialect.__dict__.pop("dispatch")  # those of the older engine live on
+    new_store(engine)
+    assert set(modes(tmp_path).values()) == {"0o600"}
+    assert len(listeners.do_connect) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.usefixtures("lax")
 def test_sqlite_file_that_exists_keeps_its_mode(tmp_path: Path, make_engine: MakeEngine) -> None:
     """A host that shares its file with a group goes on doing so."""
     path = tmp_path / "shared.sqlite3"

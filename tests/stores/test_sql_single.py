@@ -129,6 +129,20 @@ def test_new_pool_of_the_engine_is_watched_too(
     assert not pooled(engine).autocommit
 
 
+def test_pool_at_the_address_of_another_one_is_watched(
+    engine: sa.Engine, store: SqlTransactionStore
+) -> None:
+    """SQLAlchemy knows by the address of a pool who listens to it.
+
+    A disposed pool leaves its listeners to its successor, and its address to any pool.
+    """
+    listeners = engine.pool.__dict__.pop("dispatch")  # the pool is a new one at an old address
+    assert SqlTransactionStore(engine).get("no-1") is not None
+    assert store.get("no-1") is not None
+    assert not pooled(engine).autocommit
+    assert len(engine.pool.dispatch.reset) == len(listeners.reset) == 1
+
+
 def test_engine_in_autocommit_stays_so(postgres_url: str, make_engine: MakeEngine) -> None:
     """It is the host's choice."""
     engine = make_engine(postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=0)

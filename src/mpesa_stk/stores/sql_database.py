@@ -182,8 +182,8 @@ class Database:
             # gaps. It is an option of the engine, because that takes effect before an event handler of the
             # host can begin a transaction.
             self._isolated = engine.execution_options(isolation_level="READ COMMITTED")
-        elif not sa.event.contains(engine, "do_connect", _make_private):
-            sa.event.listen(engine, "do_connect", _make_private)
+        else:
+            sa.event.listen(engine, "do_connect", _make_private)  # it is added only once
         self._clock = clock
         self._jitter = jitter
         self._check: Callable[[], bool] | None = None

@@ -152,9 +152,12 @@ def is_direct(engine: sa.Engine, /) -> bool:
 
 
 def watch_pool(engine: sa.Engine, /) -> None:
-    """Make sure that no connection is in autocommit of ours when it is back in the engine's pool."""
-    if not sa.event.contains(engine.pool, "reset", _end_autocommit):
-        sa.event.listen(engine.pool, "reset", _end_autocommit)
+    """Make sure that no connection is in autocommit of ours when it is back in the engine's pool.
+
+    SQLAlchemy adds a handler only once. Its `contains` may know the handler of an older pool that was at
+    the same address.
+    """
+    sa.event.listen(engine.pool, "reset", _end_autocommit)
 
 
 @contextlib.contextmanager
