@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def _a_daraja(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         yield
+    logging.getLogger("mpesa_stk").setLevel(logging.NOTSET)  # a page sets it
 
 
 @pytest.mark.usefixtures("_a_daraja")
