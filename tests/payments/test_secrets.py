@@ -21,6 +21,7 @@ from mpesa_stk import (
     StoreError,
     parse_callback,
 )
+from renderers import shown_by_all
 from secret_scenes import MARK, PHONE, Interrupted, Use, World, caught_from, errors_of, order
 from support import callback
 
@@ -96,6 +97,27 @@ def test_no_failing_part_shows_a_secret(part: str, error: BaseException) -> None
         for leak in sorted(world.leaks(caught))
     ]
     assert not shown
+
+
+def test_each_tool_shows_the_locals_of_each_frame() -> None:
+    """Else the test above would show nothing."""
+
+    def inner(shown: str) -> None:
+        raise KeyError(len(shown))
+
+    def outer(shown: str) -> None:
+        try:
+            inner(shown[::-1])
+        except KeyError as error:
+            held = {"in a dict": [shown.upper()]}
+            raise ValueError(len(held)) from error
+
+    word = "".join(sorted("gfedcba"))  # a literal would be shown as a line of the source
+    with pytest.raises(ValueError, match="1") as caught:
+        outer(word)
+    for shown in shown_by_all(caught.value).values():
+        assert word[::-1] in shown
+        assert word.upper() in shown
 
 
 def test_each_method_was_made_to_fail() -> None:
