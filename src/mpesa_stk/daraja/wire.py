@@ -130,7 +130,7 @@ def read_object(body: bytes | str, /, *, most: int = MAX_BODY) -> dict[str, Any]
     Raises:
         WireError: The bytes are anything else. No bytes can cause another error.
     """
-    return _decode(body, _STRICT.decode, most)
+    return _decode(body, _decode_strictly, most)
 
 
 def _decode(
@@ -142,8 +142,6 @@ def _decode(
             raise WireError((f"$: larger than {most} bytes",))
         text = body if isinstance(body, str) else body.decode()
         value = decode(text[1:] if text[:1] == "\ufeff" else text)
-        if text.count("[") + text.count("{") > _DEEPEST and _is_deeper(value, _DEEPEST):
-            raise WireError(_TOO_DEEP)
         if "\\u" in text or text is body:
             json.dumps(value, ensure_ascii=False, default=str).encode()  # finds lone surrogates
     except UnicodeError:
@@ -156,6 +154,13 @@ def _decode(
         raise WireError(("$: not JSON",)) from None
     if type(value) is not dict:
         raise WireError(("$: not an object",))
+    return value
+
+
+def _decode_strictly(text: str) -> object:
+    value = _STRICT.decode(text)
+    if text.count("[") + text.count("{") > _DEEPEST and _is_deeper(value, _DEEPEST):
+        raise WireError(_TOO_DEEP)
     return value
 
 
@@ -350,17 +355,18 @@ def read_callback(body: bytes | str, /) -> CallbackBody:
 
 
 def _decode_callback(text: str) -> object:
-    """Decode a callback, at full speed if its text proves that no key comes twice.
+    """Decode a callback, at full speed if its text proves that no key comes twice, and that it is not deep.
 
     JSON has one colon for each key, and other colons only inside strings. So if there are as many colons as
-    keys in the result, no key came twice.
+    keys in a result of the usual shape, no key came twice, and it holds no further objects with keys. It
+    holds no further arrays if there is one bracket.
     """
     try:
         value, end = _LOOSE.scan_once(text, 0)  # type: ignore[attr-defined]  # what decode() calls
     except StopIteration:  # white space first, or no JSON at all
-        return _STRICT.decode(text)
-    proven = end == len(text) and text.count(":") == _callback_keys(value)
-    return value if proven else _STRICT.decode(text)
+        return _decode_strictly(text)
+    proven = end == len(text) and text.count(":") == _callback_keys(value) and text.count("[") == 1
+    return value if proven else _decode_strictly(text)
 
 
 def _callback_keys(value: Any) -> int:  # noqa: ANN401 - any JSON
