@@ -6,6 +6,7 @@ left out.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Generator, Sequence
@@ -64,6 +65,12 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     workers = yield
     # A number that somebody has set for pytest-xdist is meant as it is.
     return workers if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else 2 * workers
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what the tests make, and not each time at all collected tests."""
+    gc.collect()
+    gc.freeze()
 
 
 # --- what a short run left out -------------------------------------------------------------------------
